@@ -1,0 +1,210 @@
+"""The front end: reads the command line before Hydra does, checks it, hands it over, and turns endings into exit codes.
+
+No torch here: ``--help``, ``--cfg`` and every complaint about a command answer at once.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tl_runner
+from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, CheckpointError, ConfigError, UserError, nearest
+from tl_runner.paths import CONF_DIR
+
+PASSED = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
+TAKE_VALUE = ("--config-dir", "-cd")
+OWN = ("resume", "dry_run")
+
+
+@dataclass
+class Command:
+    """A command line, taken apart.
+
+    Attributes:
+        overrides: the ``key=value`` words.
+        flags: what goes to Hydra as it is.
+        sweep: ``-m`` was given.
+        config_dir: of ``--config-dir``.
+        resume: the path after ``resume=``, as typed.
+        dry_run: check and list only.
+    """
+
+    overrides: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)
+    sweep: bool = False
+    help: bool = False
+    config_dir: str | None = None
+    resume: str | None = None
+    dry_run: bool = False
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """Take a command line apart; a path after ``resume=`` may hold any character.
+
+    Raises:
+        ConfigError: an unknown flag, or a word that is no override.
+    """
+    command, words, problems = Command(), list(argv), []
+    while words:
+        word = words.pop(0)
+        if word in ("-h", "--help"):
+            command.help = True
+        elif word in ("-m", "--multirun"):
+            command.sweep = True
+        elif word.split("=")[0] in TAKE_VALUE:
+            given = word.partition("=")[2] or (words.pop(0) if words else "")
+            if not Path(given).expanduser().is_dir():
+                problems.append(f"--config-dir {given}: there is no such folder.")
+            command.config_dir = str(Path(given).expanduser().resolve())
+        elif word.split("=")[0] in PASSED:
+            command.flags.append(word)
+            if "=" not in word and words and "=" not in words[0].split("=")[0] and word in ("--cfg", "-c", "-sc", "--package", "-p"):
+                command.flags.append(words.pop(0))
+        elif word.startswith("resume="):
+            command.resume = word.removeprefix("resume=")
+        elif word.startswith("dry_run="):
+            value = word.removeprefix("dry_run=").lower()
+            if value not in ("true", "false"):
+                problems.append(f"{word}: dry_run is true or false.")
+            command.dry_run = value == "true"
+        elif word.startswith("-"):
+            known = ["--help", "--multirun", "--config-dir", "--version", *(p for p in PASSED if p.startswith("--"))]
+            problems.append(f"{word}: no such flag.{nearest(word, known)} See tl-run --help.")
+        elif "=" not in word and not word.startswith("~"):
+            problems.append(f"{word}: expected key=value.{nearest(word, OWN)} See tl-run --help.")
+        else:
+            command.overrides.append(word)
+    if problems:
+        raise ConfigError(problems)
+    return command
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The ``tl-run`` command. Ends the process with the exit code of the design."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--version" in words:
+        print(f"tl-run {tl_runner.__version__}")
+        sys.exit(EXIT_DONE)
+    try:
+        command = parse(words)
+        if command.help:
+            from tl_runner import help
+
+            print(help.text(*([Path(command.config_dir)] if command.config_dir else [])))
+            sys.exit(EXIT_DONE)
+        sys.exit(_run(command, ["tl-run", *words]))
+    except UserError as error:
+        print(f"tl-run: {_joined(error)}", file=sys.stderr)
+        sys.exit(EXIT_USER)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _joined(error: UserError) -> str:
+    problems = error.problems if isinstance(error, ConfigError) else [str(error)]
+    head = "" if len(problems) == 1 else f"{len(problems)} things to mend\n  "
+    return head + "\n  ".join(problems)
+
+
+def _run(command: Command, typed: list[str]) -> int:
+    os.environ["TL_RUN_ID"] = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    if command.flags:
+        return _hydra(command, None)
+    if command.resume is not None:
+        from tl_runner import resume
+
+        if command.overrides or command.sweep:
+            raise ConfigError(["resume= replays the folder's own command: give no other keys beside it."])
+        recorded = resume.read(command.resume)
+        own = [o for o in recorded.overrides if not o.startswith("hydra.")]
+        command.overrides, command.config_dir = own, recorded.config_dir
+        if (recorded.folder / "result.json").is_file() and '"status": "done"' in (recorded.folder / "result.json").read_text():
+            print(f"{recorded.folder} is done already; its result.json stands.")
+            return EXIT_DONE
+    jobs = _check(command)
+    if command.dry_run:
+        for i, job in enumerate(jobs):
+            print(f"{i}: tl-run {shlex.join(job.overrides)}")
+        print(f"{len(jobs)} run{'s' * (len(jobs) != 1)}, all valid; nothing was run.")
+        return EXIT_DONE
+    if command.resume is not None:
+        return _resumed(jobs[0], recorded.folder, typed)
+    return _hydra(command, typed)
+
+
+def _check(command: Command) -> list:
+    """The jobs of a command, checked; Hydra's own complaints become ours."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from tl_runner import validate
+
+    try:
+        return validate.check(command.overrides, sweep=command.sweep, config_dir=command.config_dir)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([_words(error)]) from error
+
+
+def _words(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and set(line.strip()) - set("^~ ")]
+    return " ".join(line for line in lines if not line.startswith("See https"))
+
+
+def _resumed(job, folder: Path, typed: list[str]) -> int:
+    """Go on in ``folder``; Hydra is not asked again, so its three files stay as they are."""
+    from tl_runner.run import guarded
+
+    if not (folder / "checkpoints" / "last.pt").is_file():
+        raise CheckpointError(f"{folder} has no checkpoints/last.pt: it stopped before its first. Run its command afresh.")
+    code, _, message = guarded(job.config, job.choices, folder, typed, resume=True)
+    if message:
+        print(f"tl-run: {message}", file=sys.stderr)
+    return code
+
+
+def _hydra(command: Command, typed: list[str] | None) -> int:
+    """Give the command to Hydra, which makes the folders and calls the job once for every combination."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    codes: list[int] = []
+
+    def job(config: DictConfig) -> float | None:
+        from tl_runner import sweep_job
+
+        code, score = sweep_job.run(config, HydraConfig.get(), typed or [], command.sweep)
+        codes.append(code)
+        if code == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt
+        return score
+
+    words = [*command.flags, *(["--multirun"] if command.sweep else []), *command.overrides]
+    if command.config_dir:
+        words += ["--config-dir", command.config_dir]
+    full, sys.argv = os.environ.get("HYDRA_FULL_ERROR"), ["tl-run", *words]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # its exceptions come to us instead of ending the process with 1
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)()
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if full == "1":
+            raise
+        raise ConfigError([_words(error)]) from error
+    except OSError as error:
+        raise UserError(f"The run's folder cannot be made: {error}. Choose another with hydra.run.dir=PATH.") from error
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    finally:
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+    failed = [c for c in codes if c != EXIT_DONE]
+    return EXIT_DONE if not failed else EXIT_FAILED if command.sweep else failed[0]

@@ -1,0 +1,117 @@
+"""fonts2digits, the embedded data: printed digits as the source, handwritten ones as the target. No download.
+
+The source is rendered at run time from the fonts that matplotlib ships; the target is scikit-learn's copy of the
+UCI handwritten digits (1,797 images of 8x8, Alpaydin & Kaynak 1998), resized into the middle of 28x28 as MNIST is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tl_runner.data.augment import Affine, warp
+from tl_runner.data.tasks import Split, Task, hold_out, see_labels
+
+FACES = ("DejaVu", "STIXGeneral", "cmb10", "cmr10", "cmss10", "cmti10", "cmtt10")
+SIDE, BOX = 28, 20  # MNIST's geometry: a box of 20 pixels in the middle of 28
+TEST_DIGITS = 597  # of the 1,797; a fixed split, the same for every seed
+
+
+def font_files() -> list[Path]:
+    """The fonts of matplotlib that have digits and letters, sorted by name."""
+    from matplotlib import get_data_path
+
+    fonts = sorted(Path(get_data_path(), "fonts", "ttf").glob("*.ttf"))
+    return [f for f in fonts if f.name.startswith(FACES) and "Display" not in f.name]
+
+
+@cache
+def render(characters: str, side: int = 64) -> Tensor:
+    """Every character in every face, each scaled so that its longer side fills the square.
+
+    Returns float32 (faces, characters, side, side) in [0, 1], ink 1.
+    """
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
+    faces = []
+    for file in font_files():
+        font = ImageFont.truetype(str(file), 2 * side)
+        for character in characters:
+            left, top, right, bottom = (round(v) for v in font.getbbox(character))
+            w, h = right - left, bottom - top
+            image = Image.new("L", (max(w, h),) * 2)
+            corner = ((max(w, h) - w) // 2 - left, (max(w, h) - h) // 2 - top)
+            ImageDraw.Draw(image).text(corner, character, fill=255, font=font)
+            faces.append(np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255)
+    return torch.from_numpy(np.stack(faces)).view(-1, len(characters), side, side)
+
+
+def jittered(glyphs: Tensor, jitter: Affine, generator: torch.Generator) -> Tensor:
+    """A random view of each glyph, float (N, S, S), in the middle of an image, uint8 (N, 1, 28, 28)."""
+    theta = jitter.theta(len(glyphs), generator)
+    theta[:, :, :2] *= SIDE / BOX  # the glyph's own square fills the box, not the image
+    theta[:, :, 2] *= SIDE / BOX
+    # twice the size, then averaged: sampling a 64-pixel glyph at 28 points would alias thin strokes
+    views = F.avg_pool2d(warp(glyphs[:, None], theta, (2 * SIDE, 2 * SIDE)), 2)
+    return views.mul_(255).round_().to(torch.uint8)
+
+
+def font_digits(per_face: int, jitter: Affine, generator: torch.Generator) -> Split:
+    """``per_face`` jittered images of each digit in each face, labelled."""
+    glyphs = render("0123456789")
+    faces, classes = glyphs.shape[:2]
+    y = torch.arange(classes).repeat(faces).repeat_interleave(per_face)
+    x = jittered(glyphs.flatten(0, 1).repeat_interleave(per_face, dim=0), jitter, generator)
+    return Split(x, y, torch.arange(len(x)))
+
+
+@cache
+def handwritten_digits() -> Split:
+    """scikit-learn's 1,797 digits in the middle of 28x28, with their labels."""
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    x = torch.tensor(data.images, dtype=torch.float32)[:, None] / 16
+    x = F.interpolate(x, (BOX, BOX), mode="bilinear", align_corners=False)
+    x = F.pad(x, ((SIDE - BOX) // 2,) * 4).mul_(255).round_().to(torch.uint8)
+    return Split(x, torch.tensor(data.target), torch.arange(len(x)))
+
+
+def load(
+    *,
+    per_face: int,
+    jitter: dict[str, float],
+    val_fraction: float,
+    target_labels: int | str,
+    seed: int,
+) -> Task:
+    """The task; ``seed`` draws the jitter and the held-out part, the target's split is the same for all."""
+    generator = torch.Generator().manual_seed(seed)
+    source = font_digits(per_face, Affine(**jitter), generator)
+    kept, held_out = hold_out(len(source), val_fraction, generator)
+    test_source = font_digits(max(1, per_face // 10), Affine(**jitter), generator)
+
+    digits = handwritten_digits()
+    rest, test = hold_out(len(digits), TEST_DIGITS / len(digits), torch.Generator().manual_seed(1998))
+    return Task(
+        name="fonts2digits",
+        classes=_names(10),
+        splits={
+            "source_train": source.take(kept),
+            **({"source_val": source.take(held_out)} if len(held_out) else {}),
+            "source_test": test_source,
+            **see_labels(digits.take(rest), target_labels, generator),
+            "target_test": digits.take(test),
+        },
+        protocol=f"{len(kept)} rendered training images, {len(rest)} / {len(test)} handwritten ones (fixed split)",
+    )
+
+
+def _names(n: int) -> Sequence[str]:
+    return tuple(str(i) for i in range(n))

@@ -1,0 +1,38 @@
+"""The errors a user can mend, and the exit code each ends with. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+
+
+class UserError(Exception):
+    """The command, config, data or checkpoint is wrong; the message says what to change (exit code 2)."""
+
+
+class ConfigError(UserError):
+    """One or more wrong settings, shown together."""
+
+    def __init__(self, problems: Iterable[str]):
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class DataError(UserError):
+    """A data file is missing, damaged or not what its name says."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint cannot be read or belongs to another run."""
+
+
+class DivergedError(Exception):
+    """Training produced NaN or infinity: the run failed (exit code 1), and the message says what to try."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``' Did you mean 'x'?'`` for the closest of ``known``, else an empty string."""
+    close = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
+    return f" Did you mean '{close[0]}'?" if close else ""

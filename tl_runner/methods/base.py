@@ -1,0 +1,149 @@
+"""The words a method is said in: phases, updates, gates. The loop knows these and nothing of any method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tl_runner.backbones.base import Backbone
+from tl_runner.training import randomness
+
+Losses = Mapping[str, Tensor]  # scalars; their sum is minimised
+Metrics = Mapping[str, Tensor]  # scalars to be averaged over an epoch; no gradient
+
+
+@dataclass
+class Samples:
+    """One domain's part of a batch: ``x`` float (B, C, H, W), ``y`` int64 (B,) or None, ``index`` int64 (B,)."""
+
+    x: Tensor
+    y: Tensor | None
+    index: Tensor
+
+
+class Batch(SimpleNamespace):
+    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``."""
+
+
+@dataclass
+class Gate:
+    """Let an update run only while a metric of its phase stays above a bound, over windows of steps.
+
+    The first window is open. The window's mean is read once at its end, so the device is asked once a window.
+    """
+
+    metric: str
+    above: float
+    window: int
+
+
+@dataclass
+class Update:
+    """One optimiser's share of a step.
+
+    Attributes:
+        name: also its key in the checkpoint.
+        networks: what it trains; every other network has its gradients off while it runs.
+        optimizer: name, lr, betas, ..., as in ``conf/train/_optimizer.yaml``.
+        step: (batch, progress in [0, 1) of the phase) to losses, or to (losses, metrics).
+        repeats: times per step.
+        gate: when to run; None is always.
+    """
+
+    name: str
+    networks: Sequence[nn.Module]
+    optimizer: Mapping[str, Any]
+    step: Callable[[Batch, float], Losses | tuple[Losses, Metrics]]
+    repeats: int = 1
+    gate: Gate | None = None
+
+
+@dataclass
+class Phase:
+    """One stage of a method.
+
+    Attributes:
+        name: ``pretrain``, ``adapt``, ...
+        reads: the batch's domains and the split that each comes from.
+        updates: run in this order in every step.
+        predict: images (B, C, H, W) to logits (B, K): the classifier that this phase is making.
+        epochs, steps_per_epoch, batch_size: its length; ``steps_per_epoch`` None is one pass over the first split.
+        begin: run once when the phase starts, not when it is resumed.
+        watch: epoch means to a warning for the user, or None.
+    """
+
+    name: str
+    reads: Mapping[str, str]
+    updates: Sequence[Update]
+    predict: Callable[[Tensor], Tensor]
+    epochs: int
+    batch_size: int
+    steps_per_epoch: int | None = None
+    begin: Callable[[], object] | None = None
+    watch: Callable[[Mapping[str, float]], str | None] = field(default=lambda means: None)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], **fields: Any) -> Phase:
+        """A phase with the lengths of its config section."""
+        lengths = {key: options[key] for key in ("epochs", "batch_size", "steps_per_epoch")}
+        return cls(**lengths, **fields)
+
+
+class Method(nn.Module):
+    """A transfer method: its networks are its submodules, its training is its phases.
+
+    A subclass takes (task, backbone) and its YAML keys as keywords. Networks are made under :meth:`fresh`, so that
+    one network's size never changes another's first weights.
+    """
+
+    uses_target_labels = False  # an oracle says True
+
+    def __init__(self, num_classes: int, make_backbone: Callable[[], Backbone], seed: int):
+        super().__init__()
+        self.num_classes, self._make_backbone, self._seed = num_classes, make_backbone, seed
+
+    def fresh(self, name: str, make: Callable[[], nn.Module]) -> Any:
+        """A network whose first weights depend on the seed and ``name`` alone."""
+        with randomness.seeded(self._seed, "init", name):
+            return make()
+
+    def encoder_and_head(self) -> tuple[Backbone, nn.Linear]:
+        """A fresh backbone and a linear head on it; the same for every method of one seed."""
+        backbone = self.fresh("backbone", self._make_backbone)
+        return backbone, self.fresh("head", lambda: nn.Linear(backbone.out_features, self.num_classes))
+
+    def phases(self) -> list[Phase]:
+        """The phases, in order."""
+        raise NotImplementedError
+
+    def networks(self) -> list[nn.Module]:
+        """What is compiled: each direct submodule."""
+        return list(self.children())
+
+
+class Classifier(Method):
+    """A backbone and a linear head, and the supervised phase that trains them."""
+
+    def __init__(self, *built: Any):
+        super().__init__(*built)
+        self.encoder, self.head = self.encoder_and_head()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to logits (B, K)."""
+        return self.head(self.encoder(x))
+
+    def supervised(self, name: str, options: Mapping[str, Any], domain: str, split: str) -> Phase:
+        """Cross-entropy on one labelled split, both networks trained."""
+        smoothing = options["label_smoothing"]
+
+        def classify(batch: Batch, progress: float) -> Losses:
+            samples: Samples = getattr(batch, domain)
+            return {"cross_entropy": F.cross_entropy(self(samples.x), samples.y, label_smoothing=smoothing)}
+
+        update = Update("classifier", [self.encoder, self.head], options["optimizer"], classify)
+        return Phase.of(options, name=name, reads={domain: split}, updates=[update], predict=self)

@@ -1,0 +1,55 @@
+"""A run folder's files, and how each is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tl_runner.training.checkpoints import write_atomic
+
+
+class RunFolder:
+    """Paths and writers of one run; see the table in the README."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.last = path / "checkpoints" / "last.pt"
+        self.best = path / "checkpoints" / "best.pt"
+        self.metrics_file = path / "metrics.jsonl"
+        self.result_file = path / "result.json"
+        self.figures = path / "figures"
+
+    def metric(self, row: Mapping[str, Any]) -> None:
+        """Append one line to ``metrics.jsonl``; it is out of our hands before the next checkpoint is written."""
+        with open(self.metrics_file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every line of ``metrics.jsonl``."""
+        if not self.metrics_file.exists():
+            return []
+        return [json.loads(line) for line in self.metrics_file.read_text(encoding="utf-8").splitlines()]
+
+    def metrics_bytes(self) -> int:
+        """Its length, for :meth:`cut_metrics`."""
+        return self.metrics_file.stat().st_size if self.metrics_file.exists() else 0
+
+    def cut_metrics(self, size: int) -> None:
+        """Drop what was written after a checkpoint."""
+        if self.metrics_bytes() > size:
+            os.truncate(self.metrics_file, size)
+
+    def json(self, name: str, content: Any) -> None:
+        """Write a JSON file whole."""
+        write_atomic(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+
+    def text(self, name: str, content: str) -> None:
+        """Write a text file whole."""
+        write_atomic(self.path / name, content.encode())
+
+    def result(self) -> dict[str, Any] | None:
+        """``result.json`` if the run got that far."""
+        return json.loads(self.result_file.read_text(encoding="utf-8")) if self.result_file.exists() else None

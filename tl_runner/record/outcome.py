@@ -1,0 +1,119 @@
+"""The end of a run: predictions, figures, ``result.json`` and the closing table."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from tl_runner.data.tasks import Task
+from tl_runner.record import figures
+from tl_runner.training.device import Device
+from tl_runner.training.evaluation import label_free, labelled_metrics, logits_of
+
+if TYPE_CHECKING:
+    from tl_runner.training.trainer import Trainer
+
+METRIC = "accuracy"
+
+
+def write_evaluation(trainer: Trainer, task: Task) -> dict[str, dict[str, float]]:
+    """Evaluate the selected weights on every split but the labelled training ones; write predictions and figures.
+
+    Returns the metrics by split and name.
+    """
+    phase, folder = trainer.phases[-1], trainer.folder
+    metrics: dict[str, dict[str, float]] = {}
+    arrays: dict[str, np.ndarray] = {}
+    for name, split in trainer.splits.items():
+        if name in ("source_train", "target_labelled"):
+            continue
+        logits = logits_of(trainer.method, phase.predict, split, trainer.device)
+        arrays[f"{name}/probabilities"] = logits.softmax(1).cpu().numpy()
+        arrays[f"{name}/ids"] = split.ids.cpu().numpy()
+        if split.y is not None:
+            arrays[f"{name}/labels"] = split.y.cpu().numpy()
+            metrics[name] = labelled_metrics(logits, split.y)
+        else:
+            metrics[name] = label_free(logits)
+        if split.y is None or name != "source_val":
+            trainer.folder.metric({"phase": phase.name, "epoch": "selected", "split": name, **metrics[name]})
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    from tl_runner.training.checkpoints import write_atomic
+
+    write_atomic(folder.path / "predictions.npz", buffer.getvalue())
+    folder.figures.mkdir(exist_ok=True)
+    figures.curves(folder.metrics(), folder.figures / "curves.png", task.name)
+    if "target_test/labels" in arrays:
+        predicted = torch.from_numpy(arrays["target_test/probabilities"]).argmax(1)
+        labels = torch.from_numpy(arrays["target_test/labels"])
+        figures.confusion(predicted, labels, task.classes, folder.figures / "confusion_target_test.png", task.name)
+    return metrics
+
+
+def result(
+    trainer: Trainer, task: Task, choices: Mapping[str, str], metrics: Mapping[str, Mapping[str, float]], device: Device
+) -> dict[str, Any]:
+    """The content of ``result.json`` of a finished run."""
+    at = trainer.at
+    oracle = trainer.selection == "oracle"
+    return {
+        "status": "done",
+        "error": None,
+        "score": metrics["target_test"][METRIC],
+        "metric": METRIC,
+        "selection": trainer.selection,
+        "selected_epoch": at.best_epoch,
+        "uses_target_labels": oracle or trainer.method.uses_target_labels,
+        "protocol": task.protocol,
+        "seed": trainer.seed,
+        "choices": {group: choices[group] for group in ("data", "backbone", "method", "device")},
+        "metrics": {name: dict(values) for name, values in metrics.items()},
+        "sizes": {name: len(split) for name, split in trainer.splits.items()},
+        "phases": at.phases,
+        "warnings": at.warnings,
+        "wall_s": round(trainer.wall_s(), 3),
+        "images_per_s": round(at.images / at.train_s, 1) if at.train_s else None,
+        "peak_memory_mb": round(device.peak_memory_mb(), 1),
+        "parameters": sum(p.numel() for p in trainer.method.parameters()),
+    }
+
+
+def closing_table(content: Mapping[str, Any], path: Path) -> str:
+    """Accuracy on source and target after each phase, the last beside the first, time and folder."""
+    method = content["choices"]["method"]
+    rows = [(p["name"], p["metrics"]) for p in content["phases"] if "metrics" in p]
+    rows = [("source only" if name == "pretrain" else name, metrics) for name, metrics in rows]
+    rows.append((method, content["metrics"]))
+    table = Table(box=box.SIMPLE_HEAD, title=None)
+    for head in ("accuracy, %", "source test", "target test", "± s.e.", "gain"):
+        table.add_column(head, justify="left" if head.startswith("acc") else "right")
+    base = rows[0][1].get("target_test", {}).get(METRIC)
+    n = content["sizes"].get("target_test", 0)
+    for i, (name, metrics) in enumerate(rows):
+        source, target = (metrics.get(s, {}).get(METRIC) for s in ("source_test", "target_test"))
+        error = None if target is None or not n else (target * (1 - target) / n) ** 0.5
+        gain = "" if i == 0 or base is None or target is None else f"{100 * (target - base):+.1f}"
+        table.add_row(name, _percent(source), _percent(target), "" if error is None else f"{100 * error:.1f}", gain)
+    oracle = "   oracle: saw target labels" if content["uses_target_labels"] else ""
+    chosen = content["selection"] + (f" (epoch {content['selected_epoch']})" if content["selected_epoch"] else "")
+    with io.StringIO() as out:
+        console = Console(file=out, width=100, color_system=None)
+        console.print(table)
+        text = "\n".join(line.rstrip() for line in out.getvalue().splitlines() if line.strip())
+    return (
+        f"\n{text}\n\n selection {chosen}{oracle}   time {content['wall_s']:.0f} s   "
+        f"{content['images_per_s'] or 0:,.0f} images/s\n folder {path}"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"

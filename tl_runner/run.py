@@ -1,0 +1,193 @@
+"""One run, read from top to bottom: seed, data, device, method, phases, evaluation, record."""
+
+from __future__ import annotations
+
+import torch
+
+torch.set_flush_denormal(True)  # per thread, so before the first parallel operation: denormals slow GANs a hundredfold
+
+import errno  # noqa: E402
+import gc  # noqa: E402
+import inspect  # noqa: E402
+import time  # noqa: E402
+import traceback  # noqa: E402
+from collections.abc import Callable, Mapping, Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+from omegaconf import OmegaConf  # noqa: E402
+
+from tl_runner import plugins  # noqa: E402
+from tl_runner.backbones.base import Backbone  # noqa: E402
+from tl_runner.data.augment import Affine  # noqa: E402
+from tl_runner.data.tasks import Split, Task  # noqa: E402
+from tl_runner.errors import (  # noqa: E402
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USER,
+    ConfigError,
+    DivergedError,
+    UserError,
+)
+from tl_runner.methods.base import Method  # noqa: E402
+from tl_runner.record.environment import environment  # noqa: E402
+from tl_runner.record.folder import RunFolder  # noqa: E402
+from tl_runner.record.outcome import closing_table, result, write_evaluation  # noqa: E402
+from tl_runner.record.progress import Progress, log  # noqa: E402
+from tl_runner.training import device as devices  # noqa: E402
+from tl_runner.training import randomness  # noqa: E402
+from tl_runner.training.interrupt import Interrupted  # noqa: E402
+from tl_runner.training.trainer import Trainer  # noqa: E402
+
+
+def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str], resume: bool) -> dict[str, Any]:
+    """Train and evaluate what ``config`` describes, into the folder ``path``. The content of ``result.json``.
+
+    Raises:
+        UserError: the data, the device or the checkpoint is wrong; nothing was written.
+        DivergedError, Interrupted, OSError: as the trainer's.
+    """
+    randomness.seed_all(config["seed"])
+    device = devices.resolve(config["device"])
+    task, augment = load_data(config)
+    folder, progress = RunFolder(path), Progress()
+    try:
+        method = build_method(config, task)
+        device.place(method)
+        for network in method.networks():
+            device.accelerate(network)
+        splits = {name: split.to(device.torch, device.channels_last) for name, split in task.splits.items()}
+        trainer = Trainer(method, splits, device, config, augment, folder, progress)
+        if resume:
+            trainer.restore()
+
+        path.mkdir(parents=True, exist_ok=True)
+        progress.keep(path / "run.log")
+        if not resume:
+            folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+            folder.json("environment.json", environment(device, command, task.checksums))
+        progress.say(f"{choices['method']} on {task.name} ({task.protocol}), seed {config['seed']}, {device.describe()}")
+        trainer.run()
+
+        trainer.load_best()
+        content = result(trainer, task, choices, write_evaluation(trainer, task), device)
+        folder.json("result.json", content)
+        progress.say(closing_table(content, path))
+        return content
+    finally:
+        progress.close()
+        release(device)
+
+
+def load_data(config: Mapping[str, Any]) -> tuple[Task, Affine | None]:
+    """The task, cut to ``train.limit.samples``, and the augmentation of its training batches."""
+    options = {k: v for k, v in config["data"].items() if k not in ("name", "gives", "augment")}
+    load = getattr(plugins.module("data", config["data"]["name"]), "load", None)
+    if load is None:
+        raise ConfigError([f"data.name={config['data']['name']}: that module has no function load."])
+    task: Task = load(**options, seed=randomness.derive(config["seed"], "data"))
+    augment = Affine(**config["data"]["augment"])
+    most = config["train"]["limit"]["samples"]
+    if most:
+        task.splits.update({name: first_of(split, most, name) for name, split in task.splits.items()})
+    return task, augment or None
+
+
+def first_of(split: Split, most: int, name: str) -> Split:
+    """At most ``most`` samples, the same for every seed."""
+    order = torch.randperm(len(split), generator=randomness.generator(0, "limit", name))[:most]
+    return split.take(order.sort().values)
+
+
+def build_method(config: Mapping[str, Any], task: Task) -> Method:
+    """The method on its backbone, on the CPU.
+
+    Raises:
+        ConfigError: a module does not take the keys of its YAML.
+    """
+    backbone_class = plugins.class_in("backbones", config["backbone"]["name"], Backbone)
+    method_class = plugins.class_in("methods", config["method"]["name"], Method)
+    backbone_keys = {k: v for k, v in config["backbone"].items() if k != "name"}
+    method_keys = {k: v for k, v in config["method"].items() if k not in ("name", "needs")}
+    fits(backbone_class, backbone_keys, 1)
+    fits(method_class, method_keys, 3)
+
+    def make_backbone() -> Backbone:
+        return backbone_class(task.shape, **backbone_keys)
+
+    return method_class(len(task.classes), make_backbone, config["seed"], **method_keys)
+
+
+def fits(made: Callable, keys: Mapping[str, Any], given: int) -> None:
+    """Whether ``made`` takes ``given`` positional arguments and these keywords."""
+    try:
+        inspect.signature(made).bind(*range(given), **keys)
+    except TypeError as error:
+        raise ConfigError([f"{made.__name__} does not fit its YAML: {error}."]) from error
+
+
+def release(device: devices.Device) -> None:
+    """Give memory back: a sweep runs many jobs in one process."""
+    gc.collect()
+    if device.torch.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def guarded(
+    config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str], resume: bool
+) -> tuple[int, dict[str, Any] | None, str]:
+    """:func:`run` with every ending told apart: (exit code, result, message). A failure leaves a result that says so."""
+    started = time.perf_counter()
+    try:
+        return EXIT_DONE, run(config, choices, path, command, resume), ""
+    except UserError as error:
+        return EXIT_USER, None, str(error)
+    except (Interrupted, KeyboardInterrupt) as error:
+        where = f"A checkpoint was written. Go on with: tl-run resume={path}"
+        message = where if isinstance(error, Interrupted) else "Stopped at once, without a checkpoint of this moment."
+        return EXIT_INTERRUPTED, record_failure(path, "interrupted", "", config, choices, started), message
+    except Exception as error:
+        message = explain(error, path)
+        write_traceback(path)
+        return EXIT_FAILED, record_failure(path, "failed", message, config, choices, started), message
+
+
+def explain(error: Exception, path: Path) -> str:
+    """One line for the user."""
+    if isinstance(error, DivergedError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"The disk is full: {error}. Free some space, then: tl-run resume={path}"
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"Out of memory: {error}. Try a smaller train.batch_size, or device.precision=bf16."
+    return f"{type(error).__name__}: {error} (traceback in {path / 'run.log'})"
+
+
+def record_failure(
+    path: Path, status: str, message: str, config: Mapping[str, Any], choices: Mapping[str, str], started: float
+) -> dict[str, Any]:
+    """``result.json`` of a run that did not get to its end, as far as the disk allows."""
+    content = {
+        "status": status,
+        "error": message,
+        "score": None,
+        "seed": config["seed"],
+        "selection": config["selection"],
+        "choices": {group: choices[group] for group in ("data", "backbone", "method", "device")},
+        "wall_s": round(time.perf_counter() - started, 3),
+    }
+    try:
+        RunFolder(path).json("result.json", content)
+    except OSError as error:
+        log.error(f"result.json could not be written: {error}")
+    return content
+
+
+def write_traceback(path: Path) -> None:
+    """The traceback, at the end of ``run.log``."""
+    try:
+        with open(path / "run.log", "a", encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+    except OSError:
+        traceback.print_exc()

@@ -1,0 +1,145 @@
+"""What a value may be. The YAML default is the type; the rules below add ranges and choices by key name.
+
+A rule holds for a key of that name anywhere (``lr`` in any optimiser, in a user's own method too); a longer dotted
+ending wins over a shorter one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tl_runner.errors import nearest
+
+Rule = Callable[[Any], str | None]  # a value -> what it should have been, or None when it is fine
+SELECTION = ("last", "source_val", "entropy", "im", "bnm", "oracle")
+
+
+def number(low: float, high: float = float("inf"), *, whole: bool = False, open_low: bool = False) -> Rule:
+    """A number in [low, high], or (low, high] with ``open_low``."""
+    kind = "a whole number" if whole else "a number"
+    span = f"{'above' if open_low else 'of at least'} {low:g}" + (f" and at most {high:g}" if high < float("inf") else "")
+
+    def check(value: Any) -> str | None:
+        right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        return None if right and (low < value if open_low else low <= value) and value <= high else f"{kind} {span}"
+
+    return check
+
+
+def one_of(*options: Any) -> Rule:
+    """One of a few values; names get the nearest."""
+
+    def check(value: Any) -> str | None:
+        if any(value == o and type(value) is type(o) for o in options):
+            return None
+        shown = ", ".join("true" if o is True else "false" if o is False else str(o) for o in options)
+        return f"one of {shown}." + nearest(value, [str(o) for o in options])
+
+    return check
+
+
+def either(*rules: Rule) -> Rule:
+    """Any of several rules."""
+
+    def check(value: Any) -> str | None:
+        said = [rule(value) for rule in rules]
+        return None if None in said else " or ".join(str(s) for s in said)
+
+    return check
+
+
+def null(value: Any) -> str | None:
+    """YAML's null."""
+    return None if value is None else "null"
+
+
+def pair(rule: Rule) -> Rule:
+    """A list of two values that each keep ``rule``."""
+
+    def check(value: Any) -> str | None:
+        fine = isinstance(value, list) and len(value) == 2 and all(rule(v) is None for v in value)
+        return None if fine else f"a list of two: {rule(object())} each"
+
+    return check
+
+
+def device(value: Any) -> str | None:
+    """A device name, with or without an index."""
+    kind, _, index = str(value).partition(":")
+    fine = kind in ("auto", "cpu", "cuda", "mps") and (not index or (kind == "cuda" and index.isdigit()))
+    return None if fine else "one of auto, cpu, cuda, cuda:N, mps." + nearest(value, ["auto", "cpu", "cuda", "mps"])
+
+
+def folder(value: Any) -> str | None:
+    """A path."""
+    return None if isinstance(value, str) and value else "a path"
+
+
+count, at_least_0, part = number(1, whole=True), number(0), number(0, 0.9)
+RULES: dict[str, Rule] = {
+    "seed": number(0, 2**63 - 1, whole=True),
+    "selection": one_of(*SELECTION),
+    "epochs": count,
+    "steps_per_epoch": either(null, count),
+    "batch_size": count,
+    "limit.epochs": either(null, count),
+    "limit.steps": either(null, count),
+    "limit.samples": either(null, count),
+    "lr": number(0, open_low=True),
+    "weight_decay": at_least_0,
+    "momentum": number(0, 0.9999),
+    "betas": pair(number(0, 0.9999999)),
+    "schedule": one_of("constant", "linear", "cosine", "inverse"),
+    "warmup": number(0, 1),
+    "optimizer.name": one_of("adam", "adamw", "sgd"),
+    "discriminator_optimizer.name": one_of("adam", "adamw", "sgd"),
+    "root": folder,
+    "protocol": one_of("full", "sampled"),
+    "usps_split": one_of("official", "random"),
+    "val_fraction": part,
+    "target_labels": either(one_of("all"), number(0, whole=True)),
+    "per_face": count,
+    "rotate": number(0, 180),
+    "shear": number(0, 80),
+    "translate": number(0, 1),
+    "scale": number(0, 10),
+    "stretch": number(0, 10),
+    "dropout": number(0, 0.99),
+    "label_smoothing": number(0, 0.99),
+    "device.name": device,
+    "precision": one_of("fp32", "tf32", "bf16", "fp16"),
+    "channels_last": one_of("auto", True, False),
+    "threads": either(null, count),
+    "discriminator_input": one_of("logits", "features"),
+    "hidden": count,
+    "gate": number(0, 1),
+    "gate_window": count,
+}
+
+
+def rule_for(path: str) -> Rule | None:
+    """The rule with the longest ending of the dotted ``path``."""
+    parts = path.split(".")
+    return next((RULES[key] for i in range(len(parts)) if (key := ".".join(parts[i:])) in RULES), None)
+
+
+def wrong_type(value: Any, default: Any) -> str | None:
+    """What ``value`` should have been to match the YAML's ``default``, or None. A null default takes anything."""
+    if default is None or value is None and default is None:
+        return None
+    kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a group"}
+    want = type(default)
+    if want is float and type(value) is int:
+        return None
+    return None if type(value) is want else kinds.get(want, want.__name__)
+
+
+def problem(path: str, value: Any, default: Any) -> str | None:
+    """One line that says what is wrong with ``value`` at ``path`` and what would be right, or None."""
+    rule = rule_for(path)
+    said = rule(value) if rule else wrong_type(value, default)
+    if said is None:
+        return None
+    shown = "null" if value is None else repr(value)
+    return f"{path}={shown} should be {said}" + ("" if said.endswith(("?", ".")) else ".")

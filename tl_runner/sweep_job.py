@@ -1,0 +1,43 @@
+"""One job as Hydra starts it: find its folder, run it, say how it ended, and let the next one go on."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from tl_runner.errors import EXIT_USER
+
+
+def run(config: DictConfig, hydra: DictConfig, command: Sequence[str], sweep: bool) -> tuple[int, float | None]:
+    """(exit code, score). Nothing is raised: a failed job must not stop a sweep."""
+    from tl_runner.run import guarded, record_failure
+
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    choices = dict(hydra.runtime.choices)
+    folder = Path(hydra.runtime.output_dir)
+    if sweep:
+        print(f"\n#{hydra.job.num}  {' '.join(hydra.overrides.task)}", file=sys.stderr)
+    code, content, message = guarded(plain, choices, folder, command, resume=False)
+    if code == EXIT_USER:
+        if sweep:
+            record_failure(folder, "failed", message, plain, choices, 0.0)
+        else:
+            clear(folder)
+    if message:
+        print(f"tl-run: {message}", file=sys.stderr)
+    return code, content["score"] if content else None
+
+
+def clear(folder: Path) -> None:
+    """Take back the folder that Hydra made for a run that could not begin; anything else in it stays."""
+    shutil.rmtree(folder / ".hydra", ignore_errors=True)
+    for empty in (folder, *folder.parents[:2]):
+        try:
+            empty.rmdir()
+        except OSError:
+            return

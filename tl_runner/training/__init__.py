@@ -1,0 +1,1 @@
+"""The loop, device and precision, schedules, checkpoints."""

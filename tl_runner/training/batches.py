@@ -1,0 +1,64 @@
+"""Batches of a phase: an index into tensors on the device, then augmentation of the whole batch there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from tl_runner.data.tasks import Split
+from tl_runner.methods.base import Batch, Samples
+from tl_runner.training import randomness
+from tl_runner.training.device import Device
+
+Augment = Callable[[Tensor, torch.Generator | None], Tensor]
+
+
+def normalise(x: Tensor) -> Tensor:
+    """Pixels in [0, 1] to [-1, 1], in place."""
+    return x.mul_(2).sub_(1)
+
+
+class Batches:
+    """The batches that a phase reads.
+
+    Each epoch of each domain is a fresh permutation, repeated with new ones where the epoch is longer than the domain;
+    what does not fill a batch is left out.
+    """
+
+    def __init__(
+        self,
+        splits: Mapping[str, Split],
+        batch_size: int,
+        steps_per_epoch: int | None,
+        device: Device,
+        augment: Augment | None,
+        stream: tuple[int, str],
+    ):
+        self.splits, self.batch_size, self.device, self.augment, self.stream = splits, batch_size, device, augment, stream
+        first = next(iter(splits.values()))
+        self.steps = steps_per_epoch or max(1, len(first) // batch_size)
+        self._plan: dict[str, Tensor] = {}
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw the epoch's order: {domain: int64 (steps, batch_size)} on the device."""
+        for domain, split in self.splits.items():
+            generator = randomness.generator(*self.stream, epoch, "order", domain)
+            need = self.steps * self.batch_size
+            passes = -(-need // len(split))
+            order = torch.cat([torch.randperm(len(split), generator=generator) for _ in range(passes)])
+            self._plan[domain] = order[:need].view(self.steps, self.batch_size).to(self.device.torch)
+
+    def __getitem__(self, step: int) -> Batch:
+        """The batch of a step of this epoch; the caller has seeded the device's generator."""
+        return Batch(**{domain: self._samples(domain, plan[step]) for domain, plan in self._plan.items()})
+
+    def _samples(self, domain: str, index: Tensor) -> Samples:
+        split = self.splits[domain]
+        x = split.x[index].float().div_(255)
+        if self.augment:
+            x = self.augment(x, None)
+        if self.device.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return Samples(normalise(x), None if split.y is None else split.y[index], index)

@@ -1,0 +1,74 @@
+"""Checkpoints: written whole or not at all, read without running any code."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tl_runner.errors import CheckpointError
+
+FORMAT = 1
+COMPARED = ("seed", "selection", "data", "backbone", "method", "train")  # where else it ran may differ
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write under a temporary name, then rename: a reader sees the old file or the new one."""
+    buffer = io.BytesIO()  # torch.save into a full disk raises no OSError; writing bytes does
+    torch.save({"format": FORMAT, **state}, buffer)
+    write_atomic(path, buffer.getbuffer())
+
+
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
+    """Replace ``path``'s content in one step; nothing is left behind when that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a checkpoint that was written under ``config``.
+
+    Raises:
+        CheckpointError: it is missing, damaged, not ours, or of a run with other settings.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not there. The run stopped before its first checkpoint: start it afresh.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises nearly every kind for a damaged file
+        raise CheckpointError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}).\n"
+            "  It is cut short, damaged or no checkpoint at all. Start the run afresh."
+        ) from error
+    if not isinstance(state, dict) or "format" not in state:
+        raise CheckpointError(f"{path} is not a checkpoint of tl-run. Start the run afresh.")
+    if state["format"] != FORMAT:
+        raise CheckpointError(f"{path} has format {state['format']}, this version reads {FORMAT}. Start the run afresh.")
+    if "config" in state:
+        other = list(differences({k: state["config"].get(k) for k in COMPARED}, {k: config.get(k) for k in COMPARED}))
+        if other:
+            shown = "\n".join(f"  {line}" for line in other[:8])
+            raise CheckpointError(f"{path} belongs to a run with other settings:\n{shown}\n  Resume the folder it came from.")
+    return state
+
+
+def differences(old: Any, new: Any, path: str = "") -> Any:
+    """Lines that name each setting in which two configs differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys([*old, *new]):
+            yield from differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    elif old != new:
+        yield f"{path}: {old} in the checkpoint, {new} now"

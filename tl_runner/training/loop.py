@@ -1,0 +1,213 @@
+"""The loop of one phase: its updates over its batches. It knows no method.
+
+Nothing here waits for the device: losses add up there and are read once an epoch, a gate's metric once a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import add
+from typing import Any
+
+from torch import Tensor
+
+from tl_runner.methods.base import Batch, Gate, Losses, Method, Metrics, Phase, Update
+from tl_runner.training import randomness
+from tl_runner.training.batches import Batches
+from tl_runner.training.device import Device
+from tl_runner.training.schedules import factor, make_optimizer
+
+
+class Meter:
+    """Means of scalars that stay on the device until they are asked for."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        for name, value in values.items():
+            if name in self.sums:
+                self.sums[name].add_(value.detach())
+                self.counts[name] += 1
+            else:
+                self.sums[name] = value.detach().float().clone()
+                self.counts[name] = 1
+
+    def means(self) -> dict[str, float]:
+        """Waits for the device."""
+        return {name: self.sums[name].item() / self.counts[name] for name in self.sums}
+
+    def reset(self) -> None:
+        self.sums.clear()
+        self.counts.clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sums": {k: v.cpu() for k, v in self.sums.items()}, "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: Device) -> None:
+        self.sums = {k: v.to(device.torch) for k, v in state["sums"].items()}
+        self.counts = dict(state["counts"])
+
+
+class GateKeeper:
+    """Whether a gated update runs in this window."""
+
+    def __init__(self, gate: Gate):
+        self.gate, self.open, self.meter = gate, True, Meter()
+
+    def see(self, values: Mapping[str, Tensor]) -> None:
+        """Called once a step with what the phase's updates reported."""
+        self.meter.add({self.gate.metric: values[self.gate.metric]})
+        if self.meter.counts[self.gate.metric] == self.gate.window:
+            self.open = self.meter.means()[self.gate.metric] > self.gate.above
+            self.meter.reset()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"open": self.open, "meter": self.meter.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any], device: Device) -> None:
+        self.open = state["open"]
+        self.meter.load_state_dict(state["meter"], device)
+
+
+class UpdateRunner:
+    """One update with its optimiser, loss scale and gate."""
+
+    def __init__(self, update: Update, device: Device):
+        self.update, self.device = update, device
+        self.parameters = list(dict.fromkeys(p for n in update.networks for p in n.parameters()))
+        self.optimizer = make_optimizer(update.optimizer, self.parameters)
+        self.scaler = device.scaler()
+        self.gate = GateKeeper(update.gate) if update.gate else None
+        self.ran = 0  # steps of this epoch
+        self._scheduled = update.optimizer["schedule"] != "constant" or update.optimizer["warmup"] > 0
+
+    def __call__(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Forward, backward and step, ``repeats`` times. What it reports, on the device."""
+        if self._scheduled:
+            rate = self.update.optimizer["lr"] * factor(self.update.optimizer, progress)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+        reported: dict[str, Tensor] = {}
+        for _ in range(self.update.repeats):
+            with self.device.autocast():
+                losses, metrics = _both(self.update.step(batch, progress))
+            self.optimizer.zero_grad(set_to_none=True)
+            total = reduce(add, losses.values())
+            if self.scaler:
+                self.scaler.scale(total).backward()
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
+            else:
+                total.backward()
+                self.optimizer.step()
+            reported = {**losses, **metrics}
+        self.ran += 1
+        return reported
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "gate": self.gate.state_dict() if self.gate else None,
+            "ran": self.ran,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        if self.gate:
+            self.gate.load_state_dict(state["gate"], self.device)
+        self.ran = state["ran"]
+
+
+class PhaseLoop:
+    """Runs a phase's epochs.
+
+    Args:
+        method: holds every network of the phase.
+        phase: what to run.
+        batches: what it reads.
+        device: where, and in which precision.
+        seed: of the run.
+    """
+
+    def __init__(self, method: Method, phase: Phase, batches: Batches, device: Device, seed: int, epochs: int):
+        self.method, self.phase, self.batches, self.device, self.seed = method, phase, batches, device, seed
+        self.epochs = epochs
+        method.requires_grad_(False)
+        self.updates = [UpdateRunner(u, device) for u in phase.updates]
+        self.meter = Meter()
+        self._learning: UpdateRunner | None = None
+
+    @property
+    def steps(self) -> int:
+        """Steps of one epoch."""
+        return self.batches.steps
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Fresh order and counters. Networks that no update trains stay in eval mode: no dropout, fixed statistics."""
+        randomness.seed_all(self.seed, self.phase.name, epoch)
+        self.batches.begin_epoch(epoch)
+        self.meter.reset()
+        for runner in self.updates:
+            runner.ran = 0
+
+    def run_epoch(self, epoch: int, first_step: int, after_step: Callable[[int], bool]) -> bool:
+        """Steps ``first_step`` to the last of ``epoch``; False if ``after_step(steps done)`` asked to stop."""
+        self.method.eval()
+        for update in self.phase.updates:
+            for network in update.networks:
+                network.train()
+        for step in range(first_step, self.steps):
+            self._step(epoch * self.steps + step, step)
+            if after_step(step + 1):
+                return False
+        return True
+
+    def _step(self, count: int, step: int) -> None:
+        name, device = self.phase.name, self.device
+        progress = count / (self.epochs * self.steps)
+        device.begin_step()
+        randomness.seed_device(device.torch, self.seed, name, count, "batch")
+        batch = self.batches[step]
+        reported: dict[str, Tensor] = {}
+        for runner in self.updates:
+            if runner.gate and not runner.gate.open:
+                continue
+            self._learn(runner)
+            randomness.seed_device(device.torch, self.seed, name, count, runner.update.name)
+            reported.update(runner(batch, progress))
+        self.meter.add(reported)
+        for runner in self.updates:
+            if runner.gate:
+                runner.gate.see(reported)
+
+    def _learn(self, runner: UpdateRunner) -> None:
+        """Gradients on for this update's parameters, off for every other's."""
+        if runner is not self._learning:
+            for p in self._learning.parameters if self._learning else ():
+                p.requires_grad_(False)
+            for p in runner.parameters:
+                p.requires_grad_(True)
+            self._learning = runner
+
+    def rested(self) -> str | None:
+        """The name of a gated update that did not run at all in this epoch."""
+        return next((r.update.name for r in self.updates if r.gate and r.ran == 0), None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step needs beyond the weights and the counters."""
+        return {"meter": self.meter.state_dict(), "updates": {r.update.name: r.state_dict() for r in self.updates}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.meter.load_state_dict(state["meter"], self.device)
+        for runner in self.updates:
+            runner.load_state_dict(state["updates"][runner.update.name])
+
+
+def _both(result: Losses | tuple[Losses, Metrics]) -> tuple[Losses, Metrics]:
+    return result if isinstance(result, tuple) else (result, {})

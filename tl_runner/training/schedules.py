@@ -1,0 +1,32 @@
+"""Optimisers and learning-rate schedules from their config section."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def make_optimizer(options: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Adam, AdamW or SGD over ``parameters``, fused: one kernel for all of them."""
+    shared: dict[str, Any] = {"lr": options["lr"], "weight_decay": options["weight_decay"], "fused": True}
+    if options["name"] == "sgd":
+        return torch.optim.SGD(parameters, momentum=options["momentum"], **shared)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options["name"]]
+    return kind(parameters, betas=tuple(options["betas"]), **shared)
+
+
+def factor(options: Mapping[str, Any], progress: float) -> float:
+    """What the base rate is multiplied with at ``progress`` in [0, 1) of the phase."""
+    warmup = options["warmup"]
+    rise = min(1.0, progress / warmup) if warmup else 1.0
+    shape = {
+        "constant": 1.0,
+        "linear": 1.0 - progress,
+        "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
+        "inverse": (1.0 + 10.0 * progress) ** -0.75,  # Ganin et al., DANN, JMLR 2016, section 5.2.2
+    }
+    return rise * shape[options["schedule"]]

@@ -1,0 +1,272 @@
+"""Runs a method's phases one after another: epochs, evaluation, selection, checkpoints, resume."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_runner.data.tasks import Split
+from tl_runner.errors import CheckpointError, DivergedError
+from tl_runner.methods.base import Method, Phase
+from tl_runner.record.folder import RunFolder
+from tl_runner.record.progress import Progress
+from tl_runner.training import checkpoints, randomness
+from tl_runner.training.batches import Augment, Batches
+from tl_runner.training.device import Device
+from tl_runner.training.evaluation import UNLABELLED, label_free, labelled_metrics, logits_of
+from tl_runner.training.interrupt import Interrupt, Interrupted
+from tl_runner.training.loop import PhaseLoop
+
+LABEL_FREE = ("entropy", "im", "bnm")
+
+
+@dataclass
+class Position:
+    """Where a run stands: counters and what it has found so far. All of it is in the checkpoint."""
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0  # of the epoch
+    best_score: float = -math.inf
+    best_epoch: int | None = None
+    wall_s: float = 0.0
+    train_s: float = 0.0
+    images: int = 0
+    phases: list[dict[str, Any]] = field(default_factory=list)  # of the finished ones: name, metrics, seconds
+    warnings: list[str] = field(default_factory=list)
+
+
+class Trainer:
+    """One run.
+
+    Args:
+        method: on the device already.
+        splits: by name, on the device already.
+        config: the resolved config, kept in every checkpoint.
+        augment: of the training batches, or None.
+        folder: takes metrics and checkpoints.
+        progress: what the user watches.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        splits: Mapping[str, Split],
+        device: Device,
+        config: Mapping[str, Any],
+        augment: Augment | None,
+        folder: RunFolder,
+        progress: Progress,
+    ):
+        self.method, self.splits, self.device, self.config = method, splits, device, config
+        self.augment, self.folder, self.progress = augment, folder, progress
+        self.seed, self.selection = config["seed"], config["selection"]
+        self.phases = method.phases()
+        self.at = Position()
+        self._resumed: dict[str, Any] | None = None
+        self._started = time.perf_counter()
+        self._watched = self._unlabelled()
+
+    # ---- checkpoints
+
+    def save(self, loop: PhaseLoop | None) -> None:
+        """Write ``last.pt``: the next step can be taken from it alone."""
+        self.at.wall_s = self.wall_s()
+        state = {
+            "config": dict(self.config),
+            "position": vars(self.at),
+            "method": self.method.state_dict(),
+            "loop": loop.state_dict() if loop else None,
+            "metrics_bytes": self.folder.metrics_bytes(),
+        }
+        checkpoints.save(self.folder.last, state)
+
+    def restore(self) -> None:
+        """Take up ``last.pt``; ``metrics.jsonl`` is cut back to it.
+
+        Raises:
+            CheckpointError: it does not fit this run.
+        """
+        state = checkpoints.load(self.folder.last, self.config)
+        try:
+            self.method.load_state_dict(state["method"])
+            self.at = Position(**state["position"])
+            self._resumed = state["loop"]
+            self.folder.cut_metrics(state["metrics_bytes"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            line = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"{self.folder.last} does not fit this run: {line}\n  Start the run afresh.") from error
+        self._started = time.perf_counter() - self.at.wall_s
+
+    def wall_s(self) -> float:
+        """Seconds of training and evaluation so far, over all attempts."""
+        return time.perf_counter() - self._started
+
+    # ---- the run
+
+    def run(self) -> None:
+        """Every phase that is not done yet.
+
+        Raises:
+            DivergedError: a loss is not finite.
+            Interrupted: the user or the scheduler asked to stop; a checkpoint was written.
+        """
+        with Interrupt() as interrupt:
+            while self.at.phase < len(self.phases):
+                self._phase(self.phases[self.at.phase], interrupt)
+
+    def _phase(self, phase: Phase, interrupt: Interrupt) -> None:
+        loop = self._loop(phase)
+        if self._resumed is not None:
+            loop.load_state_dict(self._resumed)
+            self._resumed = None
+        elif self.at.epoch == 0 and phase.begin:
+            phase.begin()
+        final = phase is self.phases[-1]
+        started = time.perf_counter()
+        with self.progress.phase(phase.name, loop.epochs, loop.steps, self.at.epoch * loop.steps + self.at.step) as bar:
+            while self.at.epoch < loop.epochs:
+                self._epoch(loop, final, interrupt, bar.advance)
+                if rested := loop.rested():
+                    self._warn(f"{phase.name} ended after epoch {self.at.epoch}: {rested} rested for a whole epoch (its gate was shut).")
+                    break
+        took = time.perf_counter() - started
+        summary: dict[str, Any] = {"name": phase.name, "epochs": self.at.epoch, "wall_s": round(took, 3)}
+        if not final:
+            summary["metrics"] = self.test(phase, record=True)
+            self.progress.say(f"{phase.name} done: {_short(summary['metrics'])}")
+        self.at.phases.append(summary)
+        self.at.phase, self.at.epoch, self.at.step = self.at.phase + 1, 0, 0
+        if final and self.at.best_epoch is None:
+            self._keep_best()
+        self.save(None)
+
+    def _loop(self, phase: Phase) -> PhaseLoop:
+        limit = self.config["train"]["limit"]
+        steps = phase.steps_per_epoch
+        batches = Batches(
+            {domain: self.splits[name] for domain, name in phase.reads.items()},
+            phase.batch_size, steps, self.device, self.augment, (self.seed, phase.name),
+        )  # fmt: skip
+        batches.steps = min(batches.steps, limit["steps"] or batches.steps)
+        return PhaseLoop(self.method, phase, batches, self.device, self.seed, min(phase.epochs, limit["epochs"] or phase.epochs))
+
+    def _epoch(self, loop: PhaseLoop, final: bool, interrupt: Interrupt, advance: Callable[[], None]) -> None:
+        at, phase = self.at, loop.phase
+        if at.step == 0:
+            loop.begin_epoch(at.epoch)
+        else:  # resumed inside an epoch: its order again, its sums as they stood
+            loop.batches.begin_epoch(at.epoch)
+        started, first = time.perf_counter(), at.step
+
+        def after_step(done: int) -> bool:
+            at.step = done
+            advance()
+            return interrupt.asked
+
+        finished = loop.run_epoch(at.epoch, first, after_step)
+        self.device.synchronize()
+        at.train_s += time.perf_counter() - started
+        at.images += (at.step - first) * phase.batch_size * len(phase.reads)
+        if not finished and at.step < loop.steps:
+            self.save(loop)
+            raise Interrupted
+        means = self._finite(loop)
+        at.epoch, at.step = at.epoch + 1, 0
+        count = at.epoch * loop.steps
+        self._record(phase, count, "+".join(phase.reads.values()), means)
+        scores = self._evaluate(phase, count, final)
+        if final:
+            self._select(scores)
+        if said := phase.watch(means):
+            self._warn(f"{phase.name}, epoch {at.epoch}: {said}")
+        self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **scores})
+        self.save(loop)
+        if interrupt.asked:
+            raise Interrupted
+
+    def _finite(self, loop: PhaseLoop) -> dict[str, float]:
+        means = loop.meter.means()
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            raise DivergedError(
+                f"{loop.phase.name}, epoch {self.at.epoch + 1}: the loss {bad[0]} became {means[bad[0]]}. "
+                "Try a tenth of the learning rate (train.optimizer.lr or the phase's own), a warm-up "
+                "(train.optimizer.warmup=0.1), or device.precision=fp32."
+            )
+        return means
+
+    # ---- evaluation and selection
+
+    def _unlabelled(self) -> Split | None:
+        target = self.splits.get("target_train")
+        if target is None:
+            return None
+        order = torch.randperm(len(target), generator=randomness.generator(self.seed, "watch"))[:UNLABELLED]
+        return target.take(order.sort().values.to(target.x.device))
+
+    def _evaluate(self, phase: Phase, count: int, final: bool) -> dict[str, float]:
+        """Source validation and the label-free scores; the target's test labels only if an oracle selects by them."""
+        scores: dict[str, float] = {}
+        if "source_val" in self.splits:
+            metrics = self._labelled(phase.predict, "source_val")
+            self._record(phase, count, "source_val", metrics)
+            scores["source_val"] = metrics["accuracy"]
+        if self._watched is not None:
+            metrics = label_free(logits_of(self.method, phase.predict, self._watched, self.device), LABEL_FREE)
+            self._record(phase, count, "target_train", metrics)
+            scores |= metrics
+        if final and self.selection == "oracle":
+            metrics = self._labelled(phase.predict, "target_test")
+            self._record(phase, count, "target_test", metrics)
+            scores["oracle"] = metrics["accuracy"]
+        return scores
+
+    def _select(self, scores: Mapping[str, float]) -> None:
+        if self.selection != "last" and scores[self.selection] > self.at.best_score:
+            self.at.best_score, self.at.best_epoch = scores[self.selection], self.at.epoch
+            self._keep_best()
+
+    def _keep_best(self) -> None:
+        checkpoints.save(self.folder.best, {"method": self.method.state_dict(), "selection": self.selection})
+
+    def load_best(self) -> None:
+        """Put the weights that the selection rule chose into the method."""
+        if self.selection != "last":
+            self.method.load_state_dict(checkpoints.load(self.folder.best, self.config)["method"])
+
+    def _labelled(self, predict: Callable[[Tensor], Tensor], split: str) -> dict[str, float]:
+        data = self.splits[split]
+        assert data.y is not None
+        return labelled_metrics(logits_of(self.method, predict, data, self.device), data.y)
+
+    def test(self, phase: Phase, record: bool) -> dict[str, dict[str, float]]:
+        """Metrics by split of what ``phase`` made, on every labelled split that no training reads."""
+        found = {}
+        for split in ("source_val", "source_test", "target_test"):
+            if split in self.splits:
+                found[split] = self._labelled(phase.predict, split)
+                if record and split != "source_val":
+                    self._record(phase, None, split, found[split])
+        return found
+
+    def _record(self, phase: Phase, count: int | None, split: str, metrics: Mapping[str, float]) -> None:
+        step = {} if count is None else {"step": count}
+        self.folder.metric(
+            {"phase": phase.name, "epoch": self.at.epoch, **step, "split": split, **metrics, "wall_s": round(self.wall_s(), 3)}
+        )
+
+    def _warn(self, text: str) -> None:
+        if text not in self.at.warnings:
+            self.at.warnings.append(text)
+            self.progress.warn(text)
+
+
+def _short(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    return ", ".join(f"{split} accuracy {values['accuracy']:.4f}" for split, values in metrics.items())

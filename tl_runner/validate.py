@@ -1,0 +1,221 @@
+"""Check a whole command before anything heavy is imported: every error of every job, shown together.
+
+Hydra stops at its first complaint and does not look inside untyped groups, so a misspelt key in an experiment would run
+without a word. Here the config is composed once from the group choices alone; whatever else a command or an experiment
+sets must be a key of that, and of its type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
+
+from tl_runner.errors import ConfigError, nearest
+from tl_runner.paths import CONF_DIR
+from tl_runner.schema import problem
+
+PRESETS = ("experiment", "debug", "local")  # groups that set other groups' keys and add none
+
+
+@dataclass
+class Job:
+    """One run of the command.
+
+    Attributes:
+        overrides: its own, as typed, sweep values chosen.
+        config: fully resolved, plain dicts.
+        choices: the option of every config group.
+    """
+
+    overrides: list[str]
+    config: dict[str, Any]
+    choices: dict[str, str]
+
+
+def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None) -> list[Job]:
+    """The jobs of a command.
+
+    Raises:
+        ConfigError: with every problem of every job.
+    """
+    searchpath = [f"hydra.searchpath=[{_quoted('file://' + str(Path(config_dir).resolve()))}]"] if config_dir else []
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
+        checker = _Checker(searchpath)
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        problems = list(checker.names(parsed, sweep))
+        if problems:
+            raise ConfigError(problems)
+        split = BasicSweeper.split_arguments(parsed, None)[0] if sweep else [list(overrides)]
+        jobs = []
+        for job in split:
+            found, built = checker.job(job)
+            problems += found
+            if built:
+                jobs.append(built)
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return jobs
+
+
+class _Checker:
+    """Composes what the checks compare with, each combination of choices once."""
+
+    def __init__(self, searchpath: list[str]):
+        self.searchpath = searchpath
+        loader = GlobalHydra.instance().config_loader()
+        self._loader = loader
+        top = OmegaConf.to_container(compose("config", searchpath), resolve=False)
+        assert isinstance(top, dict)
+        self.top = top
+        self._bases: dict[tuple[str, ...], tuple[dict, dict, dict]] = {}
+        groups = loader.list_groups("")
+        self.groups = {g: [o for o in loader.get_group_options(g) if not o.startswith("_")] for g in groups}
+
+    def names(self, parsed: Sequence[Override], sweep: bool) -> Iterator[str]:
+        """Groups, choices and keys that do not exist, over all jobs."""
+        choices = {o.key_or_group: self._values(o)[0] for o in parsed if o.key_or_group in self.groups}
+        if all(str(c) in self.groups[g] or c is None for g, c in choices.items()):
+            config = self.base([f"{g}={_word(c)}" for g, c in choices.items()])[1]
+        else:
+            config = self.top
+        known = set(self.groups) | set(_paths(config))
+        for override in parsed:
+            key = override.key_or_group
+            if key.split(".")[0].split("/")[0] == "hydra":
+                continue
+            if override.is_sweep_override() and not sweep:
+                yield f"{override.input_line}: several values make a sweep. Add -m."
+            if key in self.groups:
+                for choice in self._values(override):
+                    if choice is not None and str(choice) not in self.groups[key]:
+                        options = ", ".join(self.groups[key])
+                        yield f"{key}={choice}: no such {key}. There are {options}.{nearest(choice, self.groups[key])}"
+            elif key not in known and not self._key_of_some_choice(key, parsed):
+                yield f"{key}: no such key or group.{nearest_key(key, known)}"
+            elif override.is_add() or override.is_delete():
+                yield f"{override.input_line}: keys are neither added nor removed. Write {key}=value."
+
+    def _key_of_some_choice(self, key: str, parsed: Sequence[Override]) -> bool:
+        """Whether ``key`` exists for another choice of a sweep over groups; its own job is then checked by itself."""
+        swept = [o for o in parsed if o.key_or_group in self.groups and o.is_sweep_override()]
+        options = [(o.key_or_group, c) for o in swept for c in self._values(o) if str(c) in self.groups[o.key_or_group]]
+        return any(key in set(_paths(self.base([f"{g}={_word(c)}"])[1])) for g, c in options)
+
+    def base(self, choices: Sequence[str]) -> tuple[dict, dict, dict]:
+        """(config with its presets, config without them, group choices), unresolved, for group choices alone."""
+        key = tuple(choices)
+        if key not in self._bases:
+            full = compose("config", [*self.searchpath, *choices], return_hydra_config=True)
+            runtime = dict(full.hydra.runtime.choices)
+            plain = [f"{g}={_word(c)}" for g, c in runtime.items() if g in self.groups and "@" not in g]
+            plain = [p for p in plain if p.split("=")[0] not in (*PRESETS, "hydra")]
+            bare = compose("config", [*self.searchpath, *plain])
+            with_presets = {k: v for k, v in _plain(full).items() if k != "hydra"}
+            self._bases[key] = with_presets, _plain(bare), runtime
+        return self._bases[key]
+
+    def job(self, overrides: Sequence[str]) -> tuple[list[str], Job | None]:
+        """The problems of one job, or the job."""
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        choices = [f"{o.key_or_group}={_word(o.value())}" for o in parsed if o.key_or_group in self.groups]
+        config, bare, runtime = self.base(choices)
+        known, problems = dict(_walk(bare)), []
+        preset = next((f"{g}/{runtime[g]}.yaml" for g in PRESETS if runtime.get(g)), "a preset")
+        for path in _paths(config):
+            if path not in known:
+                problems.append(f"{path}, set in {preset}: no such key.{nearest_key(path, known)}")
+        merged = OmegaConf.create(config)
+        for override in parsed:
+            key = override.key_or_group
+            if key in self.groups or key.startswith("hydra"):
+                continue
+            if key not in known:
+                problems.append(f"{key}: no such key.{nearest_key(key, known)}")
+            else:
+                OmegaConf.update(merged, key, override.value())
+        try:
+            resolved = OmegaConf.to_container(merged, resolve=True)
+            defaults = dict(_walk(OmegaConf.to_container(OmegaConf.create(bare), resolve=True)))
+        except (InterpolationResolutionError, OmegaConfBaseException) as error:
+            return [*problems, str(error).splitlines()[0]], None
+        assert isinstance(resolved, dict)
+        for path, value in _walk(resolved):
+            if path in defaults and not isinstance(value, dict):
+                said = problem(path, value, defaults[path])
+                if said:
+                    problems.append(said)
+            elif path in defaults and not isinstance(defaults[path], dict):
+                problems.append(f"{path} should be one value, not a group.")
+        problems += impossible(resolved)
+        return problems, None if problems else Job(list(overrides), resolved, runtime)
+
+    @staticmethod
+    def _values(override: Override) -> list[Any]:
+        if override.is_sweep_override() and override.value_type is not ValueType.GLOB_CHOICE_SWEEP:
+            return [_unquoted(s) for s in override.sweep_string_iterator()]
+        return [override.value()] if not override.is_sweep_override() else [None]
+
+
+def impossible(config: Mapping[str, Any]) -> Iterator[str]:
+    """Settings that are right one by one and cannot run together."""
+    data, method = config["data"], config["method"]
+    gives = [*data.get("gives", ()), *(["target_labels"] if data.get("target_labels") else [])]
+    for need in method.get("needs", ()):
+        if need == "target_labels" and need not in gives:
+            yield f"method={method['name']} learns from target labels: set data.target_labels to a number a class, or to all."
+        elif need not in gives:
+            yield f"method={method['name']} needs a {need} domain, which this data does not have."
+    if config["selection"] == "source_val" and data.get("val_fraction") == 0:
+        yield "selection=source_val needs source images to validate on: set data.val_fraction above 0."
+    device = config["device"]
+    if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):
+        yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."
+    if device["name"] in ("cpu", "mps") and device["cuda_graphs"]:
+        yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
+
+
+def nearest_key(key: str, known: Any) -> str:
+    """The nearest key: the same last word elsewhere, else the nearest spelling."""
+    leaf = key.split(".")[-1]
+    same = [k for k in known if k.split(".")[-1] == leaf and k != key]
+    return f" Did you mean '{same[0]}'?" if len(same) == 1 else nearest(key, known)
+
+
+def _plain(config: Any) -> dict:
+    out = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(out, dict)
+    return out
+
+
+def _walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        path = f"{prefix}{key}"
+        yield path, value
+        if isinstance(value, dict):
+            yield from _walk(value, f"{path}.")
+
+
+def _paths(config: Any) -> list[str]:
+    return [path for path, _ in _walk(config)]
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _unquoted(text: str) -> str:
+    return text.strip("'\"")
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else str(value)
