@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import tl_runner
 from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, CheckpointError, ConfigError, UserError, nearest
@@ -153,8 +154,11 @@ def _check(command: Command) -> list:
 
 
 def _words(error: Exception) -> str:
+    """Hydra's complaint on one line, with the word it is about."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and set(line.strip()) - set("^~ ")]
-    return " ".join(line for line in lines if not line.startswith("See https"))
+    said = " ".join(line for line in lines if not line.startswith("See https"))
+    word = getattr(error, "override", None)
+    return f"{word}: cannot be read ({said}). Quote the whole word for the shell: 'key=[1, 2]'." if word else said
 
 
 def _resumed(job, folder: Path, typed: list[str]) -> int:
@@ -174,7 +178,7 @@ def _hydra(command: Command, typed: list[str] | None) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
     codes: list[int] = []
@@ -182,7 +186,7 @@ def _hydra(command: Command, typed: list[str] | None) -> int:
     def job(config: DictConfig) -> float | None:
         from tl_runner import sweep_job
 
-        code, score = sweep_job.run(config, HydraConfig.get(), typed or [], command.sweep)
+        code, score = sweep_job.run(config, cast(DictConfig, HydraConfig.get()), typed or [], command.sweep)
         codes.append(code)
         if code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt

@@ -78,7 +78,7 @@ def folder(value: Any) -> str | None:
 
 count, at_least_0, part = number(1, whole=True), number(0), number(0, 0.9)
 RULES: dict[str, Rule] = {
-    "seed": number(0, 2**63 - 1, whole=True),
+    "seed": number(0, whole=True),
     "selection": one_of(*SELECTION),
     "epochs": count,
     "steps_per_epoch": either(null, count),
@@ -126,7 +126,7 @@ def rule_for(path: str) -> Rule | None:
 
 def wrong_type(value: Any, default: Any) -> str | None:
     """What ``value`` should have been to match the YAML's ``default``, or None. A null default takes anything."""
-    if default is None or value is None and default is None:
+    if default is None or (value is None and default is None):
         return None
     kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a group"}
     want = type(default)

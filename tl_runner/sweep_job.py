@@ -34,10 +34,11 @@ def run(config: DictConfig, hydra: DictConfig, command: Sequence[str], sweep: bo
 
 
 def clear(folder: Path) -> None:
-    """Take back the folder that Hydra made for a run that could not begin; anything else in it stays."""
+    """Take back the folder that Hydra made for a run that could not begin; whatever else there is stays."""
     shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    for empty in (folder, *folder.parents[:2]):
+    outputs = Path.cwd() / "outputs"
+    for empty in (folder, *(p for p in folder.parents if p.is_relative_to(outputs))):
         try:
             empty.rmdir()
-        except OSError:
+        except OSError:  # not empty: another run's
             return

@@ -52,10 +52,10 @@ def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = Non
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         checker = _Checker(searchpath)
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-        problems = list(checker.names(parsed, sweep))
-        if problems:
-            raise ConfigError(problems)
-        split = BasicSweeper.split_arguments(parsed, None)[0] if sweep else [list(overrides)]
+        wrong = checker.names(parsed, sweep)
+        problems = list(wrong.values())
+        fine = [o for o in parsed if o.input_line not in wrong]  # what is wrong elsewhere is shown as well
+        split = BasicSweeper.split_arguments(fine, None)[0] if sweep else [[str(o.input_line) for o in fine]]
         jobs = []
         for job in split:
             found, built = checker.job(job)
@@ -73,37 +73,34 @@ class _Checker:
     def __init__(self, searchpath: list[str]):
         self.searchpath = searchpath
         loader = GlobalHydra.instance().config_loader()
-        self._loader = loader
-        top = OmegaConf.to_container(compose("config", searchpath), resolve=False)
-        assert isinstance(top, dict)
-        self.top = top
         self._bases: dict[tuple[str, ...], tuple[dict, dict, dict]] = {}
         groups = loader.list_groups("")
         self.groups = {g: [o for o in loader.get_group_options(g) if not o.startswith("_")] for g in groups}
 
-    def names(self, parsed: Sequence[Override], sweep: bool) -> Iterator[str]:
-        """Groups, choices and keys that do not exist, over all jobs."""
+    def names(self, parsed: Sequence[Override], sweep: bool) -> dict[str | None, str]:
+        """What is wrong with each override whose group, choice or key does not exist in any job."""
         choices = {o.key_or_group: self._values(o)[0] for o in parsed if o.key_or_group in self.groups}
-        if all(str(c) in self.groups[g] or c is None for g, c in choices.items()):
-            config = self.base([f"{g}={_word(c)}" for g, c in choices.items()])[1]
-        else:
-            config = self.top
-        known = set(self.groups) | set(_paths(config))
-        for override in parsed:
-            key = override.key_or_group
-            if key.split(".")[0].split("/")[0] == "hydra":
-                continue
-            if override.is_sweep_override() and not sweep:
-                yield f"{override.input_line}: several values make a sweep. Add -m."
-            if key in self.groups:
-                for choice in self._values(override):
-                    if choice is not None and str(choice) not in self.groups[key]:
-                        options = ", ".join(self.groups[key])
-                        yield f"{key}={choice}: no such {key}. There are {options}.{nearest(choice, self.groups[key])}"
-            elif key not in known and not self._key_of_some_choice(key, parsed):
-                yield f"{key}: no such key or group.{nearest_key(key, known)}"
-            elif override.is_add() or override.is_delete():
-                yield f"{override.input_line}: keys are neither added nor removed. Write {key}=value."
+        choices = {g: c for g, c in choices.items() if c is None or str(c) in self.groups[g]}
+        known = set(self.groups) | set(_paths(self.base([f"{g}={_word(c)}" for g, c in choices.items()])[1]))
+        said = {o.input_line: self._name(o, parsed, known, sweep) for o in parsed}
+        return {line: text for line, text in said.items() if text}
+
+    def _name(self, override: Override, parsed: Sequence[Override], known: set[str], sweep: bool) -> str | None:
+        key = override.key_or_group
+        if key.split(".")[0].split("/")[0] == "hydra":
+            return None
+        if override.is_sweep_override() and not sweep:
+            return f"{override.input_line}: several values make a sweep. Add -m."
+        if key in self.groups:
+            for choice in self._values(override):
+                if choice is not None and str(choice) not in self.groups[key]:
+                    options = ", ".join(self.groups[key])
+                    return f"{key}={choice}: no such {key}. There are {options}.{nearest(choice, self.groups[key])}"
+        elif key not in known and not self._key_of_some_choice(key, parsed):
+            return f"{key}: no such key or group.{nearest_key(key, known)}"
+        elif override.is_add() or override.is_delete():
+            return f"{override.input_line}: keys are neither added nor removed. Write {key}=value."
+        return None
 
     def _key_of_some_choice(self, key: str, parsed: Sequence[Override]) -> bool:
         """Whether ``key`` exists for another choice of a sweep over groups; its own job is then checked by itself."""
@@ -144,12 +141,15 @@ class _Checker:
             else:
                 OmegaConf.update(merged, key, override.value())
         try:
-            resolved = OmegaConf.to_container(merged, resolve=True)
-            defaults = dict(_walk(OmegaConf.to_container(OmegaConf.create(bare), resolve=True)))
+            resolved = _plain(merged, resolve=True)
+            defaults = dict(_walk(_plain(OmegaConf.create(bare), resolve=True)))
         except (InterpolationResolutionError, OmegaConfBaseException) as error:
             return [*problems, str(error).splitlines()[0]], None
         assert isinstance(resolved, dict)
+        typed = dict(_walk(_plain(merged)))
         for path, value in _walk(resolved):
+            if str(typed.get(path)).startswith("${") and not str(typed.get(path)).startswith("${oc.env"):
+                continue  # the value that it points to is checked where it stands
             if path in defaults and not isinstance(value, dict):
                 said = problem(path, value, defaults[path])
                 if said:
@@ -191,8 +191,8 @@ def nearest_key(key: str, known: Any) -> str:
     return f" Did you mean '{same[0]}'?" if len(same) == 1 else nearest(key, known)
 
 
-def _plain(config: Any) -> dict:
-    out = OmegaConf.to_container(config, resolve=False)
+def _plain(config: Any, resolve: bool = False) -> dict[str, Any]:
+    out: Any = OmegaConf.to_container(config, resolve=resolve)
     assert isinstance(out, dict)
     return out
 

@@ -40,7 +40,7 @@ class Affine:
         stretch = torch.exp(-0.5 * u[:, 3] * math.log1p(self.stretch))
         cos, sin, wide, high = angle.cos(), angle.sin(), scale * stretch, scale / stretch
         # rows of rotation @ [[1, shear], [0, 1]] @ diag(wide, high); 2x since coordinates run over [-1, 1]
-        rows = (cos * wide, (cos * shear - sin) * high, u[:, 4] * 2 * self.translate)
+        rows: tuple[Tensor, ...] = (cos * wide, (cos * shear - sin) * high, u[:, 4] * 2 * self.translate)
         rows += (sin * wide, (sin * shear + cos) * high, u[:, 5] * 2 * self.translate)
         return torch.stack(rows, dim=1).view(n, 2, 3)
 

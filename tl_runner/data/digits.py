@@ -93,7 +93,8 @@ def draw(images: Split, sample: int | None, val_fraction: float, generator: torc
 
 def resplit(train: Split, test: Split, n_test: int) -> tuple[Split, Split]:
     """Both sets pooled and split anew, once and for all; ids number the pool."""
-    assert train.y is not None and test.y is not None
+    assert train.y is not None
+    assert test.y is not None
     x, y = torch.cat((train.x, test.x)), torch.cat((train.y, test.y))
     kept, held_out = hold_out(len(x), n_test / len(x), torch.Generator().manual_seed(2017))
     pool = Split(x, y, torch.arange(len(x)))

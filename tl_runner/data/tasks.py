@@ -79,7 +79,7 @@ class Task:
                 f"{self.name}: the brightest pixel of {name} is {int(split.x.amax())} of 255. "
                 "Scale the images of this domain to 0..255 like the others."
             )
-        if split.y is not None and not (0 <= int(split.y.amin()) and int(split.y.amax()) < len(self.classes)):
+        if split.y is not None and not (int(split.y.amin()) >= 0 and int(split.y.amax()) < len(self.classes)):
             raise DataError(f"{self.name}: {name} has labels outside 0..{len(self.classes) - 1}.")
 
     @property

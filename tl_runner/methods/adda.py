@@ -10,6 +10,7 @@ source codes. No target label is used. The target classifier is the target encod
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ class Adda(SourceOnly):
 
 def mlp(*widths: int) -> nn.Sequential:
     """Linear layers with ReLU between."""
-    layers = [m for i, o in zip(widths, widths[1:], strict=False) for m in (nn.Linear(i, o), nn.ReLU())]
+    layers = [m for i, o in pairwise(widths) for m in (nn.Linear(i, o), nn.ReLU())]
     return nn.Sequential(*layers[:-1])
 
 

@@ -143,6 +143,7 @@ class Classifier(Method):
 
         def classify(batch: Batch, progress: float) -> Losses:
             samples: Samples = getattr(batch, domain)
+            assert samples.y is not None
             return {"cross_entropy": F.cross_entropy(self(samples.x), samples.y, label_smoothing=smoothing)}
 
         update = Update("classifier", [self.encoder, self.head], options["optimizer"], classify)

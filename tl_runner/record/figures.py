@@ -9,10 +9,10 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
-from torch import Tensor  # noqa: E402
+from matplotlib import pyplot as plt
+from torch import Tensor
 
-from tl_runner.metrics import classification  # noqa: E402
+from tl_runner.metrics import classification
 
 # Okabe & Ito's colours, told apart with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
 from tl_runner.errors import ConfigError
 
@@ -39,14 +40,14 @@ class Device:
             return nullcontext()
         return torch.autocast(self.torch.type, AUTOCAST[self.precision])
 
-    def scaler(self) -> torch.amp.GradScaler | None:
+    def scaler(self) -> GradScaler | None:
         """Loss scaling, which fp16 gradients need."""
-        return torch.amp.GradScaler(self.torch.type) if self.precision == "fp16" else None
+        return GradScaler(self.torch.type) if self.precision == "fp16" else None
 
     def place(self, network: nn.Module) -> None:
         """Move a network here, in place; its compiled form keeps its parameters and their names."""
         layout = torch.channels_last if self.channels_last else torch.preserve_format
-        network.to(self.torch, memory_format=layout)
+        network.to(self.torch).to(memory_format=layout)
 
     def accelerate(self, network: nn.Module) -> None:
         """Compile a network where asked, in place."""

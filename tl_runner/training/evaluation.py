@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from tl_runner.data.tasks import Split
-from tl_runner.metrics import classification, selection
 from tl_runner.methods.base import Method
+from tl_runner.metrics import classification, selection
 from tl_runner.training.batches import normalise
 from tl_runner.training.device import Device
 

@@ -1,0 +1,83 @@
+"""Shared fixtures: the command in this process, real data where there is any, a tiny run's overrides."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tl_runner import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# a whole run of every phase in about a second, on embedded data
+TINY = (
+    "device=cpu",
+    "data.per_face=2",
+    "train.epochs=2",
+    "train.steps_per_epoch=4",
+    "train.batch_size=32",
+    "train.limit.samples=200",
+)
+
+
+def data_root() -> Path | None:
+    """The data root with MNIST and USPS, or None."""
+    for root in (os.environ.get("TL_DATA_ROOT"), ROOT.parent / "shared" / "data", ROOT / "data"):
+        if root and (Path(root) / "MNIST").is_dir() and (Path(root) / "USPS").is_dir():
+            return Path(root).resolve()
+    return None
+
+
+def pytest_collection_modifyitems(items) -> None:
+    import torch
+
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if item.get_closest_marker("real_data") and data_root() is None:
+            item.add_marker(pytest.mark.skip(reason="no MNIST and USPS under TL_DATA_ROOT or ../shared/data"))
+
+
+@dataclass
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def text(self) -> str:
+        return self.out + self.err
+
+
+@pytest.fixture
+def real_root() -> Path:
+    root = data_root()
+    assert root is not None
+    return root
+
+
+@pytest.fixture
+def tl_run(tmp_path, monkeypatch, capfd):
+    """``tl_run(*words)``: the command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TL_DATA_ROOT", raising=False)
+
+    def command(*words: str) -> Ended:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+            patch.setattr("sys.argv", ["tl-run"])
+            cli.main(list(words))
+        out, err = capfd.readouterr()
+        return Ended(int(ended.value.code or 0), out, err)
+
+    return command
+
+
+def results(folder: Path) -> list[dict]:
+    """Every result.json below a folder, in order of path."""
+    return [json.loads(p.read_text()) for p in sorted(folder.rglob("result.json"))]

@@ -1,0 +1,342 @@
+"""Wrong commands and broken inputs: the exit code of the design, one message that names the cure, nothing half-written.
+
+The data files here are made up, in the real formats.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, results
+from test_data import make_root, write_idx
+
+from tl_runner.data import digits
+
+# words -> what the message must hold
+COMMANDS = {
+    "misspelt group": (["methd=adda"], ["methd", "Did you mean 'method'"]),
+    "misspelt choice": (["method=addda"], ["no such method", "Did you mean 'adda'"]),
+    "misspelt data": (["data=mnist2usp"], ["no such data", "Did you mean 'mnist2usps'"]),
+    "misspelt experiment": (["experiment=adda_digit"], ["Did you mean 'adda_digits'"]),
+    "misspelt key": (["train.epoch=3"], ["Did you mean 'train.epochs'"]),
+    "misspelt key of the method": (["method.adapt.gate_windw=3"], ["Did you mean 'method.adapt.gate_window'"]),
+    "key of another data set": (["data.protocol=full"], ["data.protocol", "no such key"]),
+    "key of another method": (["method=source_only", "method.adapt.epochs=2"], ["method.adapt.epochs", "no such key"]),
+    "text for a number": (["train.optimizer.lr=fast"], ["train.optimizer.lr='fast'", "a number above 0"]),
+    "fraction for a count": (["train.batch_size=1.5"], ["train.batch_size=1.5", "whole number"]),
+    "text for a boolean": (["device.compile=maybe"], ["device.compile='maybe'", "true or false"]),
+    "negative epochs": (["train.epochs=-3"], ["train.epochs=-3", "at least 1"]),
+    "zero batch": (["train.batch_size=0"], ["train.batch_size=0"]),
+    "zero rate": (["method.adapt.optimizer.lr=0"], ["method.adapt.optimizer.lr=0", "above 0"]),
+    "dropout of one": (["backbone.dropout=1"], ["backbone.dropout=1", "at most 0.99"]),
+    "negative seed": (["seed=-1"], ["seed=-1"]),
+    "unknown selection": (["selection=best"], ["selection='best'", "one of last"]),
+    "unknown optimiser": (["train.optimizer.name=adm"], ["Did you mean 'adam'"]),
+    "unknown schedule": (["train.optimizer.schedule=cosin"], ["Did you mean 'cosine'"]),
+    "unknown input": (["method.discriminator_input=logit"], ["Did you mean 'logits'"]),
+    "one beta": (["method.adapt.optimizer.betas=[0.5]"], ["a list of two"]),
+    "unknown device": (["device.name=gpu"], ["device.name='gpu'", "cuda"]),
+    "precision the CPU lacks": (["device=cpu", "device.precision=fp16"], ["fp16", "bf16"]),
+    "graphs without CUDA": (["device=cpu", "device.cuda_graphs=true"], ["device=cuda"]),
+    "no validation images": (["selection=source_val", "data.val_fraction=0"], ["data.val_fraction above 0"]),
+    "oracle without labels": (["method=target_only", "data.target_labels=0"], ["data.target_labels"]),
+    "several values without -m": (["seed=0,1"], ["Add -m"]),
+    "added key": (["+foo=1"], ["foo", "no such key"]),
+    "removed key": (["~train.epochs"], ["train.epochs", "neither added nor removed"]),
+    "a group for a value": (["train.epochs={a: 1}"], ["train.epochs"]),
+    "no key": (["adda"], ["expected key=value"]),
+    "unknown flag": (["--sweep"], ["no such flag"]),
+    "unreadable word": (["train.epochs=[1"], ["train.epochs=[1", "cannot be read"]),
+    "no such config dir": (["--config-dir", "nowhere"], ["nowhere", "no such folder"]),
+    "wrong dry run": (["dry_run=perhaps"], ["dry_run is true or false"]),
+    "resume nothing": (["resume=nowhere"], ["nowhere", "no such folder"]),
+    "resume and more": (["resume=nowhere", "seed=1"], ["no other keys"]),
+    "wrong value in a sweep": (["-m", "method.hidden=5,x"], ["method.hidden='x'"]),
+    "missing data": (["data=mnist2usps"], ["data.root", "data.download=true", "data=fonts2digits"]),
+    "no such CUDA device": (["device=cuda:7"], ["device=auto"]),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_wrong_commands(tl_run, tmp_path, name):
+    words, said = COMMANDS[name]
+    ended = tl_run(*words)
+    assert ended.code == 2, ended.text
+    for text in said:
+        assert text in ended.err, ended.err
+    assert "Traceback" not in ended.text
+    assert ended.err.startswith("tl-run: ")
+    assert not (tmp_path / "outputs").exists(), list((tmp_path / "outputs").rglob("*"))
+
+
+def test_every_problem_of_a_command_is_shown_together(tl_run):
+    ended = tl_run("train.epoch=1", "seed=-1", "method=addda", "data.per_face=many", "device.precision=bf8")
+    assert ended.code == 2
+    for text in ("5 things to mend", "train.epoch", "seed=-1", "addda", "per_face='many'", "precision='bf8'"):
+        assert text in ended.err
+
+
+def test_a_misspelt_key_inside_a_users_experiment_is_found(tl_run, tmp_path):
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "wrong.yaml").write_text("# @package _global_\nmethod:\n  hiden: 3\n")
+    ended = tl_run("--config-dir", str(tmp_path / "mine"), "experiment=wrong")
+    assert ended.code == 2
+    assert "experiment/wrong.yaml" in ended.err
+    assert "Did you mean 'method.hidden'" in ended.err
+
+
+# ---- broken data
+
+
+def empty(root):
+    (root / "MNIST/raw/train-images-idx3-ubyte").write_bytes(b"")
+
+
+def truncated_mnist(root):
+    file = root / "MNIST/raw/train-images-idx3-ubyte"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def truncated_usps(root):
+    file = root / "USPS/usps.bz2"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def swapped_mnist(root):
+    a, b = (root / f"MNIST/raw/{n}-images-idx3-ubyte" for n in ("train", "t10k"))
+    content = a.read_bytes(), b.read_bytes()
+    a.write_bytes(content[1]), b.write_bytes(content[0])
+
+
+def labels_for_images(root):
+    shutil.copy(root / "MNIST/raw/train-labels-idx1-ubyte", root / "MNIST/raw/train-images-idx3-ubyte")
+
+
+def swapped_usps(root):
+    a, b = root / "USPS/usps.bz2", root / "USPS/usps.t.bz2"
+    content = a.read_bytes(), b.read_bytes()
+    a.write_bytes(content[1]), b.write_bytes(content[0])
+
+
+def not_bz2(root):
+    (root / "USPS/usps.t.bz2").write_bytes(b"<html>404</html>")
+
+
+def missing(root):
+    (root / "USPS/usps.t.bz2").unlink()
+
+
+def dark(root):
+    write_idx(root / "MNIST/raw/train-images-idx3-ubyte", np.ones((60, 28, 28), dtype=np.uint8))
+
+
+def wrong_size(root):
+    write_idx(root / "MNIST/raw/train-images-idx3-ubyte", np.zeros((60, 20, 20), dtype=np.uint8))
+
+
+BROKEN = {
+    empty: "is empty", truncated_mnist: "damaged", truncated_usps: "damaged", swapped_mnist: "cut short or swapped",
+    labels_for_images: "damaged", swapped_usps: "cut short or swapped", not_bz2: "damaged", missing: "not found",
+    dark: "brightest pixel", wrong_size: "28x28",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", BROKEN, ids=lambda d: d.__name__)
+def test_broken_data_files(tl_run, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(digits, "SIZES", {"mnist": (60, 20), "usps": (50, 15)})
+    root = make_root(tmp_path / "data")
+    damage(root)
+    ended = tl_run("data=mnist2usps", f"data.root={root}", "debug=smoke")
+    assert ended.code == 2, ended.text
+    assert BROKEN[damage] in ended.err
+    assert "Traceback" not in ended.text
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_data_root_that_is_a_file(tl_run, tmp_path):
+    (tmp_path / "file").write_text("x")
+    for more in ([], ["data.download=true"]):
+        ended = tl_run("data=mnist2usps", f"data.root={tmp_path / 'file'}", *more)
+        assert ended.code == 2
+        assert "is a file" in ended.err
+
+
+def test_a_data_root_that_cannot_be_written(tl_run, tmp_path, monkeypatch):
+    def refuse(self, *_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # the tests may run as root, whom nothing is refused
+    with pytest.raises(digits.DataError, match="not writable"):
+        digits.fetch("mnist", tmp_path / "data")
+
+
+def test_a_failed_download_says_where_to_put_the_files(tl_run, tmp_path, monkeypatch):
+    from torchvision import datasets
+
+    def fail(*_, **__):
+        raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")
+
+    monkeypatch.setattr(datasets, "MNIST", fail)
+    ended = tl_run("data=mnist2usps", f"data.root={tmp_path / 'data'}", "data.download=true")
+    assert ended.code == 2
+    assert str(tmp_path / "data" / "MNIST/raw/train-images-idx3-ubyte") in ended.err
+    assert "fonts2digits" in ended.err
+
+
+# ---- broken checkpoints
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A run that stopped after its pretraining: everything but the result."""
+    folder = tmp_path_factory.mktemp("interrupted") / "run"
+    from tl_runner import cli
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.chdir(folder.parent)
+        patch.setattr("sys.argv", ["tl-run"])
+        cli.main([*TINY, f"hydra.run.dir={folder}"])
+    assert not ended.value.code
+    (folder / "result.json").unlink()
+    return folder
+
+
+def cut_short(file):
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def no_checkpoint(file):
+    file.write_text("hello")
+
+
+def somebody_elses(file):
+    torch.save({"weights": torch.zeros(3)}, file)
+
+
+def gone(file):
+    file.unlink()
+
+
+def a_pickle_that_runs_code(file):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (os.system, ("touch pwned",))
+
+    file.write_bytes(pickle.dumps(Evil()))
+
+
+def of_another_backbone(file):
+    state = torch.load(file, weights_only=True)
+    state["config"]["backbone"]["batch_norm"] = False
+    torch.save(state, file)
+
+
+def of_other_shapes(file):
+    state = torch.load(file, weights_only=True)
+    state["method"] = {k: v for k, v in state["method"].items() if "layers.1" not in k}
+    torch.save(state, file)
+
+
+def of_a_later_format(file):
+    state = torch.load(file, weights_only=True)
+    torch.save({**state, "format": 99}, file)
+
+
+CHECKPOINTS = {
+    cut_short: "not a readable checkpoint", no_checkpoint: "not a readable checkpoint", gone: "last.pt",
+    somebody_elses: "not a checkpoint of tl-run", a_pickle_that_runs_code: "not a readable checkpoint",
+    of_another_backbone: "backbone.batch_norm", of_other_shapes: "does not fit", of_a_later_format: "format 99",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", CHECKPOINTS, ids=lambda d: d.__name__)
+def test_broken_checkpoints(tl_run, tmp_path, interrupted, damage):
+    folder = tmp_path / "run"
+    shutil.copytree(interrupted, folder)
+    damage(folder / "checkpoints" / "last.pt")
+    before = (folder / "metrics.jsonl").read_bytes()
+    ended = tl_run(f"resume={folder}")
+    assert ended.code == 2, ended.text
+    assert CHECKPOINTS[damage] in ended.err
+    assert "Traceback" not in ended.text
+    assert not (folder / "result.json").exists()
+    assert not list(tmp_path.rglob("pwned"))
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_folder_that_is_no_run(tl_run, tmp_path):
+    (tmp_path / "x").mkdir()
+    ended = tl_run(f"resume={tmp_path / 'x'}")
+    assert ended.code == 2
+    assert "not a run folder" in ended.err
+
+
+# ---- failures while running
+
+
+def test_a_full_disk(tl_run, tmp_path, monkeypatch):
+    """The second checkpoint meets a full disk: exit 1, no half-written file, the first one stands and resumes."""
+    real, count = os.fsync, []
+
+    def full(handle):
+        count.append(1)
+        if len(count) >= 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(handle)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        ended = tl_run(*TINY, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 1, ended.text
+    assert "The disk is full" in ended.err
+    assert "resume=" in ended.err
+    assert not list(tmp_path.rglob("*.tmp"))
+    assert torch.load(tmp_path / "run/checkpoints/last.pt", weights_only=True)["format"] == 1
+    assert tl_run(f"resume={tmp_path / 'run'}").code == 0
+
+
+def test_a_diverging_loss_fails_the_run_and_says_what_to_try(tl_run, tmp_path):
+    words = ("method=source_only", "train.optimizer.lr=1e30", "train.optimizer.name=sgd", "backbone.batch_norm=false")
+    ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 1, ended.text
+    assert "cross_entropy became" in ended.err
+    assert "learning rate" in ended.err
+    (result,) = results(tmp_path)
+    assert result["status"] == "failed"
+    assert "DivergedError" in (tmp_path / "run" / "run.log").read_text()
+
+
+def test_a_failed_job_does_not_stop_a_sweep(tl_run, tmp_path):
+    words = ("method=source_only", "train.optimizer.name=sgd", "backbone.batch_norm=false", "train.optimizer.lr=1e30,0.01")
+    ended = tl_run("-m", *TINY, *words, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert ended.code == 1, ended.text
+    assert [r["status"] for r in results(tmp_path)] == ["failed", "done"]
+    names = sorted(p.name for p in (tmp_path / "sweep").iterdir() if p.is_dir())
+    assert names == ["0-source_only-fonts2digits-s0", "1-source_only-fonts2digits-s0"]
+    ended = tl_run(f"resume={tmp_path / 'sweep'}")
+    assert ended.code == 2
+    assert "folder of a sweep" in ended.err
+
+
+def test_an_unforeseen_error_leaves_its_traceback_in_the_log(tl_run, tmp_path, monkeypatch):
+    from tl_runner.training import trainer
+
+    def broken(*_):
+        raise RuntimeError("surprise")
+
+    monkeypatch.setattr(trainer, "label_free", broken)
+    ended = tl_run(*TINY, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 1
+    assert "surprise" in ended.err
+    assert "Traceback" not in ended.text
+    assert "Traceback" in (tmp_path / "run" / "run.log").read_text()
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "failed"

@@ -1,0 +1,177 @@
+"""The loop's own promises, on a made-up method of one linear layer: order, repeats, gates, schedules, counters."""
+
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+
+from tl_runner.data.tasks import Split
+from tl_runner.methods.base import Gate, Method, Phase, Update
+from tl_runner.training import randomness, schedules
+from tl_runner.training.batches import Batches
+from tl_runner.training.device import Device
+from tl_runner.training.loop import Meter, PhaseLoop
+
+CPU = Device(torch.device("cpu"), "fp32", channels_last=False, compile=False, cuda_graphs=False)
+SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "betas": [0.9, 0.999], "schedule": "constant", "warmup": 0.0}
+
+
+class Toy(Method):
+    """Two linear layers; ``seen`` lists what ran."""
+
+    def __init__(self):
+        super().__init__(2, None, 0)
+        self.a, self.b = self.fresh("a", lambda: nn.Linear(4, 2)), self.fresh("b", lambda: nn.Linear(4, 2))
+        self.seen: list[str] = []
+        self.signal = 1.0
+
+    def step_of(self, name):
+        network = getattr(self, name)
+
+        def step(batch, progress):
+            self.seen.append(f"{name}{progress:.2f}")
+            out = network(batch.source.x.flatten(1))
+            return {f"loss_{name}": out.square().mean()}, {"signal": torch.tensor(self.signal)}
+
+        return step
+
+
+def split(n=10, h=2, labels=True):
+    x = torch.arange(n * h * h, dtype=torch.uint8).view(n, 1, h, h)
+    return Split(x, torch.arange(n) % 2 if labels else None, torch.arange(n))
+
+
+def phase_loop(method, updates, epochs=2, steps=3, n=10):
+    phase = Phase("toy", {"source": "source_train"}, updates, predict=method.a, epochs=epochs, batch_size=2, steps_per_epoch=steps)
+    return PhaseLoop(method, phase, Batches({"source": split(n)}, 2, steps, CPU, None, (0, "toy")), CPU, 0, epochs)
+
+
+def go(loop, epoch=0):
+    loop.begin_epoch(epoch)
+    return loop.run_epoch(epoch, 0, lambda done: False)
+
+
+def test_updates_run_in_order_with_repeats_and_progress_over_the_phase():
+    toy = Toy()
+    loop = phase_loop(toy, [Update("a", [toy.a], SGD, toy.step_of("a"), repeats=2), Update("b", [toy.b], SGD, toy.step_of("b"))])
+    go(loop, 0)
+    go(loop, 1)
+    assert toy.seen[:3] == ["a0.00", "a0.00", "b0.00"]
+    assert toy.seen[-1] == f"b{5 / 6:.2f}"
+    assert loop.meter.counts == {"loss_a": 3, "loss_b": 3, "signal": 3}
+
+
+def test_one_sgd_step_is_the_one_by_hand():
+    toy = Toy()
+    loop = phase_loop(toy, [Update("a", [toy.a], SGD, toy.step_of("a"))], epochs=1, steps=1)
+    loop.batches.begin_epoch(0)
+    weight = toy.a.weight.clone().requires_grad_()
+    x = loop.batches[0].source.x.flatten(1)
+    (gradient,) = torch.autograd.grad((x @ weight.T + toy.a.bias).square().mean(), weight)
+    go(loop)
+    torch.testing.assert_close(toy.a.weight.detach(), (weight - 0.1 * gradient).detach())
+
+
+def test_only_the_running_update_has_gradients_and_only_owned_networks_train():
+    toy = Toy()
+    toy.c = nn.Dropout(0.5)
+    loop = phase_loop(toy, [Update("a", [toy.a], SGD, toy.step_of("a")), Update("b", [toy.b], SGD, toy.step_of("b"))])
+    go(loop)
+    assert [p.requires_grad for p in toy.a.parameters()] == [False, False]
+    assert [p.requires_grad for p in toy.b.parameters()] == [True, True]
+    assert toy.a.training
+    assert toy.b.training
+    assert not toy.c.training
+
+
+def test_a_gate_opens_and_shuts_on_window_means():
+    toy = Toy()
+    gate = Gate("signal", above=0.5, window=2)
+    loop = phase_loop(toy, [Update("a", [toy.a], SGD, toy.step_of("a")), Update("b", [toy.b], SGD, toy.step_of("b"), gate=gate)], steps=4)
+    toy.signal = 0.0
+    go(loop, 0)
+    assert [s[0] for s in toy.seen] == ["a", "b", "a", "b", "a", "a"]  # open for the first window, then shut
+    assert loop.rested() is None
+    go(loop, 1)
+    assert loop.rested() == "b"
+    toy.signal = 1.0
+    go(loop, 2)
+    assert loop.rested() is None
+
+
+def test_state_goes_through_a_checkpoint():
+    toy, other = Toy(), Toy()
+    gate = Gate("signal", above=0.5, window=3)
+
+    def make(method):
+        return phase_loop(method, [Update("a", [method.a], {**SGD, "momentum": 0.9}, method.step_of("a"), gate=gate)], steps=5)
+
+    loop, copy = make(toy), make(other)
+    loop.begin_epoch(0)
+    loop.run_epoch(0, 0, lambda done: done == 2)
+    other.load_state_dict(toy.state_dict())
+    copy.batches.begin_epoch(0)
+    copy.load_state_dict(deepcopy(loop.state_dict()))
+    loop.run_epoch(0, 2, lambda done: False)
+    copy.run_epoch(0, 2, lambda done: False)
+    assert torch.equal(toy.a.weight, other.a.weight)
+    assert loop.meter.means() == copy.meter.means()
+
+
+def test_meter_means():
+    meter = Meter()
+    for value in (1.0, 2.0, 6.0):
+        meter.add({"x": torch.tensor(value)})
+    meter.add({"y": torch.tensor(5.0)})
+    assert meter.means() == {"x": 3.0, "y": 5.0}
+
+
+@pytest.mark.parametrize(("n", "steps"), [(10, 3), (10, 12), (1, 2)])
+def test_an_epoch_visits_every_sample_before_any_twice(n, steps):
+    batches = Batches({"source": split(n)}, 2, steps, CPU, None, (0, "p"))
+    batches.begin_epoch(0)
+    order = torch.cat([batches[i].source.index for i in range(steps)])
+    assert len(order) == 2 * steps
+    first = order[:n] if len(order) >= n else order
+    assert len(first.unique()) == len(first)
+    again = Batches({"source": split(n)}, 2, steps, CPU, None, (0, "p"))
+    again.begin_epoch(0)
+    assert torch.equal(order, torch.cat([again[i].source.index for i in range(steps)]))
+
+
+def test_batches_hold_the_samples_they_name():
+    data = split(10)
+    batches = Batches({"source": data, "target": split(6, labels=False)}, 4, None, CPU, None, (3, "p"))
+    assert batches.steps == 2
+    batches.begin_epoch(0)
+    batch = batches[1]
+    torch.testing.assert_close(batch.source.x, data.x[batch.source.index].float() / 255 * 2 - 1)
+    assert torch.equal(batch.source.y, data.y[batch.source.index])
+    assert batch.target.y is None
+
+
+@pytest.mark.parametrize(
+    ("schedule", "points"),
+    [("constant", (1, 1, 1)), ("linear", (1, 0.5, 0.25)), ("cosine", (1, 0.5, (1 + math.cos(0.75 * math.pi)) / 2)),
+     ("inverse", (1, 6**-0.75, 8.5**-0.75))],
+)  # fmt: skip
+def test_schedules(schedule, points):
+    for progress, expected in zip((0, 0.5, 0.75), points, strict=True):
+        assert schedules.factor({"schedule": schedule, "warmup": 0.0}, progress) == pytest.approx(expected)
+    assert schedules.factor({"schedule": "constant", "warmup": 0.5}, 0.25) == pytest.approx(0.5)
+
+
+def test_streams_are_told_apart_and_repeat():
+    assert randomness.derive(0, "a", 1) == randomness.derive(0, "a", 1)
+    seeds = {randomness.derive(s, n, i) for s in range(3) for n in ("a", "b") for i in range(3)}
+    assert len(seeds) == 18
+    before = torch.get_rng_state()
+    with randomness.seeded(0, "x"):
+        first = torch.rand(3)
+    assert torch.equal(before, torch.get_rng_state())
+    with randomness.seeded(0, "x"):
+        assert torch.equal(first, torch.rand(3))

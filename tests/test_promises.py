@@ -1,0 +1,60 @@
+"""Target labels change nothing: permuted on disk, the weights are the same to the bit."""
+
+from __future__ import annotations
+
+import bz2
+import shutil
+
+import pytest
+import torch
+from conftest import TINY, results
+
+WORDS = tuple(w for w in TINY if not w.startswith(("data.per_face", "train.limit"))) + ("data=mnist2usps", "data.protocol=sampled")
+
+
+def permuted(real_root, folder):
+    """The data root again, with the labels of the USPS training images shuffled in the file."""
+    (folder / "USPS").mkdir(parents=True)
+    (folder / "MNIST").symlink_to(real_root / "MNIST")
+    shutil.copy(real_root / "USPS" / "usps.t.bz2", folder / "USPS")
+    lines = bz2.decompress((real_root / "USPS" / "usps.bz2").read_bytes()).decode().splitlines()
+    labels = [line.split(" ", 1)[0] for line in lines]
+    order = torch.randperm(len(lines), generator=torch.Generator().manual_seed(3)).tolist()
+    shuffled = [f"{labels[j]} {line.split(' ', 1)[1]}" for j, line in zip(order, lines, strict=True)]
+    assert sum(a != b for a, b in zip(lines, shuffled, strict=True)) > 5000
+    (folder / "USPS" / "usps.bz2").write_bytes(bz2.compress("\n".join(shuffled).encode(), 1))
+    return folder
+
+
+@pytest.mark.real_data
+def test_permuted_target_labels_change_no_weight(real_root, tl_run, tmp_path):
+    for name, root in (("as is", real_root), ("permuted", permuted(real_root, tmp_path / "data"))):
+        ended = tl_run(*WORDS, f"data.root={root}", f"hydra.run.dir={tmp_path / name}")
+        assert ended.code == 0, ended.text
+    one, other = (torch.load(tmp_path / n / "checkpoints" / "last.pt", weights_only=True)["method"] for n in ("as is", "permuted"))
+    for key, tensor in one.items():
+        assert torch.equal(tensor, other[key]), key
+    first, second = results(tmp_path)
+    assert first["metrics"]["target_test"] == second["metrics"]["target_test"]  # its labels were not permuted
+    assert first["uses_target_labels"] is False
+
+
+@pytest.mark.parametrize("rule", ["last", "source_val", "entropy", "im", "bnm", "oracle"])
+def test_selection_rules(tl_run, tmp_path, rule):
+    ended = tl_run(*TINY, "train.epochs=3", f"selection={rule}", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    assert result["selection"] == rule
+    assert result["uses_target_labels"] is (rule == "oracle")
+    assert ("oracle" in ended.err) is (rule == "oracle")
+    import json
+
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    watched = [r for r in rows if r["phase"] == "adapt" and r["split"] == "target_test" and "step" in r]
+    assert bool(watched) is (rule == "oracle")  # nobody else looks at the test set before the end
+    best = torch.load(tmp_path / "run" / "checkpoints" / "best.pt", weights_only=True)
+    assert best["selection"] == rule
+    if rule != "last":
+        split, key = {"source_val": ("source_val", "accuracy"), "oracle": ("target_test", "accuracy")}.get(rule, ("target_train", rule))
+        scores = [r[key] for r in rows if r["phase"] == "adapt" and r["split"] == split and "step" in r]
+        assert result["selected_epoch"] == scores.index(max(scores)) + 1

@@ -1,0 +1,133 @@
+"""Killed at any moment and resumed: weights, metrics and predictions to the bit as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY
+
+DRIVER = Path(__file__).with_name("kill_driver.py")
+SETTINGS = (*TINY, "backbone.dropout=0.3", "method.adapt.gate=0.4", "method.adapt.gate_window=3", "seed=7")
+CLOCKS = {"wall_s", "images_per_s", "peak_memory_mb"}
+# pretrain is steps 1-8, adapt 9-16; the phases end after 2 epochs of 4 steps
+DEFAULT = [("step", 7, 130), ("evaluation", 4, 130), ("checkpoint", 3, 130)]
+SLOW = [
+    ("step", 2, None), ("step", 5, 130), ("step", 10, 130), ("step", 14, 130), ("step", 16, 130), ("evaluation", 8, 130),
+    ("evaluation", 1, None), ("checkpoint", 1, None), ("checkpoint", 5, 130), ("checkpoint", 6, 130), ("renamed", 2, 130), ("renamed", 6, 130),
+]  # fmt: skip
+
+
+def drive(place: str, number: int, folder: Path, *more: str) -> int:
+    words = (*SETTINGS, *more, f"hydra.run.dir={folder}")
+    command = [sys.executable, str(DRIVER), place, str(number), *words]
+    # the same number of threads as this process: sums of floats depend on it
+    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    return subprocess.run(command, cwd=folder.parent, env=env, capture_output=True, timeout=300).returncode
+
+
+def content(folder: Path) -> tuple[dict, list[dict], dict, dict]:
+    """(weights and optimisers, metrics, predictions, result) without clocks."""
+    state = torch.load(folder / "checkpoints" / "last.pt", weights_only=True)
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [{k: v for k, v in row.items() if k not in CLOCKS} for row in lines]
+    with np.load(folder / "predictions.npz") as arrays:
+        predictions = {k: arrays[k] for k in arrays}
+    result = json.loads((folder / "result.json").read_text())
+    result["phases"] = [{k: v for k, v in p.items() if k not in CLOCKS} for p in result["phases"]]
+    return state["method"], rows, predictions, {k: v for k, v in result.items() if k not in CLOCKS}
+
+
+def assert_same(one: Path, other: Path) -> None:
+    (weights, rows, predictions, result), (weights2, rows2, predictions2, result2) = content(one), content(other)
+    assert rows == rows2
+    assert result == result2
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, weights2[name]), name
+    assert predictions.keys() == predictions2.keys()
+    for name, array in predictions.items():
+        assert np.array_equal(array, predictions2[name]), name
+
+
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("untouched") / "run"
+    assert drive("never", 0, folder) == 0
+    return folder
+
+
+def _kill_and_resume(untouched, tl_run, tmp_path, place, number):
+    folder = tmp_path / "a run, with [brackets]=and more"
+    assert drive(place, number, tmp_path / "killed") == -signal.SIGKILL
+    (tmp_path / "killed").rename(folder)  # its path is not part of it
+    assert not (folder / "result.json").exists()
+    before = {p.name: p.read_bytes() for p in (folder / ".hydra").iterdir()}
+    ended = tl_run(f"resume={folder}")
+    assert before == {p.name: p.read_bytes() for p in (folder / ".hydra").iterdir()}
+    assert not list(folder.rglob("*.tmp"))
+    return folder, ended
+
+
+@pytest.mark.parametrize(("place", "number", "_"), DEFAULT)
+def test_killed_and_resumed_is_the_same_to_the_bit(untouched, tl_run, tmp_path, place, number, _):
+    folder, ended = _kill_and_resume(untouched, tl_run, tmp_path, place, number)
+    assert ended.code == 0, ended.text
+    assert_same(untouched, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "number", "_"), SLOW)
+def test_killed_anywhere(untouched, tl_run, tmp_path, place, number, _):
+    folder, ended = _kill_and_resume(untouched, tl_run, tmp_path, place, number)
+    assert ended.code == 0, ended.text
+    assert_same(untouched, folder)
+
+
+def test_the_same_command_twice_is_the_same_to_the_bit(untouched, tl_run, tmp_path):
+    ended = tl_run(*SETTINGS, f"hydra.run.dir={tmp_path / 'again'}")
+    assert ended.code == 0, ended.text
+    assert_same(untouched, tmp_path / "again")
+
+
+def test_another_seed_is_another_run(untouched, tl_run, tmp_path):
+    assert tl_run(*SETTINGS, "seed=8", f"hydra.run.dir={tmp_path / 'other'}").code == 0
+    weights = content(untouched)[0], content(tmp_path / "other")[0]
+    assert not torch.equal(weights[0]["head.weight"], weights[1]["head.weight"])
+
+
+@pytest.mark.parametrize("after", [3, 12])
+def test_interrupted_by_sigint_it_writes_a_checkpoint_inside_the_epoch(untouched, tl_run, tmp_path, monkeypatch, after):
+    from tl_runner.training.loop import PhaseLoop
+
+    step, seen = PhaseLoop._step, []
+
+    def interrupted(self, *arguments):
+        seen.append(1)
+        if len(seen) == after:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PhaseLoop, "_step", interrupted)
+        ended = tl_run(*SETTINGS, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 130, ended.text
+    assert "resume=" in ended.err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "interrupted"
+    assert tl_run(f"resume={tmp_path / 'run'}").code == 0
+    assert_same(untouched, tmp_path / "run")
+
+
+def test_a_run_that_is_done_is_left_alone(tl_run, tmp_path):
+    assert tl_run(*TINY, "method=source_only", f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    before = (tmp_path / "run" / "result.json").read_bytes()
+    ended = tl_run(f"resume={tmp_path / 'run'}")
+    assert ended.code == 0
+    assert "done already" in ended.text
+    assert (tmp_path / "run" / "result.json").read_bytes() == before
