@@ -70,9 +70,7 @@ def bare_adapt(method, splits, options, device, augment, steps: int) -> Callable
         method.eval()
         encoder.train().requires_grad_(True)
         discriminator.train()
-        orders = [
-            torch.cat([torch.randperm(len(s)) for _ in range(-(-steps * size // len(s)))]).to(device.torch) for s in (source, target)
-        ]
+        orders = [torch.cat([torch.randperm(len(s)) for _ in range(-(-steps * size // len(s)))]).to(device.torch) for s in (source, target)]
         for step in range(steps):
             rows = slice(step * size, (step + 1) * size)
             xs, xt = (view(s.x[order[rows]], augment, device) for s, order in zip((source, target), orders, strict=True))

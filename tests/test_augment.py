@@ -26,7 +26,9 @@ def test_it_is_torchvisions_affine_map(kind):
     shift = [-u[4].item() * amount * 28, -u[5].item() * amount * 28] if kind == "translate" else [0.0, 0.0]
     scale = (1 + amount) ** u[2].item() if kind == "scale" else 1.0
     # torchvision turns the picture, ours the grid it is read from: the angle's sign differs
-    same = vision.affine(images(1), angle=-angle, translate=shift, scale=scale, shear=[0.0, 0.0], interpolation=vision.InterpolationMode.BILINEAR)
+    same = vision.affine(
+        images(1), angle=-angle, translate=shift, scale=scale, shear=[0.0, 0.0], interpolation=vision.InterpolationMode.BILINEAR
+    )
     inside = (..., slice(3, -3), slice(3, -3)) if kind == "rotate" else ...
     # torchvision rounds a translation to whole pixels on tensors only for nearest; bilinear keeps fractions
     assert (view - same)[inside].abs().mean() < 0.02

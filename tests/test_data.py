@@ -68,7 +68,11 @@ def test_full_protocol(made_root):
 
 
 def test_sampled_protocol_draws_by_the_seed_and_validates_on_the_rest(made_root):
-    task, again, other = load(made_root, protocol="sampled"), load(made_root, protocol="sampled"), load(made_root, protocol="sampled", seed=1)
+    task, again, other = (
+        load(made_root, protocol="sampled"),
+        load(made_root, protocol="sampled"),
+        load(made_root, protocol="sampled", seed=1),
+    )
     assert sizes(task) == {"source_train": 20, "source_val": 2, "source_test": 20, "target_train": 15, "target_test": 15}
     for split in ("source_train", "target_train"):
         assert torch.equal(task.splits[split].ids, again.splits[split].ids)

@@ -60,7 +60,7 @@ COMMANDS = {
     "resume and more": (["resume=nowhere", "seed=1"], ["no other keys"]),
     "wrong value in a sweep": (["-m", "method.hidden=5,x"], ["method.hidden='x'"]),
     "missing data": (["data=mnist2usps"], ["data.root", "data.download=true", "data=fonts2digits"]),
-    "no such CUDA device": (["device=cuda:7"], ["device=auto"]),
+    "no such CUDA device": (["device.name=cuda:7"], ["device=auto"]),
 }
 
 

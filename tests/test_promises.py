@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import TINY, results
 
-WORDS = tuple(w for w in TINY if not w.startswith(("data.per_face", "train.limit"))) + ("data=mnist2usps", "data.protocol=sampled")
+WORDS = (*(w for w in TINY if not w.startswith(("data.per_face", "train.limit"))), "data=mnist2usps", "data.protocol=sampled")
 
 
 def permuted(real_root, folder):

@@ -21,7 +21,8 @@ CLOCKS = {"wall_s", "images_per_s", "peak_memory_mb"}
 DEFAULT = [("step", 7, 130), ("evaluation", 4, 130), ("checkpoint", 3, 130)]
 SLOW = [
     ("step", 2, None), ("step", 5, 130), ("step", 10, 130), ("step", 14, 130), ("step", 16, 130), ("evaluation", 8, 130),
-    ("evaluation", 1, None), ("checkpoint", 1, None), ("checkpoint", 5, 130), ("checkpoint", 6, 130), ("renamed", 2, 130), ("renamed", 6, 130),
+    ("evaluation", 1, None), ("checkpoint", 1, None), ("checkpoint", 5, 130), ("checkpoint", 6, 130),
+    ("renamed", 2, 130), ("renamed", 6, 130),
 ]  # fmt: skip
 
 

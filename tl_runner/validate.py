@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -48,9 +49,14 @@ def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = Non
     Raises:
         ConfigError: with every problem of every job.
     """
-    searchpath = [f"hydra.searchpath=[{_quoted('file://' + str(Path(config_dir).resolve()))}]"] if config_dir else []
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        checker = _Checker(searchpath)
+        if config_dir:
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            path = hydra.config_loader.get_search_path()
+            path.prepend("command-line", f"file://{Path(config_dir).resolve()}", anchor="schema")
+            hydra.config_loader = ConfigLoaderImpl(path)
+        checker = _Checker()
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         wrong = checker.names(parsed, sweep)
         problems = list(wrong.values())
@@ -70,8 +76,7 @@ def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = Non
 class _Checker:
     """Composes what the checks compare with, each combination of choices once."""
 
-    def __init__(self, searchpath: list[str]):
-        self.searchpath = searchpath
+    def __init__(self) -> None:
         loader = GlobalHydra.instance().config_loader()
         self._bases: dict[tuple[str, ...], tuple[dict, dict, dict]] = {}
         groups = loader.list_groups("")
@@ -112,11 +117,11 @@ class _Checker:
         """(config with its presets, config without them, group choices), unresolved, for group choices alone."""
         key = tuple(choices)
         if key not in self._bases:
-            full = compose("config", [*self.searchpath, *choices], return_hydra_config=True)
+            full = compose("config", list(choices), return_hydra_config=True)
             runtime = dict(full.hydra.runtime.choices)
             plain = [f"{g}={_word(c)}" for g, c in runtime.items() if g in self.groups and "@" not in g]
             plain = [p for p in plain if p.split("=")[0] not in (*PRESETS, "hydra")]
-            bare = compose("config", [*self.searchpath, *plain])
+            bare = compose("config", plain)
             with_presets = {k: v for k, v in _plain(full).items() if k != "hydra"}
             self._bases[key] = with_presets, _plain(bare), runtime
         return self._bases[key]
@@ -207,10 +212,6 @@ def _walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def _paths(config: Any) -> list[str]:
     return [path for path, _ in _walk(config)]
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _unquoted(text: str) -> str:

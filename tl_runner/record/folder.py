@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from tl_runner.training.checkpoints import write_atomic
 
 
 class RunFolder:
@@ -50,6 +49,29 @@ class RunFolder:
         """Write a text file whole."""
         write_atomic(self.path / name, content.encode())
 
+    def arrays(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write NumPy arrays whole, as a compressed ``.npz``."""
+        import numpy as np
+
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **content)
+        write_atomic(self.path / name, buffer.getbuffer())
+
     def result(self) -> dict[str, Any] | None:
         """``result.json`` if the run got that far."""
         return json.loads(self.result_file.read_text(encoding="utf-8")) if self.result_file.exists() else None
+
+
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
+    """Replace ``path``'s content in one step; nothing is left behind when that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -45,11 +45,7 @@ def write_evaluation(trainer: Trainer, task: Task) -> dict[str, dict[str, float]
             metrics[name] = label_free(logits)
         if split.y is None or name != "source_val":
             trainer.folder.metric({"phase": phase.name, "epoch": "selected", "split": name, **metrics[name]})
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    from tl_runner.training.checkpoints import write_atomic
-
-    write_atomic(folder.path / "predictions.npz", buffer.getvalue())
+    folder.arrays("predictions.npz", arrays)
     folder.figures.mkdir(exist_ok=True)
     figures.curves(folder.metrics(), folder.figures / "curves.png", task.name)
     if "target_test/labels" in arrays:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from tl_runner.errors import CheckpointError
+from tl_runner.record.folder import write_atomic
 
 FORMAT = 1
 COMPARED = ("seed", "selection", "data", "backbone", "method", "train")  # where else it ran may differ
@@ -21,21 +21,6 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     buffer = io.BytesIO()  # torch.save into a full disk raises no OSError; writing bytes does
     torch.save({"format": FORMAT, **state}, buffer)
     write_atomic(path, buffer.getbuffer())
-
-
-def write_atomic(path: Path, content: bytes | memoryview) -> None:
-    """Replace ``path``'s content in one step; nothing is left behind when that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def load(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:

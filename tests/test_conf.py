@@ -1,0 +1,81 @@
+"""Everything shipped under conf/ composes, validates, explains itself and runs."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from conftest import data_root, results
+
+from tl_runner import help, plugins, validate
+from tl_runner.backbones.base import Backbone
+from tl_runner.methods.base import Method
+from tl_runner.paths import CONF_DIR
+
+GROUPS = {group: [name for name, _ in help.choices(group, CONF_DIR)] for group in help.GROUPS}
+FILES = sorted(p for p in CONF_DIR.rglob("*.yaml") if p.parent.name != "local")
+NEEDS_FILES = {"mnist2usps", "usps2mnist"}
+
+
+def test_every_file_is_counted():
+    """A new group or choice turns up in the loops below by itself; this one knows how many there were."""
+    listed = {f"{group}/{name}" for group, names in GROUPS.items() for name in names}
+    on_disk = {f"{p.parent.name}/{p.stem}" for p in FILES if p.parent != CONF_DIR and not p.name.startswith("_")}
+    assert listed == on_disk
+    assert len(listed) >= 15
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(CONF_DIR)))
+def test_every_file_opens_with_what_it_is_and_how_to_run_it(file):
+    text = file.read_text()
+    assert "_target_" not in text
+    if not file.name.startswith("_"):
+        assert len(help.first_line(file)) > 15
+        assert "tl-run" in "".join(line for line in text.splitlines() if line.startswith("#"))
+
+
+@pytest.mark.parametrize("choice", [f"{g}={n}" for g, names in GROUPS.items() for n in names])
+def test_every_choice_composes_and_validates(choice):
+    (job,) = validate.check([choice], sweep=False)
+    assert set(job.config) == {"seed", "selection", "data", "backbone", "device", "train", "method"}
+
+
+@pytest.mark.parametrize(("package", "base"), [("methods", Method), ("backbones", Backbone)])
+def test_every_module_has_a_config_and_every_config_a_module(package, base):
+    group = package.removesuffix("s")
+    names = {yaml.safe_load((CONF_DIR / group / f"{n}.yaml").read_text()) and _name(group, n) for n in GROUPS[group]}
+    for name in names:
+        assert issubclass(plugins.class_in(package, name, base), base)
+    from pathlib import Path
+
+    import tl_runner
+
+    modules = {p.stem for p in (Path(tl_runner.__file__).parent / package).glob("*.py")} - {"__init__", "base"}
+    assert modules == names
+
+
+def _name(group, choice):
+    return validate.check([f"{group}={choice}"], sweep=False)[0].config[group]["name"]
+
+
+@pytest.mark.parametrize("data", GROUPS["data"])
+@pytest.mark.parametrize("method", GROUPS["method"])
+def test_every_method_runs_on_every_data_under_smoke(tl_run, tmp_path, method, data):
+    if data in NEEDS_FILES and data_root() is None:
+        pytest.skip("no MNIST and USPS under TL_DATA_ROOT or ../shared/data")
+    root = [f"data.root={data_root()}"] if data in NEEDS_FILES else []
+    ended = tl_run("debug=smoke", "device=cpu", f"method={method}", f"data={data}", *root, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    assert result["status"] == "done"
+    assert 0 <= result["score"] <= 1
+
+
+@pytest.mark.parametrize("experiment", GROUPS["experiment"])
+def test_every_experiment_runs_under_smoke(tl_run, tmp_path, experiment):
+    (job,) = validate.check([f"experiment={experiment}"], sweep=False)
+    needs = job.choices["data"] in NEEDS_FILES
+    if needs and data_root() is None:
+        pytest.skip("no MNIST and USPS under TL_DATA_ROOT or ../shared/data")
+    root = [f"data.root={data_root()}"] if needs else []
+    ended = tl_run("debug=smoke", "device=cpu", f"experiment={experiment}", *root, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
