@@ -99,7 +99,7 @@ def view(x, augment, device):
         x = augment(x, None)
     if device.channels_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    return x.mul_(2).sub_(1)
+    return x
 
 
 def main() -> None:

@@ -149,7 +149,7 @@ def test_batches_hold_the_samples_they_name():
     assert batches.steps == 2
     batches.begin_epoch(0)
     batch = batches[1]
-    torch.testing.assert_close(batch.source.x, data.x[batch.source.index].float() / 255 * 2 - 1)
+    torch.testing.assert_close(batch.source.x, data.x[batch.source.index].float() / 255)
     assert torch.equal(batch.source.y, data.y[batch.source.index])
     assert batch.target.y is None
 

@@ -15,9 +15,9 @@ from tl_runner.training.device import Device
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]
 
 
-def normalise(x: Tensor) -> Tensor:
-    """Pixels in [0, 1] to [-1, 1], in place."""
-    return x.mul_(2).sub_(1)
+def pixels(x: Tensor) -> Tensor:
+    """uint8 to float in [0, 1]: what every network sees, as in ADDA's code; a background of 0 adds nothing to a filter."""
+    return x.float().div_(255)
 
 
 class Batches:
@@ -56,9 +56,9 @@ class Batches:
 
     def _samples(self, domain: str, index: Tensor) -> Samples:
         split = self.splits[domain]
-        x = split.x[index].float().div_(255)
+        x = pixels(split.x[index])
         if self.augment:
             x = self.augment(x, None)
         if self.device.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        return Samples(normalise(x), None if split.y is None else split.y[index], index)
+        return Samples(x, None if split.y is None else split.y[index], index)

@@ -10,7 +10,7 @@ from torch import Tensor
 from tl_runner.data.tasks import Split
 from tl_runner.methods.base import Method
 from tl_runner.metrics import classification, selection
-from tl_runner.training.batches import normalise
+from tl_runner.training.batches import pixels
 from tl_runner.training.device import Device
 
 CHUNK = 500  # images at once; logits are the same for any number up to rounding
@@ -24,7 +24,7 @@ def logits_of(method: Method, predict: Callable[[Tensor], Tensor], split: Split,
     rows = []
     for x in split.x.split(CHUNK):
         device.begin_step()
-        x = normalise(x.float().div_(255))
+        x = pixels(x)
         if device.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
         with device.autocast():
