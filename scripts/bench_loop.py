@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     arguments = parser.parse_args()
 
-    config = check(["method=adda", "data=fonts2digits", *arguments.overrides], sweep=False)[0].config
+    config = check(["method=adda", "data=fonts2digits", "method.adapt.gate=0", *arguments.overrides], sweep=False)[0].config
     device = devices.resolve(config["device"])
     task, augment = run.load_data(config)
     print(f"{device.describe()}, torch {torch.__version__}, {arguments.turns} turns of {arguments.steps} steps, {Path(__file__).name}")

@@ -273,6 +273,29 @@ def test_broken_checkpoints(tl_run, tmp_path, interrupted, damage):
     assert (folder / "metrics.jsonl").read_bytes() == before
 
 
+def test_data_that_changed_since_the_run_began(tl_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(digits, "SIZES", {"mnist": (60, 20), "usps": (50, 15)})
+    root = make_root(tmp_path / "data")
+    words = (*(w for w in TINY if "per_face" not in w), "method=source_only", "data=mnist2usps", f"data.root={root}")
+    assert tl_run(*words, f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    (tmp_path / "run" / "result.json").unlink()
+    labels = root / "MNIST/raw/train-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:8] + bytes(60))
+    ended = tl_run(f"resume={tmp_path / 'run'}")
+    assert ended.code == 2
+    assert "train-labels-idx1-ubyte changed since" in ended.err
+
+
+def test_a_folder_that_holds_another_run_is_not_written_into(tl_run, tmp_path):
+    words = (*TINY, "method=source_only", f"hydra.run.dir={tmp_path / 'run'}")
+    assert tl_run(*words).code == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+    ended = tl_run(*words, "seed=5")
+    assert ended.code == 2
+    assert "holds another run" in ended.err
+    assert before == {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+
+
 def test_a_folder_that_is_no_run(tl_run, tmp_path):
     (tmp_path / "x").mkdir()
     ended = tl_run(f"resume={tmp_path / 'x'}")

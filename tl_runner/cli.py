@@ -130,6 +130,9 @@ def _run(command: Command, typed: list[str]) -> int:
             print(f"{recorded.folder} is done already; its result.json stands.")
             return EXIT_DONE
     jobs = _check(command)
+    own_folder = [o.partition("=")[2].strip("'\"") for o in command.overrides if o.startswith("hydra.run.dir=")]
+    if own_folder and not command.sweep and (Path(own_folder[-1]) / "metrics.jsonl").exists():
+        raise ConfigError([f"{own_folder[-1]} holds another run. Choose another, or go on there with: tl-run resume={own_folder[-1]}"])
     if command.dry_run:
         for i, job in enumerate(jobs):
             print(f"{i}: tl-run {shlex.join(job.overrides)}")

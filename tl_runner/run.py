@@ -9,6 +9,7 @@ torch.set_flush_denormal(True)  # per thread, so before the first parallel opera
 import errno  # noqa: E402
 import gc  # noqa: E402
 import inspect  # noqa: E402
+import json  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
 from collections.abc import Callable, Mapping, Sequence  # noqa: E402
@@ -26,6 +27,7 @@ from tl_runner.errors import (  # noqa: E402
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_USER,
+    CheckpointError,
     ConfigError,
     DivergedError,
     UserError,
@@ -60,7 +62,10 @@ def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command:
         splits = {name: split.to(device.torch, device.channels_last) for name, split in task.splits.items()}
         trainer = Trainer(method, splits, device, config, augment, folder, progress)
         if resume:
+            same_data(folder, task)
             trainer.restore()
+        else:
+            unused(path)
 
         path.mkdir(parents=True, exist_ok=True)
         progress.keep(path / "run.log")
@@ -92,6 +97,23 @@ def load_data(config: Mapping[str, Any]) -> tuple[Task, Affine | None]:
     if most:
         task.splits.update({name: first_of(split, most, name) for name, split in task.splits.items()})
     return task, augment or None
+
+
+def same_data(folder: RunFolder, task: Task) -> None:
+    """Whether the data files are still those that the run began with."""
+    try:
+        began = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))["data_sha256"]
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{folder.path}/environment.json is missing or damaged ({type(error).__name__}). Start afresh.") from error
+    changed = [name for name, digest in task.checksums.items() if began.get(name) != digest]
+    if changed:
+        raise CheckpointError(f"{', '.join(changed)} changed since the run began. Put the old file back, or start the run afresh.")
+
+
+def unused(path: Path) -> None:
+    """Whether ``path`` holds no other run's record."""
+    if (path / "metrics.jsonl").exists() or (path / "result.json").exists():
+        raise ConfigError([f"{path} holds another run. Choose another hydra.run.dir, or go on there with: tl-run resume={path}"])
 
 
 def first_of(split: Split, most: int, name: str) -> Split:

@@ -35,6 +35,8 @@ def run(config: DictConfig, hydra: DictConfig, command: Sequence[str], sweep: bo
 
 def clear(folder: Path) -> None:
     """Take back the folder that Hydra made for a run that could not begin; whatever else there is stays."""
+    if {p.name for p in folder.iterdir()} - {".hydra"}:
+        return
     shutil.rmtree(folder / ".hydra", ignore_errors=True)
     outputs = Path.cwd() / "outputs"
     for empty in (folder, *(p for p in folder.parents if p.is_relative_to(outputs))):

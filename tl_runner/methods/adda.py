@@ -33,8 +33,8 @@ class Adda(SourceOnly):
         hidden: units of the discriminator's two hidden layers.
     """
 
-    def __init__(self, *built: Any, adapt: Mapping[str, Any], discriminator_input: str, hidden: int, **source: Any):
-        super().__init__(*built, **source)
+    def __init__(self, *built: Any, pretrain: Mapping[str, Any], adapt: Mapping[str, Any], discriminator_input: str, hidden: int):
+        super().__init__(*built, pretrain=pretrain)
         self.adapt = adapt
         self.on_logits = discriminator_input == "logits"
         self.target_encoder = self.fresh("backbone", self._make_backbone)

@@ -16,7 +16,7 @@ from tl_runner.metrics import classification
 
 # Okabe & Ito's colours, told apart with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-SKIPPED = {"phase", "epoch", "step", "split", "wall_s"}
+SKIPPED = {"phase", "epoch", "step", "split", "selected", "wall_s"}
 
 
 def curves(rows: Sequence[Mapping[str, Any]], file: Path, title: str) -> None:

@@ -30,6 +30,7 @@ def write_evaluation(trainer: Trainer, task: Task) -> dict[str, dict[str, float]
     Returns the metrics by split and name.
     """
     phase, folder = trainer.phases[-1], trainer.folder
+    epoch = trainer.at.best_epoch or trainer.at.phases[-1]["epochs"]
     metrics: dict[str, dict[str, float]] = {}
     arrays: dict[str, np.ndarray] = {}
     for name, split in trainer.splits.items():
@@ -43,8 +44,7 @@ def write_evaluation(trainer: Trainer, task: Task) -> dict[str, dict[str, float]
             metrics[name] = labelled_metrics(logits, split.y)
         else:
             metrics[name] = label_free(logits)
-        if split.y is None or name != "source_val":
-            trainer.folder.metric({"phase": phase.name, "epoch": "selected", "split": name, **metrics[name]})
+        folder.metric({"phase": phase.name, "epoch": epoch, "selected": True, "split": name, **metrics[name]})
     folder.arrays("predictions.npz", arrays)
     folder.figures.mkdir(exist_ok=True)
     figures.curves(folder.metrics(), folder.figures / "curves.png", task.name)

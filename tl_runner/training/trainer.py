@@ -36,6 +36,7 @@ class Position:
     best_score: float = -math.inf
     best_epoch: int | None = None
     wall_s: float = 0.0
+    phase_began: float = 0.0  # in the run's wall seconds
     train_s: float = 0.0
     images: int = 0
     phases: list[dict[str, Any]] = field(default_factory=list)  # of the finished ones: name, metrics, seconds
@@ -126,18 +127,18 @@ class Trainer:
         if self._resumed is not None:
             loop.load_state_dict(self._resumed)
             self._resumed = None
-        elif self.at.epoch == 0 and phase.begin:
-            phase.begin()
+        else:
+            self.at.phase_began = self.wall_s()
+            if phase.begin:
+                phase.begin()
         final = phase is self.phases[-1]
-        started = time.perf_counter()
         with self.progress.phase(phase.name, loop.epochs, loop.steps, self.at.epoch * loop.steps + self.at.step) as bar:
             while self.at.epoch < loop.epochs:
-                self._epoch(loop, final, interrupt, bar.advance)
-                if rested := loop.rested():
+                if self.at.epoch and not self.at.step and (rested := loop.rested()):
                     self._warn(f"{phase.name} ended after epoch {self.at.epoch}: {rested} rested for a whole epoch (its gate was shut).")
                     break
-        took = time.perf_counter() - started
-        summary: dict[str, Any] = {"name": phase.name, "epochs": self.at.epoch, "wall_s": round(took, 3)}
+                self._epoch(loop, final, interrupt, bar.advance)
+        summary: dict[str, Any] = {"name": phase.name, "epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
         if not final:
             summary["metrics"] = self.test(phase, record=True)
             self.progress.say(f"{phase.name} done: {_short(summary['metrics'])}")
