@@ -15,15 +15,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tl_runner import run  # first: it sets how denormals are treated, before any parallel operation
+import torch
+import torch.nn.functional as F
 
-import torch  # isort: skip
-import torch.nn.functional as F  # isort: skip
-
-from tl_runner.training import device as devices  # isort: skip
-from tl_runner.training.batches import Batches  # isort: skip
-from tl_runner.training.loop import PhaseLoop  # isort: skip
-from tl_runner.validate import check  # isort: skip
+from tl_runner import run
+from tl_runner.training import device as devices
+from tl_runner.training.batches import Batches
+from tl_runner.training.loop import PhaseLoop
+from tl_runner.validate import check
 
 
 def bare_pretrain(method, splits, options, device, augment, steps: int) -> Callable[[], None]:

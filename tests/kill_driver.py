@@ -24,7 +24,6 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-from tl_runner import run  # noqa: E402, F401  (denormals first)
 from tl_runner.training import checkpoints, trainer  # noqa: E402
 from tl_runner.training.loop import PhaseLoop  # noqa: E402
 

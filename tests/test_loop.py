@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.methods.base import Gate, Method, Phase, Update
-from tl_runner.training import randomness, schedules
+from tl_runner.training import schedules
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
 from tl_runner.training.loop import Meter, PhaseLoop

@@ -187,9 +187,9 @@ def _hydra(command: Command, typed: list[str] | None) -> int:
     codes: list[int] = []
 
     def job(config: DictConfig) -> float | None:
-        from tl_runner import sweep_job
+        from tl_runner import job as one_job
 
-        code, score = sweep_job.run(config, cast(DictConfig, HydraConfig.get()), typed or [], command.sweep)
+        code, score = one_job.run(config, cast(DictConfig, HydraConfig.get()), typed or [], command.sweep)
         codes.append(code)
         if code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt

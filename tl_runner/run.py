@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import inspect
+import json
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 import torch
+from omegaconf import OmegaConf
 
-torch.set_flush_denormal(True)  # per thread, so before the first parallel operation: denormals slow GANs a hundredfold
-
-import errno  # noqa: E402
-import gc  # noqa: E402
-import inspect  # noqa: E402
-import json  # noqa: E402
-import time  # noqa: E402
-import traceback  # noqa: E402
-from collections.abc import Callable, Mapping, Sequence  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
-
-from omegaconf import OmegaConf  # noqa: E402
-
-from tl_runner import plugins  # noqa: E402
-from tl_runner.backbones.base import Backbone  # noqa: E402
-from tl_runner.data.augment import Affine  # noqa: E402
-from tl_runner.data.tasks import Split, Task  # noqa: E402
-from tl_runner.errors import (  # noqa: E402
+from tl_runner import plugins, randomness
+from tl_runner.backbones.base import Backbone
+from tl_runner.data.augment import Affine
+from tl_runner.data.tasks import Split, Task
+from tl_runner.errors import (
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -32,15 +29,17 @@ from tl_runner.errors import (  # noqa: E402
     DivergedError,
     UserError,
 )
-from tl_runner.methods.base import Method  # noqa: E402
-from tl_runner.record.environment import environment  # noqa: E402
-from tl_runner.record.folder import RunFolder  # noqa: E402
-from tl_runner.record.outcome import closing_table, result, write_evaluation  # noqa: E402
-from tl_runner.record.progress import Progress, log  # noqa: E402
-from tl_runner.training import device as devices  # noqa: E402
-from tl_runner.training import randomness  # noqa: E402
-from tl_runner.training.interrupt import Interrupted  # noqa: E402
-from tl_runner.training.trainer import Trainer  # noqa: E402
+from tl_runner.methods.base import Method
+from tl_runner.record.environment import environment
+from tl_runner.record.folder import RunFolder
+from tl_runner.record.outcome import closing_table, result, write_figures
+from tl_runner.record.progress import Progress, log
+from tl_runner.training import device as devices
+from tl_runner.training.interrupt import Interrupted
+from tl_runner.training.trainer import Trainer
+
+# per thread, so before the first parallel operation: adversarial training meets denormals, which slow it a hundredfold
+torch.set_flush_denormal(True)
 
 
 def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str], resume: bool) -> dict[str, Any]:
@@ -76,7 +75,10 @@ def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command:
         trainer.run()
 
         trainer.load_best()
-        content = result(trainer, task, choices, write_evaluation(trainer, task), device)
+        metrics, predictions = trainer.final()
+        folder.arrays("predictions.npz", predictions)
+        write_figures(folder, predictions, task)
+        content = result(trainer, task, choices, metrics, device)
         folder.json("result.json", content)
         progress.say(closing_table(content, path))
         return content

@@ -10,8 +10,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tl_runner import randomness
 from tl_runner.backbones.base import Backbone
-from tl_runner.training import randomness
 
 Losses = Mapping[str, Tensor]  # scalars; their sum is minimised
 Metrics = Mapping[str, Tensor]  # scalars to be averaged over an epoch; no gradient

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tl_runner
-from tl_runner.training.device import Device
+
+if TYPE_CHECKING:
+    from tl_runner.training.device import Device
 
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy", "scikit-learn", "matplotlib", "rich")
 

@@ -15,44 +15,23 @@ from rich.table import Table
 
 from tl_runner.data.tasks import Task
 from tl_runner.record import figures
-from tl_runner.training.device import Device
-from tl_runner.training.evaluation import label_free, labelled_metrics, logits_of
+from tl_runner.record.folder import RunFolder
 
 if TYPE_CHECKING:
+    from tl_runner.training.device import Device
     from tl_runner.training.trainer import Trainer
 
 METRIC = "accuracy"
 
 
-def write_evaluation(trainer: Trainer, task: Task) -> dict[str, dict[str, float]]:
-    """Evaluate the selected weights on every split but the labelled training ones; write predictions and figures.
-
-    Returns the metrics by split and name.
-    """
-    phase, folder = trainer.phases[-1], trainer.folder
-    epoch = trainer.at.best_epoch or trainer.at.phases[-1]["epochs"]
-    metrics: dict[str, dict[str, float]] = {}
-    arrays: dict[str, np.ndarray] = {}
-    for name, split in trainer.splits.items():
-        if name in ("source_train", "target_labelled"):
-            continue
-        logits = logits_of(trainer.method, phase.predict, split, trainer.device)
-        arrays[f"{name}/probabilities"] = logits.softmax(1).cpu().numpy()
-        arrays[f"{name}/ids"] = split.ids.cpu().numpy()
-        if split.y is not None:
-            arrays[f"{name}/labels"] = split.y.cpu().numpy()
-            metrics[name] = labelled_metrics(logits, split.y)
-        else:
-            metrics[name] = label_free(logits)
-        folder.metric({"phase": phase.name, "epoch": epoch, "selected": True, "split": name, **metrics[name]})
-    folder.arrays("predictions.npz", arrays)
+def write_figures(folder: RunFolder, predictions: Mapping[str, np.ndarray], task: Task) -> None:
+    """Curves of the whole run, and the target's confusion matrix."""
     folder.figures.mkdir(exist_ok=True)
     figures.curves(folder.metrics(), folder.figures / "curves.png", task.name)
-    if "target_test/labels" in arrays:
-        predicted = torch.from_numpy(arrays["target_test/probabilities"]).argmax(1)
-        labels = torch.from_numpy(arrays["target_test/labels"])
+    if "target_test/labels" in predictions:
+        predicted = torch.from_numpy(predictions["target_test/probabilities"]).argmax(1)
+        labels = torch.from_numpy(predictions["target_test/labels"])
         figures.confusion(predicted, labels, task.classes, folder.figures / "confusion_target_test.png", task.name)
-    return metrics
 
 
 def result(

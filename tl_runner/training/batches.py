@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.methods.base import Batch, Samples
-from tl_runner.training import randomness
 from tl_runner.training.device import Device
 
 Augment = Callable[[Tensor, torch.Generator | None], Tensor]

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
+from tl_runner import randomness
 from tl_runner.methods.base import Batch, Gate, Losses, Method, Metrics, Phase, Update
-from tl_runner.training import randomness
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
 from tl_runner.training.schedules import factor, make_optimizer

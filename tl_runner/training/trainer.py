@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError, DivergedError
 from tl_runner.methods.base import Method, Phase
 from tl_runner.record.folder import RunFolder
 from tl_runner.record.progress import Progress
-from tl_runner.training import checkpoints, randomness
+from tl_runner.training import checkpoints
 from tl_runner.training.batches import Augment, Batches
 from tl_runner.training.device import Device
 from tl_runner.training.evaluation import UNLABELLED, label_free, labelled_metrics, logits_of
@@ -256,6 +258,23 @@ class Trainer:
                 if record and split != "source_val":
                     self._record(phase, None, split, found[split])
         return found
+
+    def final(self) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
+        """The selected weights on every split but the labelled training ones: (metrics by split, predictions)."""
+        phase, epoch = self.phases[-1], self.at.best_epoch or self.at.phases[-1]["epochs"]
+        metrics: dict[str, dict[str, float]] = {}
+        predictions: dict[str, np.ndarray] = {}
+        for name, split in self.splits.items():
+            if name in ("source_train", "target_labelled"):
+                continue
+            logits = logits_of(self.method, phase.predict, split, self.device)
+            predictions[f"{name}/probabilities"] = logits.softmax(1).cpu().numpy()
+            predictions[f"{name}/ids"] = split.ids.cpu().numpy()
+            if split.y is not None:
+                predictions[f"{name}/labels"] = split.y.cpu().numpy()
+            metrics[name] = label_free(logits) if split.y is None else labelled_metrics(logits, split.y)
+            self.folder.metric({"phase": phase.name, "epoch": epoch, "selected": True, "split": name, **metrics[name]})
+        return metrics, predictions
 
     def _record(self, phase: Phase, count: int | None, split: str, metrics: Mapping[str, float]) -> None:
         step = {} if count is None else {"step": count}
