@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -41,7 +42,9 @@ class Progress:
         log.propagate = False
         shown: logging.Handler
         if self.fancy:
-            shown = RichHandler(console=self.console, show_path=False, show_level=False, markup=False, highlighter=None)
+            shown = RichHandler(
+                console=self.console, show_time=False, show_path=False, show_level=False, markup=False, highlighter=NullHighlighter()
+            )
         else:
             shown = logging.StreamHandler(sys.stderr)
             shown.setFormatter(logging.Formatter("%(message)s"))
