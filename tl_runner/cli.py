@@ -5,6 +5,7 @@ No torch here: ``--help``, ``--cfg`` and every complaint about a command answer 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shlex
@@ -66,7 +67,7 @@ def parse(argv: Sequence[str]) -> Command:
             command.config_dir = str(Path(given).expanduser().resolve())
         elif word.split("=")[0] in PASSED:
             command.flags.append(word)
-            if "=" not in word and words and "=" not in words[0].split("=")[0] and word in ("--cfg", "-c", "-sc", "--package", "-p"):
+            if "=" not in word and words and "=" not in words[0].split("=")[0] and word in ("--cfg", "-c", "--info", "-i", "-sc", "--package", "-p"):
                 command.flags.append(words.pop(0))
         elif word.startswith("resume="):
             command.resume = word.removeprefix("resume=")
@@ -117,6 +118,7 @@ def _joined(error: UserError) -> str:
 def _run(command: Command, typed: list[str]) -> int:
     os.environ["TL_RUN_ID"] = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     if command.flags:
+        logging.raiseExceptions = False  # `tl-run --info | head` closes the pipe on Hydra's logger
         return _hydra(command, None)
     if command.resume is not None:
         from tl_runner import resume
@@ -185,12 +187,14 @@ def _hydra(command: Command, typed: list[str] | None) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     codes: list[int] = []
+    folders: list[str] = []
 
     def job(config: DictConfig) -> float | None:
         from tl_runner import job as one_job
 
         code, score = one_job.run(config, cast(DictConfig, HydraConfig.get()), typed or [], command.sweep)
         codes.append(code)
+        folders.append(HydraConfig.get().sweep.dir)
         if code == EXIT_INTERRUPTED:
             raise KeyboardInterrupt
         return score
@@ -206,6 +210,9 @@ def _hydra(command: Command, typed: list[str] | None) -> int:
         if full == "1":
             raise
         raise ConfigError([_words(error)]) from error
+    except BrokenPipeError:  # `tl-run --cfg job | head`
+        sys.stderr.close()
+        return EXIT_DONE
     except OSError as error:
         raise UserError(f"The run's folder cannot be made: {error}. Choose another with hydra.run.dir=PATH.") from error
     except KeyboardInterrupt:
@@ -214,4 +221,6 @@ def _hydra(command: Command, typed: list[str] | None) -> int:
         if full is None:
             del os.environ["HYDRA_FULL_ERROR"]
     failed = [c for c in codes if c != EXIT_DONE]
+    if command.sweep and codes:
+        print(f"\n{len(codes)} runs, {len(failed)} failed; folder {Path(folders[0]).resolve()}", file=sys.stderr)
     return EXIT_DONE if not failed else EXIT_FAILED if command.sweep else failed[0]
