@@ -2,6 +2,8 @@
 
     python scripts/gains.py outputs/sweeps/RUN [more folders]
 
+A method that pretrains as source_only does brings its own baseline: its ``pretrain`` phase is source_only's to the bit, so a
+sweep without source_only gets that row all the same.
 ``±`` is the standard deviation over seeds; the interval is Student's 95 % for the mean of the paired differences; ``s.e.``
 is the test set's own standard error, sqrt(p (1 - p) / n).
 """
@@ -24,12 +26,19 @@ def main() -> None:
     scores: dict[tuple[str, str], dict[int, float]] = {}
     tests: dict[str, int] = {}
     for r in done:
-        scores.setdefault((r["choices"]["method"], r["choices"]["data"]), {})[r["seed"]] = 100 * r["score"]
+        cell = scores.setdefault((r["choices"]["method"], r["choices"]["data"]), {})
+        if r["seed"] in cell and cell[r["seed"]] != 100 * r["score"]:
+            raise SystemExit(f"two runs of {r['choices']} with seed {r['seed']}: give the folders of one experiment at a time.")
+        cell[r["seed"]] = 100 * r["score"]
+        pretrained = next((p["metrics"] for p in r["phases"] if p["name"] == "pretrain" and "metrics" in p), None)
+        if pretrained:
+            base = scores.setdefault(("source_only", r["choices"]["data"]), {})
+            base.setdefault(r["seed"], 100 * pretrained["target_test"]["accuracy"])
         tests[r["choices"]["data"]] = r["sizes"]["target_test"]
 
     print("| method | data | target test, % (seeds) | each seed | gain over source_only, 95 % interval | s.e. of the test set |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for (method, data), by_seed in sorted(scores.items(), key=lambda item: (item[0][1], item[0][0])):
+    for (method, data), by_seed in sorted(scores.items(), key=lambda item: (item[0][1], item[0][0] != "source_only")):
         values = [by_seed[s] for s in sorted(by_seed)]
         mean = statistics.mean(values)
         error = 100 * (mean / 100 * (1 - mean / 100) / tests[data]) ** 0.5

@@ -5,15 +5,18 @@ No torch here: ``--help``, ``--cfg`` and every complaint about a command answer 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import cast
 
 import tl_runner
@@ -61,13 +64,20 @@ def parse(argv: Sequence[str]) -> Command:
         elif word in ("-m", "--multirun"):
             command.sweep = True
         elif word.split("=")[0] in TAKE_VALUE:
-            given = word.partition("=")[2] or (words.pop(0) if words else "")
-            if not Path(given).expanduser().is_dir():
+            given = word.partition("=")[2] if "=" in word else (words.pop(0) if words else "")
+            if not given:
+                problems.append("--config-dir needs a folder.")
+            elif not Path(given).expanduser().is_dir():
                 problems.append(f"--config-dir {given}: there is no such folder.")
             command.config_dir = str(Path(given).expanduser().resolve())
         elif word.split("=")[0] in PASSED:
             command.flags.append(word)
-            if "=" not in word and words and "=" not in words[0].split("=")[0] and word in ("--cfg", "-c", "--info", "-i", "-sc", "--package", "-p"):
+            if (
+                "=" not in word
+                and words
+                and "=" not in words[0].split("=")[0]
+                and word in ("--cfg", "-c", "--info", "-i", "-sc", "--package", "-p")
+            ):
                 command.flags.append(words.pop(0))
         elif word.startswith("resume="):
             command.resume = word.removeprefix("resume=")
@@ -80,7 +90,7 @@ def parse(argv: Sequence[str]) -> Command:
             known = ["--help", "--multirun", "--config-dir", "--version", *(p for p in PASSED if p.startswith("--"))]
             problems.append(f"{word}: no such flag.{nearest(word, known)} See tl-run --help.")
         elif "=" not in word and not word.startswith("~"):
-            problems.append(f"{word}: expected key=value.{nearest(word, OWN)} See tl-run --help.")
+            problems.append(f"{word}: expected key=value.{nearest(word, [f'{o}=' for o in OWN])} See tl-run --help.")
         else:
             command.overrides.append(word)
     if problems:
@@ -94,6 +104,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if "--version" in words:
         print(f"tl-run {tl_runner.__version__}")
         sys.exit(EXIT_DONE)
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, _terminated)  # a scheduler's signal is Ctrl-C
     try:
         command = parse(words)
         if command.help:
@@ -106,7 +118,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"tl-run: {_joined(error)}", file=sys.stderr)
         sys.exit(EXIT_USER)
     except KeyboardInterrupt:
+        print("tl-run: stopped before a run began.", file=sys.stderr)
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def _joined(error: UserError) -> str:
@@ -132,9 +149,6 @@ def _run(command: Command, typed: list[str]) -> int:
             print(f"{recorded.folder} is done already; its result.json stands.")
             return EXIT_DONE
     jobs = _check(command)
-    own_folder = [o.partition("=")[2].strip("'\"") for o in command.overrides if o.startswith("hydra.run.dir=")]
-    if own_folder and not command.sweep and (Path(own_folder[-1]) / "metrics.jsonl").exists():
-        raise ConfigError([f"{own_folder[-1]} holds another run. Choose another, or go on there with: tl-run resume={own_folder[-1]}"])
     if command.dry_run:
         for i, job in enumerate(jobs):
             print(f"{i}: tl-run {shlex.join(job.overrides)}")
@@ -142,11 +156,13 @@ def _run(command: Command, typed: list[str]) -> int:
         return EXIT_DONE
     if command.resume is not None:
         return _resumed(jobs[0], recorded.folder, typed)
-    return _hydra(command, typed)
+    raise_if_taken([job.folder for job in jobs])
+    return _hydra(command, typed, fresh=not jobs[0].folder.exists())
 
 
 def _check(command: Command) -> list:
     """The jobs of a command, checked; Hydra's own complaints become ours."""
+    import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -154,7 +170,7 @@ def _check(command: Command) -> list:
 
     try:
         return validate.check(command.overrides, sweep=command.sweep, config_dir=command.config_dir)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError([_words(error)]) from error
 
 
@@ -178,7 +194,18 @@ def _resumed(job, folder: Path, typed: list[str]) -> int:
     return code
 
 
-def _hydra(command: Command, typed: list[str] | None) -> int:
+def raise_if_taken(folders: Sequence[Path]) -> None:
+    """A run's record is never written over."""
+    from tl_runner.validate import taken
+
+    held = [f"{f} holds another run. Choose another folder, or go on there with: tl-run resume={f}" for f in folders if taken(f)]
+    if len(set(folders)) < len(folders):
+        held.append("several runs of the sweep would share one folder: let hydra.sweep.subdir tell them apart.")
+    if held:
+        raise ConfigError(held)
+
+
+def _hydra(command: Command, typed: list[str] | None, fresh: bool = False) -> int:
     """Give the command to Hydra, which makes the folders and calls the job once for every combination."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
@@ -192,7 +219,7 @@ def _hydra(command: Command, typed: list[str] | None) -> int:
     def job(config: DictConfig) -> float | None:
         from tl_runner import job as one_job
 
-        code, score = one_job.run(config, cast(DictConfig, HydraConfig.get()), typed or [], command.sweep)
+        code, score = one_job.run(config, cast(DictConfig, HydraConfig.get()), typed or [], command.sweep, fresh)
         codes.append(code)
         folders.append(HydraConfig.get().sweep.dir)
         if code == EXIT_INTERRUPTED:
@@ -214,8 +241,11 @@ def _hydra(command: Command, typed: list[str] | None) -> int:
         sys.stderr.close()
         return EXIT_DONE
     except OSError as error:
-        raise UserError(f"The run's folder cannot be made: {error}. Choose another with hydra.run.dir=PATH.") from error
+        key = "hydra.sweep.dir" if command.sweep else "hydra.run.dir"
+        raise UserError(f"The run's folder cannot be made: {error}. Choose another with {key}=PATH.") from error
     except KeyboardInterrupt:
+        if not codes:
+            print("tl-run: stopped before a run began.", file=sys.stderr)
         return EXIT_INTERRUPTED
     finally:
         if full is None:

@@ -45,7 +45,7 @@ def choices(group: str, *roots: Path) -> Iterator[tuple[str, str]]:
 
 def first_line(file: Path) -> str:
     """The file's first comment that is not a package directive, without its ``#``."""
-    for line in file.read_text(encoding="utf-8").splitlines():
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         if not line.startswith("#"):
             break
         text = line.lstrip("# ").strip()

@@ -10,24 +10,29 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from tl_runner.errors import EXIT_USER
+from tl_runner.errors import EXIT_INTERRUPTED, EXIT_USER
+from tl_runner.training.interrupt import Interrupt
 
 
-def run(config: DictConfig, hydra: DictConfig, command: Sequence[str], sweep: bool) -> tuple[int, float | None]:
-    """(exit code, score). Nothing is raised: a failed job must not stop a sweep."""
-    from tl_runner.run import guarded, record_failure
-
+def run(config: DictConfig, hydra: DictConfig, command: Sequence[str], sweep: bool, fresh: bool) -> tuple[int, float | None]:
+    """(exit code, score). Nothing is raised: a failed job must not stop a sweep. ``fresh``: Hydra made the folder."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     choices = dict(hydra.runtime.choices)
     folder = Path(hydra.runtime.output_dir)
     if sweep:
         print(f"\n#{hydra.job.num}  {' '.join(hydra.overrides.task)}", file=sys.stderr)
-    code, content, message = guarded(plain, choices, folder, command, resume=False)
-    if code == EXIT_USER:
-        if sweep:
-            record_failure(folder, "failed", message, plain, choices, 0.0)
-        else:
-            clear(folder)
+    try:
+        with Interrupt() as interrupt:  # an import that is cut off leaves half a torch behind
+            from tl_runner.run import guarded, record_failure
+        if interrupt.asked:
+            raise KeyboardInterrupt
+        code, content, message = guarded(plain, choices, folder, command, resume=False)
+        if code == EXIT_USER and sweep:
+            content = record_failure(folder, "failed", message, plain, choices, 0.0)
+    except KeyboardInterrupt:  # before the run began, or a second one
+        code, content, message = EXIT_INTERRUPTED, None, "Stopped."
+    if content is None and fresh:
+        clear(folder)
     if message:
         print(f"tl-run: {message}", file=sys.stderr)
     return code, content["score"] if content else None

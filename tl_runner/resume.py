@@ -42,11 +42,11 @@ def read(path: str) -> Recorded:
         overrides = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
         hydra = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]
         sources = hydra["runtime"]["config_sources"]
+        own = [s["path"] for s in sources if s.get("provider") == "command-line"]
     except FileNotFoundError as error:
         raise CheckpointError(f"resume={path} is not a run folder: {error.filename} is not there.") from error
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"resume={path}: its .hydra folder is damaged ({type(error).__name__}).") from error
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise CheckpointError(f"resume={path}: .hydra/overrides.yaml is not a list of overrides.")
-    own = [s["path"] for s in sources if s.get("provider") == "command-line"]
     return Recorded(folder, overrides, own[0] if own else None)

@@ -37,6 +37,7 @@ from tl_runner.record.progress import Progress, log
 from tl_runner.training import device as devices
 from tl_runner.training.interrupt import Interrupted
 from tl_runner.training.trainer import Trainer
+from tl_runner.validate import taken
 
 # per thread, so before the first parallel operation: adversarial training meets denormals, which slow it a hundredfold
 torch.set_flush_denormal(True)
@@ -64,7 +65,7 @@ def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command:
             same_data(folder, task)
             trainer.restore()
         else:
-            unused(path)
+            assert not taken(path), path
 
         path.mkdir(parents=True, exist_ok=True)
         progress.keep(path / "run.log")
@@ -110,12 +111,6 @@ def same_data(folder: RunFolder, task: Task) -> None:
     changed = [name for name, digest in task.checksums.items() if began.get(name) != digest]
     if changed:
         raise CheckpointError(f"{', '.join(changed)} changed since the run began. Put the old file back, or start the run afresh.")
-
-
-def unused(path: Path) -> None:
-    """Whether ``path`` holds no other run's record."""
-    if (path / "metrics.jsonl").exists() or (path / "result.json").exists():
-        raise ConfigError([f"{path} holds another run. Choose another hydra.run.dir, or go on there with: tl-run resume={path}"])
 
 
 def first_of(split: Split, most: int, name: str) -> Split:
@@ -169,7 +164,9 @@ def guarded(
         return EXIT_USER, None, str(error)
     except (Interrupted, KeyboardInterrupt) as error:
         where = f"A checkpoint was written. Go on with: tl-run resume={path}"
-        message = where if isinstance(error, Interrupted) else "Stopped at once, without a checkpoint of this moment."
+        if not (path / "checkpoints" / "last.pt").exists():
+            return EXIT_INTERRUPTED, None, "Stopped before the first checkpoint; there is nothing to resume."
+        message = where if isinstance(error, Interrupted) else f"Stopped at once. The last checkpoint stands: tl-run resume={path}"
         return EXIT_INTERRUPTED, record_failure(path, "interrupted", "", config, choices, started), message
     except Exception as error:
         message = explain(error, path)
@@ -196,6 +193,10 @@ def record_failure(
         "status": status,
         "error": message,
         "score": None,
+        "metric": None,
+        "uses_target_labels": None,
+        "protocol": None,
+        "metrics": {},
         "seed": config["seed"],
         "selection": config["selection"],
         "choices": {group: choices[group] for group in ("data", "backbone", "method", "device")},

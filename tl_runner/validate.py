@@ -16,9 +16,10 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
-from omegaconf import OmegaConf
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from tl_runner.errors import ConfigError, nearest
@@ -36,11 +37,13 @@ class Job:
         overrides: its own, as typed, sweep values chosen.
         config: fully resolved, plain dicts.
         choices: the option of every config group.
+        folder: where Hydra will put it.
     """
 
     overrides: list[str]
     config: dict[str, Any]
     choices: dict[str, str]
+    folder: Path
 
 
 def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None) -> list[Job]:
@@ -57,20 +60,37 @@ def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = Non
             path.prepend("command-line", f"file://{Path(config_dir).resolve()}", anchor="schema")
             hydra.config_loader = ConfigLoaderImpl(path)
         checker = _Checker()
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
         wrong = checker.names(parsed, sweep)
         problems = list(wrong.values())
         fine = [o for o in parsed if o.input_line not in wrong]  # what is wrong elsewhere is shown as well
         split = BasicSweeper.split_arguments(fine, None)[0] if sweep else [[str(o.input_line) for o in fine]]
         jobs = []
-        for job in split:
+        for number, job in enumerate(split):
             found, built = checker.job(job)
             problems += found
-            if built:
-                jobs.append(built)
+            if built and not wrong:
+                jobs.append(Job(list(job), *built, folder_of(job, number, sweep)))
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return jobs
+
+
+def folder_of(overrides: Sequence[str], number: int, sweep: bool) -> Path:
+    """Where Hydra will put a job; its own keys are composed, and so checked, on the way."""
+    config = compose("config", list(overrides), return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.job.num = number
+    HydraConfig.instance().set_config(config)
+    try:
+        return Path(config.hydra.sweep.dir, config.hydra.sweep.subdir) if sweep else Path(config.hydra.run.dir)
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+def taken(folder: Path) -> bool:
+    """Whether a folder holds a run's record, which nothing may write over."""
+    return (folder / "metrics.jsonl").exists() or (folder / "result.json").exists()
 
 
 class _Checker:
@@ -85,20 +105,25 @@ class _Checker:
     def names(self, parsed: Sequence[Override], sweep: bool) -> dict[str | None, str]:
         """What is wrong with each override whose group, choice or key does not exist in any job."""
         choices = {o.key_or_group: self._values(o)[0] for o in parsed if o.key_or_group in self.groups}
-        choices = {g: c for g, c in choices.items() if c is None or str(c) in self.groups[g]}
+        choices = {g: c for g, c in choices.items() if str(c) in self.groups[g]}
         known = set(self.groups) | set(_paths(self.base([f"{g}={_word(c)}" for g, c in choices.items()])[1]))
         said = {o.input_line: self._name(o, parsed, known, sweep) for o in parsed}
         return {line: text for line, text in said.items() if text}
 
     def _name(self, override: Override, parsed: Sequence[Override], known: set[str], sweep: bool) -> str | None:
         key = override.key_or_group
+        if key == "hydra.mode":
+            return f"{override.input_line}: write -m for a sweep, nothing for one run."
         if key.split(".")[0].split("/")[0] == "hydra":
             return None
         if override.is_sweep_override() and not sweep:
             return f"{override.input_line}: several values make a sweep. Add -m."
         if key in self.groups:
+            if None in self._values(override):
+                leave = "leave the word out" if key in PRESETS else f"a run cannot do without a {key}"
+                return f"{override.input_line}: {leave}."
             for choice in self._values(override):
-                if choice is not None and str(choice) not in self.groups[key]:
+                if str(choice) not in self.groups[key]:
                     options = ", ".join(self.groups[key])
                     return f"{key}={choice}: no such {key}. There are {options}.{nearest(choice, self.groups[key])}"
         elif key not in known and not self._key_of_some_choice(key, parsed):
@@ -126,10 +151,10 @@ class _Checker:
             self._bases[key] = with_presets, _plain(bare), runtime
         return self._bases[key]
 
-    def job(self, overrides: Sequence[str]) -> tuple[list[str], Job | None]:
-        """The problems of one job, or the job."""
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        choices = [f"{o.key_or_group}={_word(o.value())}" for o in parsed if o.key_or_group in self.groups]
+    def job(self, overrides: Sequence[str]) -> tuple[list[str], tuple[dict[str, Any], dict[str, str]] | None]:
+        """The problems of one job, or its (resolved config, group choices)."""
+        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+        choices = [f"{o.key_or_group}={_word(o.value())}" for o in parsed if o.key_or_group in self.groups and not o.is_delete()]
         config, bare, runtime = self.base(choices)
         known, problems = dict(_walk(bare)), []
         preset = next((f"{g}/{runtime[g]}.yaml" for g in PRESETS if runtime.get(g)), "a preset")
@@ -153,27 +178,36 @@ class _Checker:
         assert isinstance(resolved, dict)
         typed = dict(_walk(_plain(merged)))
         for path, value in _walk(resolved):
-            if str(typed.get(path)).startswith("${") and not str(typed.get(path)).startswith("${oc.env"):
+            if str(typed.get(path)).startswith("${") and typed[path] == known.get(path) and "oc.env" not in typed[path]:
                 continue  # the value that it points to is checked where it stands
-            if path in defaults and not isinstance(value, dict):
+            if path not in defaults and not any(path in p for p in problems):
+                problems.append(f"{path}: no such key.{nearest_key(path, known)}")
+            elif path in defaults and not isinstance(value, dict):
                 said = problem(path, value, defaults[path])
                 if said:
                     problems.append(said)
             elif path in defaults and not isinstance(defaults[path], dict):
                 problems.append(f"{path} should be one value, not a group.")
-        problems += impossible(resolved)
-        return problems, None if problems else Job(list(overrides), resolved, runtime)
+        problems = problems or list(impossible(resolved))
+        return problems, None if problems else (resolved, runtime)
 
     @staticmethod
     def _values(override: Override) -> list[Any]:
-        if override.is_sweep_override() and override.value_type is not ValueType.GLOB_CHOICE_SWEEP:
+        if override.is_sweep_override():
             return [_unquoted(s) for s in override.sweep_string_iterator()]
-        return [override.value()] if not override.is_sweep_override() else [None]
+        return [None if override.is_delete() else override.value()]
 
 
 def impossible(config: Mapping[str, Any]) -> Iterator[str]:
     """Settings that are right one by one and cannot run together."""
+    for group in ("method", "data", "backbone"):
+        if not isinstance(config.get(group), dict) or not isinstance(config[group].get("name"), str):
+            yield f"{group}: its YAML must be keys and values with a name, the module that it stands for."
+            return
     data, method = config["data"], config["method"]
+    if any(not isinstance(x, list) for x in (data.get("gives", []), method.get("needs", []))):
+        yield "data.gives and method.needs should be lists, such as [source, target]."
+        return
     gives = [*data.get("gives", ()), *(["target_labels"] if data.get("target_labels") else [])]
     for need in method.get("needs", ()):
         if need == "target_labels" and need not in gives:
@@ -182,6 +216,8 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"method={method['name']} needs a {need} domain, which this data does not have."
     if config["selection"] == "source_val" and data.get("val_fraction") == 0:
         yield "selection=source_val needs source images to validate on: set data.val_fraction above 0."
+    if config["backbone"].get("batch_norm") and any(v == 1 for k, v in _walk(config) if k.endswith("batch_size")):
+        yield "batch_size=1 and batch norm: one image has no batch statistics. Use at least 2, or backbone.batch_norm=false."
     device = config["device"]
     if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):
         yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."

@@ -47,6 +47,8 @@ def load(
     Raises:
         DataError: a file is missing, damaged or of the wrong size; or the download failed.
     """
+    if {source, target} != set(FILES):
+        raise DataError(f"data.source={source}, data.target={target}: one must be mnist and the other usps.")
     folder = Path(root).expanduser()
     checksums: dict[str, str] = {}
     domains = {}

@@ -27,8 +27,9 @@ class Adda(SourceOnly):
     Args:
         pretrain: lengths and optimiser of the source classifier.
         adapt: lengths, the target encoder's and the discriminator's optimisers, ``gate`` and ``gate_window``: the
-            encoder rests while the discriminator's accuracy is not above the gate, and the phase ends after an epoch
-            in which it rested throughout (Hoffman et al., CyCADA 2018, trained it above 0.6).
+            encoder's weights rest (its batch-norm statistics still follow the target's batches) while the
+            discriminator's accuracy is not above the gate, and the phase ends after an epoch in which they rested
+            throughout (Hoffman et al., CyCADA 2018, trained it above 0.6).
         discriminator_input: ``logits`` or ``features``.
         hidden: units of the discriminator's two hidden layers.
     """

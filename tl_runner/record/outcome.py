@@ -39,7 +39,6 @@ def result(
 ) -> dict[str, Any]:
     """The content of ``result.json`` of a finished run."""
     at = trainer.at
-    oracle = trainer.selection == "oracle"
     return {
         "status": "done",
         "error": None,
@@ -47,7 +46,7 @@ def result(
         "metric": METRIC,
         "selection": trainer.selection,
         "selected_epoch": at.best_epoch,
-        "uses_target_labels": oracle or trainer.method.uses_target_labels,
+        "uses_target_labels": trainer.uses_target_labels,
         "protocol": task.protocol,
         "seed": trainer.seed,
         "choices": {group: choices[group] for group in ("data", "backbone", "method", "device")},

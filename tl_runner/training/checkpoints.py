@@ -30,7 +30,7 @@ def load(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         CheckpointError: it is missing, damaged, not ours, or of a run with other settings.
     """
     if not path.is_file():
-        raise CheckpointError(f"{path} is not there. The run stopped before its first checkpoint: start it afresh.")
+        raise CheckpointError(f"{path} is not there. Start the run afresh.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises nearly every kind for a damaged file

@@ -13,6 +13,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from tl_runner.errors import ConfigError
 
+THREADS = torch.get_num_threads()
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -109,8 +110,7 @@ def resolve(options: Mapping[str, Any]) -> Device:
         raise ConfigError([f"device.precision={precision} does not run on {device.type}. Use fp32 or bf16."])
     if options["cuda_graphs"] and device.type != "cuda":
         raise ConfigError([f"device.cuda_graphs=true needs a CUDA device, this is {device.type}."])
-    if options["threads"]:
-        torch.set_num_threads(options["threads"])
+    torch.set_num_threads(options["threads"] or THREADS)  # also back to the default: a sweep's jobs share the process
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     layout = options["channels_last"]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tl_runner import randomness
 from tl_runner.data.tasks import Split
-from tl_runner.errors import CheckpointError, DivergedError
+from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method, Phase
 from tl_runner.record.folder import RunFolder
 from tl_runner.record.progress import Progress
@@ -72,9 +72,25 @@ class Trainer:
         self.seed, self.selection = config["seed"], config["selection"]
         self.phases = method.phases()
         self.at = Position()
-        self._resumed: dict[str, Any] | None = None
+        self._resumed: PhaseLoop | None = None
         self._started = time.perf_counter()
         self._watched = self._unlabelled()
+        self._check_splits()
+
+    def _check_splits(self) -> None:
+        """Whether the data has what the phases read and the selection rule looks at."""
+        read = {split for phase in self.phases for split in phase.reads.values()}
+        problems = [
+            f"the method reads {s}: test and validation images are not for training." for s in read if s.endswith(("_test", "_val"))
+        ]
+        needed = {"source_val": "source_val", **dict.fromkeys(LABEL_FREE, "target_train")}.get(self.selection)
+        for split in sorted({*read, *([needed] if needed else [])} - self.splits.keys()):
+            problems.append(f"this data has no {split} images, which the method or selection={self.selection} needs.")
+        if problems:
+            raise ConfigError(problems)
+        self.uses_target_labels = self.method.uses_target_labels or self.selection == "oracle" or "target_labelled" in read
+        if "target_labelled" in self.splits and "target_labelled" not in read:
+            self._warn(f"{type(self.method).__name__} does not read target labels: data.target_labels changes nothing.")
 
     # ---- checkpoints
 
@@ -100,9 +116,15 @@ class Trainer:
         try:
             self.method.load_state_dict(state["method"])
             self.at = Position(**state["position"])
-            self._resumed = state["loop"]
+            if state["loop"] is not None:
+                self._resumed = self._loop(self.phases[self.at.phase])
+                self._resumed.load_state_dict(state["loop"])
+            if self.folder.metrics_bytes() < state["metrics_bytes"]:
+                raise CheckpointError(f"{self.folder.metrics_file} is shorter than at the checkpoint. Start the run afresh.")
+            if self.at.best_epoch is not None:
+                checkpoints.load(self.folder.best, self.config)
             self.folder.cut_metrics(state["metrics_bytes"])
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             line = " ".join(str(error).split())[:300]
             raise CheckpointError(f"{self.folder.last} does not fit this run: {line}\n  Start the run afresh.") from error
         self._started = time.perf_counter() - self.at.wall_s
@@ -125,14 +147,12 @@ class Trainer:
                 self._phase(self.phases[self.at.phase], interrupt)
 
     def _phase(self, phase: Phase, interrupt: Interrupt) -> None:
-        loop = self._loop(phase)
-        if self._resumed is not None:
-            loop.load_state_dict(self._resumed)
-            self._resumed = None
-        else:
+        loop = self._resumed or self._loop(phase)
+        if self._resumed is None:
             self.at.phase_began = self.wall_s()
             if phase.begin:
                 phase.begin()
+        self._resumed = None
         final = phase is self.phases[-1]
         with self.progress.phase(phase.name, loop.epochs, loop.steps, self.at.epoch * loop.steps + self.at.step) as bar:
             while self.at.epoch < loop.epochs:
