@@ -60,6 +60,17 @@ COMMANDS = {
     "resume and more": (["resume=nowhere", "seed=1"], ["no other keys"]),
     "wrong value in a sweep": (["-m", "method.hidden=5,x"], ["method.hidden='x'"]),
     "missing data": (["data=mnist2usps"], ["data.root", "data.download=true", "data=fonts2digits"]),
+    "no method": (["method=null"], ["cannot do without a method"]),
+    "method taken out": (["~method"], ["cannot do without a method"]),
+    "Hydra's own sweep mode": (["hydra.mode=MULTIRUN"], ["write -m"]),
+    "unknown key of Hydra's": (["hydra.foo=1"], ["hydra.foo"]),
+    "unknown key inside a group": (["data.augment={foo: 1}"], ["data.augment.foo", "no such key"]),
+    "wrong type by reference": (["train.epochs=${data.name}"], ["train.epochs='rendered'"]),
+    "a batch of one": (["train.batch_size=1"], ["at least 2"]),
+    "a part for a choice": (["-m", "data=glob(*)"], ["data=_digits", "no such data"]),
+    "a domain to itself": (["data=mnist2usps", "data.source=usps"], ["one must be mnist and the other usps"]),
+    "empty config dir": (["--config-dir="], ["needs a folder"]),
+    "one folder for several runs": (["-m", "seed=0,1", "hydra.sweep.subdir=x"], ["share one folder"]),
     "no such CUDA device": (["device.name=cuda:7"], ["device=auto"]),
 }
 
@@ -294,6 +305,63 @@ def test_a_folder_that_holds_another_run_is_not_written_into(tl_run, tmp_path):
     assert ended.code == 2
     assert "holds another run" in ended.err
     assert before == {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}
+
+
+def test_a_second_sweep_does_not_write_over_the_first(tl_run, tmp_path):
+    words = ("-m", *TINY, "method=source_only", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert tl_run(*words, "seed=0,1").code == 0
+    before = {p: p.read_bytes() for p in (tmp_path / "sweep").rglob("*") if p.is_file()}
+    assert tl_run(*words, "seed=0,2").code == 2
+    assert before == {p: p.read_bytes() for p in (tmp_path / "sweep").rglob("*") if p.is_file()}
+
+
+def test_an_empty_folder_of_the_users_stays(tl_run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert tl_run("data=mnist2usps", f"hydra.run.dir={tmp_path / 'mine'}").code == 2
+    assert (tmp_path / "mine").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("hidden: 3\n", "with a name"), ("just words\n", "with a name"), ("a: [\n", "expected"), ("defaults: [adda]\nnme: 3\n", "nme")],
+)
+def test_a_users_broken_method_config(tl_run, tmp_path, text, said):
+    (tmp_path / "own" / "method").mkdir(parents=True)
+    (tmp_path / "own" / "method" / "mine.yaml").write_text(text)
+    ended = tl_run("--config-dir", str(tmp_path / "own"), *TINY, "method=mine")
+    assert ended.code == 2, ended.text
+    assert said in ended.err
+    assert "Traceback" not in ended.text
+
+
+@pytest.mark.parametrize("damage", [b"\xff\xfe", b"seed: 1", b"[1, 2]"])
+def test_a_damaged_hydra_folder(tl_run, tmp_path, interrupted, damage):
+    shutil.copytree(interrupted, tmp_path / "run")
+    (tmp_path / "run" / ".hydra" / "overrides.yaml").write_bytes(damage)
+    ended = tl_run(f"resume={tmp_path / 'run'}")
+    assert ended.code == 2, ended.text
+    assert "Traceback" not in ended.text
+
+
+def test_a_method_may_not_train_on_test_images(tl_run, tmp_path, monkeypatch):
+    (tmp_path / "cheat.py").write_text(
+        "from tl_runner.methods.target_only import TargetOnly\n\n\nclass Cheat(TargetOnly):\n    uses_target_labels = False\n\n"
+        "    def phases(self):\n        return [self.supervised('supervise', self.supervise, 'target', SPLIT)]\n\n\nSPLIT = 'target_test'\n"
+    )
+    (tmp_path / "pkg").mkdir()
+    (tmp_path / "cheat.py").rename(tmp_path / "pkg" / "cheat.py")
+    (tmp_path / "pkg" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    words = (*TINY, "method=target_only", "method.name=pkg.cheat")
+    ended = tl_run(*words)
+    assert ended.code == 2
+    assert "not for training" in ended.err
+    import pkg.cheat
+
+    pkg.cheat.SPLIT = "target_labelled"
+    assert tl_run(*words, f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    (result,) = results(tmp_path)
+    assert result["uses_target_labels"] is True  # read from what the phases read, whatever the class says
 
 
 def test_a_folder_that_is_no_run(tl_run, tmp_path):
