@@ -345,7 +345,7 @@ def test_a_damaged_hydra_folder(tl_run, tmp_path, interrupted, damage):
 
 def test_a_method_may_not_train_on_test_images(tl_run, tmp_path, monkeypatch):
     (tmp_path / "cheat.py").write_text(
-        "from tl_runner.methods.target_only import TargetOnly\n\n\nclass Cheat(TargetOnly):\n    uses_target_labels = False\n\n"
+        "from tl_runner.methods.target_only import TargetOnly\n\n\nclass Cheat(TargetOnly):\n"
         "    def phases(self):\n        return [self.supervised('supervise', self.supervise, 'target', SPLIT)]\n\n\nSPLIT = 'target_test'\n"
     )
     (tmp_path / "pkg").mkdir()
@@ -361,7 +361,7 @@ def test_a_method_may_not_train_on_test_images(tl_run, tmp_path, monkeypatch):
     pkg.cheat.SPLIT = "target_labelled"
     assert tl_run(*words, f"hydra.run.dir={tmp_path / 'run'}").code == 0
     (result,) = results(tmp_path)
-    assert result["uses_target_labels"] is True  # read from what the phases read, whatever the class says
+    assert result["uses_target_labels"] is True  # read from what the phases read
 
 
 def test_a_folder_that_is_no_run(tl_run, tmp_path):

@@ -30,6 +30,9 @@ class Toy(Method):
         self.seen: list[str] = []
         self.signal = 1.0
 
+    def phases(self):
+        return []
+
     def step_of(self, name):
         network = getattr(self, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -94,14 +95,12 @@ class Phase:
         return cls(**lengths, **fields)
 
 
-class Method(nn.Module):
+class Method(nn.Module, ABC):
     """A transfer method: its networks are its submodules, its training is its phases.
 
     A subclass takes (task, backbone) and its YAML keys as keywords. Networks are made under :meth:`fresh`, so that
     one network's size never changes another's first weights.
     """
-
-    uses_target_labels = False  # an oracle says True
 
     def __init__(self, num_classes: int, make_backbone: Callable[[], Backbone], seed: int):
         super().__init__()
@@ -117,9 +116,9 @@ class Method(nn.Module):
         backbone = self.fresh("backbone", self._make_backbone)
         return backbone, self.fresh("head", lambda: nn.Linear(backbone.out_features, self.num_classes))
 
+    @abstractmethod
     def phases(self) -> list[Phase]:
-        """The phases, in order."""
-        raise NotImplementedError
+        """The phases, in order. What they read decides whether the result is stamped as having seen target labels."""
 
     def networks(self) -> list[nn.Module]:
         """What is compiled: each direct submodule."""

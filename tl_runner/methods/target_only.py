@@ -15,8 +15,6 @@ class TargetOnly(Classifier):
         supervise: lengths and optimiser.
     """
 
-    uses_target_labels = True
-
     def __init__(self, *built: Any, supervise: Mapping[str, Any]):
         super().__init__(*built)
         self.supervise = supervise

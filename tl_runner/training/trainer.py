@@ -88,7 +88,7 @@ class Trainer:
             problems.append(f"this data has no {split} images, which the method or selection={self.selection} needs.")
         if problems:
             raise ConfigError(problems)
-        self.uses_target_labels = self.method.uses_target_labels or self.selection == "oracle" or "target_labelled" in read
+        self.uses_target_labels = self.selection == "oracle" or "target_labelled" in read
         if "target_labelled" in self.splits and "target_labelled" not in read:
             self._warn(f"{type(self.method).__name__} does not read target labels: data.target_labels changes nothing.")
 
