@@ -231,10 +231,6 @@ def somebody_elses(file):
     torch.save({"weights": torch.zeros(3)}, file)
 
 
-def gone(file):
-    file.unlink()
-
-
 def a_pickle_that_runs_code(file):
     import pickle
 
@@ -263,7 +259,7 @@ def of_a_later_format(file):
 
 
 CHECKPOINTS = {
-    cut_short: "not a readable checkpoint", no_checkpoint: "not a readable checkpoint", gone: "last.pt",
+    cut_short: "not a readable checkpoint", no_checkpoint: "not a readable checkpoint", 
     somebody_elses: "not a checkpoint of tl-run", a_pickle_that_runs_code: "not a readable checkpoint",
     of_another_backbone: "backbone.batch_norm", of_other_shapes: "does not fit", of_a_later_format: "format 99",
 }  # fmt: skip

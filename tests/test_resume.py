@@ -18,11 +18,11 @@ DRIVER = Path(__file__).with_name("kill_driver.py")
 SETTINGS = (*TINY, "backbone.dropout=0.3", "method.adapt.gate=0.4", "method.adapt.gate_window=3", "seed=7")
 CLOCKS = {"wall_s", "images_per_s", "peak_memory_mb"}
 # pretrain is steps 1-8, adapt 9-16; the phases end after 2 epochs of 4 steps
-DEFAULT = [("step", 7, 130), ("evaluation", 4, 130), ("checkpoint", 3, 130)]
+DEFAULT = [("step", 7), ("evaluation", 4), ("checkpoint", 3)]
 SLOW = [
-    ("step", 2, None), ("step", 5, 130), ("step", 10, 130), ("step", 14, 130), ("step", 16, 130), ("evaluation", 8, 130),
-    ("evaluation", 1, None), ("checkpoint", 1, None), ("checkpoint", 5, 130), ("checkpoint", 6, 130),
-    ("renamed", 2, 130), ("renamed", 6, 130),
+    ("step", 2), ("step", 5), ("step", 10), ("step", 14), ("step", 16), ("evaluation", 8),
+    ("evaluation", 1), ("checkpoint", 1), ("checkpoint", 5), ("checkpoint", 6),
+    ("renamed", 2), ("renamed", 6),
 ]  # fmt: skip
 
 
@@ -70,22 +70,23 @@ def _kill_and_resume(untouched, tl_run, tmp_path, place, number):
     (tmp_path / "killed").rename(folder)  # its path is not part of it
     assert not (folder / "result.json").exists()
     before = {p.name: p.read_bytes() for p in (folder / ".hydra").iterdir()}
+    assert len(before) == 3
     ended = tl_run(f"resume={folder}")
     assert before == {p.name: p.read_bytes() for p in (folder / ".hydra").iterdir()}
     assert not list(folder.rglob("*.tmp"))
     return folder, ended
 
 
-@pytest.mark.parametrize(("place", "number", "_"), DEFAULT)
-def test_killed_and_resumed_is_the_same_to_the_bit(untouched, tl_run, tmp_path, place, number, _):
+@pytest.mark.parametrize(("place", "number"), DEFAULT)
+def test_killed_and_resumed_is_the_same_to_the_bit(untouched, tl_run, tmp_path, place, number):
     folder, ended = _kill_and_resume(untouched, tl_run, tmp_path, place, number)
     assert ended.code == 0, ended.text
     assert_same(untouched, folder)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("place", "number", "_"), SLOW)
-def test_killed_anywhere(untouched, tl_run, tmp_path, place, number, _):
+@pytest.mark.parametrize(("place", "number"), SLOW)
+def test_killed_anywhere(untouched, tl_run, tmp_path, place, number):
     folder, ended = _kill_and_resume(untouched, tl_run, tmp_path, place, number)
     assert ended.code == 0, ended.text
     assert_same(untouched, folder)

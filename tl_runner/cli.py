@@ -20,7 +20,7 @@ from types import FrameType
 from typing import cast
 
 import tl_runner
-from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, CheckpointError, ConfigError, UserError, nearest
+from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, ConfigError, UserError, nearest
 from tl_runner.paths import CONF_DIR
 
 PASSED = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
@@ -186,8 +186,6 @@ def _resumed(job, folder: Path, typed: list[str]) -> int:
     """Go on in ``folder``; Hydra is not asked again, so its three files stay as they are."""
     from tl_runner.run import guarded
 
-    if not (folder / "checkpoints" / "last.pt").is_file():
-        raise CheckpointError(f"{folder} has no checkpoints/last.pt: it stopped before its first. Run its command afresh.")
     code, _, message = guarded(job.config, job.choices, folder, typed, resume=True)
     if message:
         print(f"tl-run: {message}", file=sys.stderr)

@@ -61,15 +61,16 @@ def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command:
             device.accelerate(network)
         splits = {name: split.to(device.torch, device.channels_last) for name, split in task.splits.items()}
         trainer = Trainer(method, splits, device, config, augment, folder, progress)
-        if resume:
+        began = resume and (path / "environment.json").exists()
+        assert resume or not taken(path), path
+        if began:
             same_data(folder, task)
+        if resume:
             trainer.restore()
-        else:
-            assert not taken(path), path
 
         path.mkdir(parents=True, exist_ok=True)
         progress.keep(path / "run.log")
-        if not resume:
+        if not began:
             folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
             folder.json("environment.json", environment(device, command, task.checksums))
         progress.say(f"{choices['method']} on {task.name} ({task.protocol}), seed {config['seed']}, {device.describe()}")
@@ -107,7 +108,7 @@ def same_data(folder: RunFolder, task: Task) -> None:
     try:
         began = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))["data_sha256"]
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{folder.path}/environment.json is missing or damaged ({type(error).__name__}). Start afresh.") from error
+        raise CheckpointError(f"{folder.path}/environment.json is damaged ({type(error).__name__}). Start afresh.") from error
     changed = [name for name, digest in task.checksums.items() if began.get(name) != digest]
     if changed:
         raise CheckpointError(f"{', '.join(changed)} changed since the run began. Put the old file back, or start the run afresh.")

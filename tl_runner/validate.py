@@ -7,6 +7,7 @@ sets must be a key of that, and of its type.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = Non
     Raises:
         ConfigError: with every problem of every job.
     """
+    os.environ.setdefault("TL_RUN_ID", "unnamed")  # the front end gives every command its own
     with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
         if config_dir:
             hydra = GlobalHydra.instance().hydra

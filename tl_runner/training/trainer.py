@@ -107,11 +107,16 @@ class Trainer:
         checkpoints.save(self.folder.last, state)
 
     def restore(self) -> None:
-        """Take up ``last.pt``; ``metrics.jsonl`` is cut back to it.
+        """Take up ``last.pt``; ``metrics.jsonl`` is cut back to it. A run killed before its first starts over.
 
         Raises:
             CheckpointError: it does not fit this run.
         """
+        for half_written in self.folder.last.parent.glob("*.tmp"):
+            half_written.unlink()
+        if not self.folder.last.exists():
+            self.folder.cut_metrics(0)
+            return
         state = checkpoints.load(self.folder.last, self.config)
         try:
             self.method.load_state_dict(state["method"])
