@@ -6,7 +6,6 @@ UCI handwritten digits (1,797 images of 8x8, Alpaydin & Kaynak 1998), resized in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -101,7 +100,7 @@ def load(
     rest, test = hold_out(len(digits), TEST_DIGITS / len(digits), torch.Generator().manual_seed(1998))
     return Task(
         name="fonts2digits",
-        classes=_names(10),
+        classes=tuple("0123456789"),
         splits={
             "source_train": source.take(kept),
             **({"source_val": source.take(held_out)} if len(held_out) else {}),
@@ -111,7 +110,3 @@ def load(
         },
         protocol=f"{len(kept)} rendered training images, {len(rest)} / {len(test)} handwritten ones (fixed split)",
     )
-
-
-def _names(n: int) -> Sequence[str]:
-    return tuple(str(i) for i in range(n))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -40,7 +40,7 @@ def labelled_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:
     }
 
 
-def label_free(logits: Tensor, names: Iterable[str] = tuple(selection.SCORES)) -> dict[str, float]:
+def label_free(logits: Tensor) -> dict[str, float]:
     """The label-free scores of a classifier's logits on target images."""
     p = logits.softmax(1)
-    return {name: selection.SCORES[name](p).item() for name in names}
+    return {name: score(p).item() for name, score in selection.SCORES.items()}

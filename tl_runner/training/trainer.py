@@ -16,6 +16,7 @@ from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method, Phase
+from tl_runner.metrics.selection import SCORES
 from tl_runner.record.folder import RunFolder
 from tl_runner.record.progress import Progress
 from tl_runner.training import checkpoints
@@ -24,8 +25,6 @@ from tl_runner.training.device import Device
 from tl_runner.training.evaluation import UNLABELLED, label_free, labelled_metrics, logits_of
 from tl_runner.training.interrupt import Interrupt, Interrupted
 from tl_runner.training.loop import PhaseLoop
-
-LABEL_FREE = ("entropy", "im", "bnm")
 
 
 @dataclass
@@ -83,7 +82,7 @@ class Trainer:
         problems = [
             f"the method reads {s}: test and validation images are not for training." for s in read if s.endswith(("_test", "_val"))
         ]
-        needed = {"source_val": "source_val", **dict.fromkeys(LABEL_FREE, "target_train")}.get(self.selection)
+        needed = {"source_val": "source_val", **dict.fromkeys(SCORES, "target_train")}.get(self.selection)
         for split in sorted({*read, *([needed] if needed else [])} - self.splits.keys()):
             problems.append(f"this data has no {split} images, which the method or selection={self.selection} needs.")
         if problems:
@@ -247,7 +246,7 @@ class Trainer:
             self._record(phase, count, "source_val", metrics)
             scores["source_val"] = metrics["accuracy"]
         if self._watched is not None:
-            metrics = label_free(logits_of(self.method, phase.predict, self._watched, self.device), LABEL_FREE)
+            metrics = label_free(logits_of(self.method, phase.predict, self._watched, self.device))
             self._record(phase, count, "target_train", metrics)
             scores |= metrics
         if final and self.selection == "oracle":
