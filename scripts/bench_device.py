@@ -14,10 +14,10 @@ import argparse
 from bench_loop import in_turns, runner_epoch
 
 from tl_runner import run
+from tl_runner.plan import check
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
 from tl_runner.training.loop import PhaseLoop
-from tl_runner.validate import check
 
 OPTIONS = {
     "fp32": (),

@@ -19,10 +19,10 @@ import torch
 import torch.nn.functional as F
 
 from tl_runner import run
+from tl_runner.plan import check
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
 from tl_runner.training.loop import PhaseLoop
-from tl_runner.validate import check
 
 
 def bare_pretrain(method, splits, options, device, augment, steps: int) -> Callable[[], None]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 import pytest
 import yaml
 from conftest import data_root, results
 
-from tl_runner import help, plugins, validate
+from tl_runner import help, plan, plugins
 from tl_runner.backbones.base import Backbone
 from tl_runner.methods.base import Method
 from tl_runner.paths import CONF_DIR
@@ -14,14 +16,15 @@ from tl_runner.paths import CONF_DIR
 GROUPS = {group: [name for name, _ in help.choices(group, CONF_DIR)] for group in help.GROUPS}
 FILES = sorted(p for p in CONF_DIR.rglob("*.yaml") if p.parent.name != "local")
 NEEDS_FILES = {"mnist2usps", "usps2mnist"}
+EXTRA = {"processes": "joblib", "slurm": "submitit", "slurm_local": "submitit", "ray_cluster": "ray"}
 
 
 def test_every_file_is_counted():
     """A new group or choice turns up in the loops below by itself; this one knows how many there were."""
     listed = {f"{group}/{name}" for group, names in GROUPS.items() for name in names}
-    on_disk = {f"{p.parent.name}/{p.stem}" for p in FILES if p.parent != CONF_DIR and not p.name.startswith("_")}
+    on_disk = {f"{p.parent.relative_to(CONF_DIR)}/{p.stem}" for p in FILES if p.parent != CONF_DIR and not p.name.startswith("_")}
     assert listed == on_disk
-    assert len(listed) >= 15
+    assert len(listed) >= 24
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(CONF_DIR)))
@@ -35,8 +38,15 @@ def test_every_file_opens_with_what_it_is_and_how_to_run_it(file):
 
 @pytest.mark.parametrize("choice", [f"{g}={n}" for g, names in GROUPS.items() for n in names])
 def test_every_choice_composes_and_validates(choice):
-    (job,) = validate.check([choice], sweep=False)
-    assert set(job.config) == {"seed", "selection", "data", "backbone", "device", "train", "method"}
+    launcher, sweep = choice.startswith("hydra/launcher="), choice.startswith(("hydra/launcher=", "sweep="))
+    if launcher and not find_spec(f"hydra_plugins.hydra_{EXTRA[choice.split('=')[1]]}_launcher"):
+        pytest.skip("the launcher's extra is not installed")
+    made = plan.make([choice], sweep=sweep)
+    group = {choice.split("=")[0]} & {"sweep", "track"}
+    for job in made.jobs:
+        assert set(job.config) - group == {"seed", "selection", "data", "backbone", "device", "train", "method", "cache"}
+    assert len(made.jobs) == {"sweep=seeds": 5, "sweep=lr_grid": 12}.get(choice, 1)
+    assert bool(made.space) is (choice == "sweep=tpe")
 
 
 @pytest.mark.parametrize(("package", "base"), [("methods", Method), ("backbones", Backbone)])
@@ -54,7 +64,7 @@ def test_every_module_has_a_config_and_every_config_a_module(package, base):
 
 
 def _name(group, choice):
-    return validate.check([f"{group}={choice}"], sweep=False)[0].config[group]["name"]
+    return plan.check([f"{group}={choice}"], sweep=False)[0].config[group]["name"]
 
 
 @pytest.mark.parametrize("data", GROUPS["data"])
@@ -72,7 +82,7 @@ def test_every_method_runs_on_every_data_under_smoke(tl_run, tmp_path, method, d
 
 @pytest.mark.parametrize("experiment", GROUPS["experiment"])
 def test_every_experiment_runs_under_smoke(tl_run, tmp_path, experiment):
-    (job,) = validate.check([f"experiment={experiment}"], sweep=False)
+    (job,) = plan.check([f"experiment={experiment}"], sweep=False)
     needs = job.choices["data"] in NEEDS_FILES
     if needs and data_root() is None:
         pytest.skip("no MNIST and USPS under TL_DATA_ROOT or ../shared/data")

@@ -10,10 +10,10 @@ from conftest import TINY
 
 from tl_runner import run
 from tl_runner.methods.adda import collapse
+from tl_runner.plan import check
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
 from tl_runner.training.loop import PhaseLoop
-from tl_runner.validate import check
 
 
 def build(*words: str):

@@ -17,11 +17,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import TYPE_CHECKING
 
 import tl_runner
-from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, ConfigError, UserError, nearest
+from tl_runner.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, ConfigError, UserError, nearest
 from tl_runner.paths import CONF_DIR
+
+if TYPE_CHECKING:
+    from tl_runner.plan import Job, Plan
 
 PASSED = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
 TAKE_VALUE = ("--config-dir", "-cd")
@@ -138,38 +141,69 @@ def _run(command: Command, typed: list[str]) -> int:
         logging.raiseExceptions = False  # `tl-run --info | head` closes the pipe on Hydra's logger
         return _hydra(command, None)
     if command.resume is not None:
-        from tl_runner import resume
-
-        if command.overrides or command.sweep:
-            raise ConfigError(["resume= replays the folder's own command: give no other keys beside it."])
-        recorded = resume.read(command.resume)
-        own = [o for o in recorded.overrides if not o.startswith("hydra.")]
-        command.overrides, command.config_dir = own, recorded.config_dir
-        if (recorded.folder / "result.json").is_file() and '"status": "done"' in (recorded.folder / "result.json").read_text():
-            print(f"{recorded.folder} is done already; its result.json stands.")
-            return EXIT_DONE
-    jobs = _check(command)
+        return _resume(command, typed)
+    if not command.sweep and (preset := next((o for o in command.overrides if o.startswith("sweep=")), None)):
+        raise ConfigError([f"{preset}: a sweep preset makes a sweep. Add -m."])
+    plan = _plan(command)
     if command.dry_run:
-        for i, job in enumerate(jobs):
-            print(f"{i}: tl-run {shlex.join(job.overrides)}")
-        print(f"{len(jobs)} run{'s' * (len(jobs) != 1)}, all valid; nothing was run.")
+        return _listed(plan)
+    raise_if_taken([job.folder for job in plan.jobs], plan.folder if command.sweep else None)
+    if command.sweep:
+        from tl_runner import sweep
+
+        return sweep.run(plan, typed)
+    return _hydra(command, typed, fresh=not plan.jobs[0].folder.exists())
+
+
+def _listed(plan: Plan) -> int:
+    """``dry_run=true``: the jobs, or what a search explores."""
+    for i, job in enumerate(plan.jobs):
+        print(f"{i}: tl-run {shlex.join(job.overrides)}")
+    count = f"{len(plan.jobs)} run{'s' * (len(plan.jobs) != 1)}"
+    if plan.space:
+        from tl_runner import search
+
+        print(search.described(plan))
+        count += " in the first trial"
+    print(f"{count}, all valid; nothing was run.")
+    return EXIT_DONE
+
+
+def _resume(command: Command, typed: list[str]) -> int:
+    """Go on in a folder: its own command again, what is done left alone."""
+    from tl_runner import resume
+    from tl_runner.record.folder import state
+
+    if command.overrides or command.sweep:
+        raise ConfigError(["resume= replays the folder's own command: give no other keys beside it."])
+    recorded = resume.read(str(command.resume))
+    command.overrides, command.config_dir, command.sweep = recorded.overrides, recorded.config_dir, recorded.sweep
+    plan = _plan(command)
+    if recorded.sweep:
+        from tl_runner import sweep
+
+        plan.folder = recorded.folder
+        if command.dry_run:
+            plan.jobs = sweep.left(plan.jobs, plan.folder)
+        return _listed(plan) if command.dry_run else sweep.run(plan, typed)
+    if command.dry_run:
+        return _listed(plan)
+    if state(recorded.folder) == "done":
+        print(f"{recorded.folder} is done already; its result.json stands.")
         return EXIT_DONE
-    if command.resume is not None:
-        return _resumed(jobs[0], recorded.folder, typed)
-    raise_if_taken([job.folder for job in jobs])
-    return _hydra(command, typed, fresh=not jobs[0].folder.exists())
+    return _resumed(plan.jobs[0], recorded.folder, typed)
 
 
-def _check(command: Command) -> list:
-    """The jobs of a command, checked; Hydra's own complaints become ours."""
+def _plan(command: Command) -> Plan:
+    """What a command comes to, checked; Hydra's own complaints become ours."""
     import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from tl_runner import validate
+    from tl_runner import plan
 
     try:
-        return validate.check(command.overrides, sweep=command.sweep, config_dir=command.config_dir)
+        return plan.make(command.overrides, sweep=command.sweep, config_dir=command.config_dir)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError([_words(error)]) from error
 
@@ -182,47 +216,45 @@ def _words(error: Exception) -> str:
     return f"{word}: cannot be read ({said}). Quote the whole word for the shell: 'key=[1, 2]'." if word else said
 
 
-def _resumed(job, folder: Path, typed: list[str]) -> int:
+def _resumed(job: Job, folder: Path, typed: list[str]) -> int:
     """Go on in ``folder``; Hydra is not asked again, so its three files stay as they are."""
     from tl_runner.run import guarded
 
-    code, _, message = guarded(job.config, job.choices, folder, typed, resume=True)
+    code, _, message = guarded(job.config, job.choices, folder, typed, resume=True, sweep=False, quiet=False)
     if message:
         print(f"tl-run: {message}", file=sys.stderr)
     return code
 
 
-def raise_if_taken(folders: Sequence[Path]) -> None:
-    """A run's record is never written over."""
-    from tl_runner.validate import taken
+def raise_if_taken(folders: Sequence[Path], sweep: Path | None = None) -> None:
+    """A run's record is never written over, nor a sweep's."""
+    from tl_runner.plan import taken
 
-    held = [f"{f} holds another run. Choose another folder, or go on there with: tl-run resume={f}" for f in folders if taken(f)]
+    held = [f for f in folders if taken(f)]
+    if sweep is not None and (sweep / "sweep.json").exists():
+        held = [sweep]
+    problems = [
+        f"{f} holds another {'sweep' if f == sweep else 'run'}. Choose another folder, or go on there with: tl-run resume={f}" for f in held
+    ]
     if len(set(folders)) < len(folders):
-        held.append("several runs of the sweep would share one folder: let hydra.sweep.subdir tell them apart.")
-    if held:
-        raise ConfigError(held)
+        problems.append("several runs of the sweep would share one folder: let hydra.sweep.subdir tell them apart.")
+    if problems:
+        raise ConfigError(problems)
 
 
 def _hydra(command: Command, typed: list[str] | None, fresh: bool = False) -> int:
-    """Give the command to Hydra, which makes the folders and calls the job once for every combination."""
+    """Give one run's command to Hydra, which makes the folder and calls the job; or one of its own flags."""
     import hydra
-    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
     codes: list[int] = []
-    folders: list[str] = []
 
-    def job(config: DictConfig) -> float | None:
-        from tl_runner import job as one_job
+    def task(config: DictConfig) -> None:
+        from tl_runner import job
 
-        code, score = one_job.run(config, cast(DictConfig, HydraConfig.get()), typed or [], command.sweep, fresh)
-        codes.append(code)
-        folders.append(HydraConfig.get().sweep.dir)
-        if code == EXIT_INTERRUPTED:
-            raise KeyboardInterrupt
-        return score
+        codes.append(job.alone(config, command=typed or [], fresh=fresh))
 
     words = [*command.flags, *(["--multirun"] if command.sweep else []), *command.overrides]
     if command.config_dir:
@@ -230,7 +262,7 @@ def _hydra(command: Command, typed: list[str] | None, fresh: bool = False) -> in
     full, sys.argv = os.environ.get("HYDRA_FULL_ERROR"), ["tl-run", *words]
     os.environ["HYDRA_FULL_ERROR"] = "1"  # its exceptions come to us instead of ending the process with 1
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(job)()
+        hydra.main(version_base="1.3", config_path=str(CONF_DIR), config_name="config")(task)()
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if full == "1":
             raise
@@ -239,16 +271,8 @@ def _hydra(command: Command, typed: list[str] | None, fresh: bool = False) -> in
         sys.stderr.close()
         return EXIT_DONE
     except OSError as error:
-        key = "hydra.sweep.dir" if command.sweep else "hydra.run.dir"
-        raise UserError(f"The run's folder cannot be made: {error}. Choose another with {key}=PATH.") from error
-    except KeyboardInterrupt:
-        if not codes:
-            print("tl-run: stopped before a run began.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        raise UserError(f"The run's folder cannot be made: {error}. Choose another with hydra.run.dir=PATH.") from error
     finally:
         if full is None:
             del os.environ["HYDRA_FULL_ERROR"]
-    failed = [c for c in codes if c != EXIT_DONE]
-    if command.sweep and codes:
-        print(f"\n{len(codes)} runs, {len(failed)} failed; folder {Path(folders[0]).resolve()}", file=sys.stderr)
-    return EXIT_DONE if not failed else EXIT_FAILED if command.sweep else failed[0]
+    return codes[0] if codes else EXIT_DONE

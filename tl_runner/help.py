@@ -7,15 +7,16 @@ from pathlib import Path
 
 from tl_runner.paths import CONF_DIR
 
-GROUPS = ("method", "data", "backbone", "device", "train", "experiment", "debug")
+GROUPS = ("method", "data", "backbone", "device", "train", "experiment", "sweep", "hydra/launcher", "track", "debug")
 
 USAGE = """\
 tl-run [group=choice ...] [key=value ...] [-m]     run a transfer-learning experiment
 
   tl-run                                           the default: {default}
   tl-run method=source_only seed=1                 another method, another seed
-  tl-run -m method=source_only,adda seed=0,1,2     a sweep: every combination, one after another
-  tl-run resume=outputs/adda/fonts2digits/RUN      go on where a run was interrupted, to the bit
+  tl-run -m method=source_only,adda seed=0,1,2     a sweep: every combination, and a table over the seeds
+  tl-run -m sweep=tpe method=adda                  a search: Optuna tries what the method says is worth trying
+  tl-run resume=outputs/adda/fonts2digits/RUN      go on where a run was interrupted, to the bit; or a whole sweep
   tl-run dry_run=true -m seed=0,1,2                check everything and list the jobs, run none
   tl-run debug=smoke data=mnist2usps               a few steps of every phase, seconds on a CPU
 """
@@ -26,6 +27,7 @@ Keys that every run has (the others: tl-run --cfg job)
   selection=last      which epoch is reported: last, source_val, entropy, im, bnm, or oracle (sees target labels)
   data.root=PATH      where downloaded data lives; default $TL_DATA_ROOT, else ./data
   train.epochs=N      the default length of a phase; method.<phase>.epochs=N for one phase
+  cache.phases=auto   phases that runs have in common are computed once: true, false, or in sweeps (auto)
   hydra.run.dir=PATH  the run's folder; hydra.sweep.dir=PATH a sweep's
   --config-dir PATH   adds your own configs: PATH/method/mine.yaml is method=mine
   --cfg job           print the whole config and stop

@@ -2,40 +2,73 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from tl_runner.errors import EXIT_INTERRUPTED, EXIT_USER
 from tl_runner.training.interrupt import Interrupt
 
 
-def run(config: DictConfig, hydra: DictConfig, command: Sequence[str], sweep: bool, fresh: bool) -> tuple[int, float | None]:
-    """(exit code, score). Nothing is raised: a failed job must not stop a sweep. ``fresh``: Hydra made the folder."""
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    choices = dict(hydra.runtime.choices)
-    folder = Path(hydra.runtime.output_dir)
-    if sweep:
-        print(f"\n#{hydra.job.num}  {' '.join(hydra.overrides.task)}", file=sys.stderr)
-    try:
-        with Interrupt() as interrupt:  # an import that is cut off leaves half a torch behind
-            from tl_runner.run import guarded, record_failure
-        if interrupt.asked:
-            raise KeyboardInterrupt
-        code, content, message = guarded(plain, choices, folder, command, resume=False)
-        if code == EXIT_USER and sweep:
-            content = record_failure(folder, "failed", message, plain, choices, 0.0)
-    except KeyboardInterrupt:  # before the run began, or a second one
-        code, content, message = EXIT_INTERRUPTED, None, "Stopped."
+def alone(config: DictConfig, *, command: Sequence[str], fresh: bool) -> int:
+    """The one job of a command: its exit code. ``fresh``: Hydra made the folder, and a run that cannot begin takes it back."""
+    code, content, message = _run(config, command, resume=False, sweep=False, quiet=False)
     if content is None and fresh:
-        clear(folder)
+        clear(Path(HydraConfig.get().runtime.output_dir))
     if message:
         print(f"tl-run: {message}", file=sys.stderr)
-    return code, content["score"] if content else None
+    return code
+
+
+def of_sweep(config: DictConfig, *, command: Sequence[str], parent: int) -> float | None:
+    """One job of a sweep: its score. A failed job must not stop the others, so nothing but an interrupt is raised.
+
+    A folder that a job has begun in goes on from its checkpoint: the sweep is being resumed, or a scheduler has started the job
+    anew. ``parent`` is the process of the sweep; in another one the console is left to it.
+    """
+    hydra = HydraConfig.get()
+    folder, quiet = Path(hydra.runtime.output_dir), os.getpid() != parent
+    words = " ".join(hydra.overrides.task)
+    print(f"{folder.name}  {words}" if quiet else f"\n{folder.name}  {words}", file=sys.stderr)
+    code, content, message = _run(config, command, resume=True, sweep=True, quiet=quiet)
+    if code == EXIT_USER:
+        content = _refused(config, folder, message)
+    if message:
+        print(f"tl-run: {folder.name}: {message}" if quiet else f"tl-run: {message}", file=sys.stderr)
+    if code == EXIT_INTERRUPTED and not quiet:
+        raise KeyboardInterrupt
+    return content["score"] if content else None
+
+
+def _run(config: DictConfig, command: Sequence[str], resume: bool, sweep: bool, quiet: bool) -> tuple[int, dict[str, Any] | None, str]:
+    """(exit code, result, message). Nothing is raised."""
+    hydra = HydraConfig.get()
+    try:
+        with Interrupt() as interrupt:  # an import that is cut off leaves half a torch behind
+            from tl_runner.run import guarded
+        if interrupt.asked:
+            raise KeyboardInterrupt
+        place = Path(hydra.runtime.output_dir)
+        return guarded(_plain(config), dict(hydra.runtime.choices), place, command, resume=resume, sweep=sweep, quiet=quiet)
+    except KeyboardInterrupt:  # before the run began, or a second one
+        return EXIT_INTERRUPTED, None, "Stopped."
+
+
+def _refused(config: DictConfig, folder: Path, message: str) -> dict[str, Any]:
+    from tl_runner.run import record_failure
+
+    return record_failure(folder, "failed", message, _plain(config), dict(HydraConfig.get().runtime.choices), 0.0)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    content: Any = OmegaConf.to_container(config, resolve=True)
+    return content
 
 
 def clear(folder: Path) -> None:

@@ -30,21 +30,33 @@ from tl_runner.errors import (
     UserError,
 )
 from tl_runner.methods.base import Method
+from tl_runner.plan import taken
 from tl_runner.record.environment import environment
 from tl_runner.record.folder import RunFolder
 from tl_runner.record.outcome import closing_table, result, write_figures
 from tl_runner.record.progress import Progress, log
 from tl_runner.training import device as devices
 from tl_runner.training.interrupt import Interrupted
+from tl_runner.training.phase_cache import PhaseCache
 from tl_runner.training.trainer import Trainer
-from tl_runner.validate import taken
 
 # per thread, so before the first parallel operation: adversarial training meets denormals, which slow it a hundredfold
 torch.set_flush_denormal(True)
 
 
-def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str], resume: bool) -> dict[str, Any]:
+def run(
+    config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str], resume: bool, sweep: bool, quiet: bool
+) -> dict[str, Any]:
     """Train and evaluate what ``config`` describes, into the folder ``path``. The content of ``result.json``.
+
+    Args:
+        config: resolved.
+        choices: of the config groups.
+        path: the run's folder.
+        command: as typed, for the record.
+        resume: go on from the folder's checkpoint, if there is one.
+        sweep: one of several runs, which share phases unless told otherwise.
+        quiet: keep to the log file.
 
     Raises:
         UserError: the data, the device or the checkpoint is wrong; nothing was written.
@@ -53,14 +65,14 @@ def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command:
     randomness.seed_all(config["seed"])
     device = devices.resolve(config["device"])
     task, augment = load_data(config)
-    folder, progress = RunFolder(path), Progress()
+    folder, progress = RunFolder(path), Progress(quiet)
     try:
         method = build_method(config, task)
         device.place(method)
         for network in method.networks():
             device.accelerate(network)
         splits = {name: split.to(device.torch, device.channels_last) for name, split in task.splits.items()}
-        trainer = Trainer(method, splits, device, config, augment, folder, progress)
+        trainer = Trainer(method, splits, device, config, augment, folder, progress, phase_cache(config, sweep))
         began = resume and (path / "environment.json").exists()
         assert resume or not taken(path), path
         if began:
@@ -70,6 +82,8 @@ def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command:
 
         path.mkdir(parents=True, exist_ok=True)
         progress.keep(path / "run.log")
+        if config.get("track"):
+            folder.tracker = plugins.module("record", config["track"]["name"]).Tracker(path, folder.metrics())
         if not began:
             folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
             folder.json("environment.json", environment(device, command, task.checksums))
@@ -85,8 +99,16 @@ def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command:
         progress.say(closing_table(content, path))
         return content
     finally:
+        if folder.tracker:
+            folder.tracker.close()
         progress.close()
         release(device)
+
+
+def phase_cache(config: Mapping[str, Any], sweep: bool) -> PhaseCache | None:
+    """Where phases are shared: ``cache.phases=auto`` shares them between the runs of a sweep, and with later sweeps."""
+    wanted = config["cache"]["phases"]
+    return PhaseCache(Path(config["cache"]["dir"]).expanduser()) if wanted is True or (wanted == "auto" and sweep) else None
 
 
 def load_data(config: Mapping[str, Any]) -> tuple[Task, Affine | None]:
@@ -129,7 +151,7 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
     backbone_class = plugins.class_in("backbones", config["backbone"]["name"], Backbone)
     method_class = plugins.class_in("methods", config["method"]["name"], Method)
     backbone_keys = {k: v for k, v in config["backbone"].items() if k != "name"}
-    method_keys = {k: v for k, v in config["method"].items() if k not in ("name", "needs")}
+    method_keys = {k: v for k, v in config["method"].items() if k not in ("name", "needs", "search")}
     fits(backbone_class, backbone_keys, 1)
     fits(method_class, method_keys, 3)
 
@@ -155,12 +177,12 @@ def release(device: devices.Device) -> None:
 
 
 def guarded(
-    config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str], resume: bool
+    config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str], *, resume: bool, sweep: bool, quiet: bool
 ) -> tuple[int, dict[str, Any] | None, str]:
     """:func:`run` with every ending told apart: (exit code, result, message). A failure leaves a result that says so."""
     started = time.perf_counter()
     try:
-        return EXIT_DONE, run(config, choices, path, command, resume), ""
+        return EXIT_DONE, run(config, choices, path, command, resume, sweep, quiet), ""
     except UserError as error:
         return EXIT_USER, None, str(error)
     except (Interrupted, KeyboardInterrupt) as error:

@@ -95,6 +95,8 @@ RULES: dict[str, Rule] = {
     "optimizer.name": one_of("adam", "adamw", "sgd"),
     "discriminator_optimizer.name": one_of("adam", "adamw", "sgd"),
     "root": folder,
+    "cache.phases": one_of("auto", True, False),
+    "cache.dir": folder,
     "protocol": one_of("full", "sampled"),
     "usps_split": one_of("official", "random"),
     "val_fraction": part,
@@ -114,6 +116,10 @@ RULES: dict[str, Rule] = {
     "discriminator_input": one_of("logits", "features"),
     "hidden": count,
     "gate": number(0, 1),
+    "sweep.trials": count,
+    "sweep.random": number(0, whole=True),
+    "sweep.at_once": count,
+    "sweep.direction": one_of("maximize", "minimize"),
     "gate_window": count,
 }
 

@@ -7,95 +7,23 @@ sets must be a key of that, and of its type.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
-from tl_runner.errors import ConfigError, nearest
-from tl_runner.paths import CONF_DIR
+from tl_runner.errors import nearest
 from tl_runner.schema import problem
 
 PRESETS = ("experiment", "debug", "local")  # groups that set other groups' keys and add none
 
 
-@dataclass
-class Job:
-    """One run of the command.
-
-    Attributes:
-        overrides: its own, as typed, sweep values chosen.
-        config: fully resolved, plain dicts.
-        choices: the option of every config group.
-        folder: where Hydra will put it.
-    """
-
-    overrides: list[str]
-    config: dict[str, Any]
-    choices: dict[str, str]
-    folder: Path
-
-
-def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None) -> list[Job]:
-    """The jobs of a command.
-
-    Raises:
-        ConfigError: with every problem of every job.
-    """
-    os.environ.setdefault("TL_RUN_ID", "unnamed")  # the front end gives every command its own
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3"):
-        if config_dir:
-            hydra = GlobalHydra.instance().hydra
-            assert hydra is not None
-            path = hydra.config_loader.get_search_path()
-            path.prepend("command-line", f"file://{Path(config_dir).resolve()}", anchor="schema")
-            hydra.config_loader = ConfigLoaderImpl(path)
-        checker = _Checker()
-        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
-        wrong = checker.names(parsed, sweep)
-        problems = list(wrong.values())
-        fine = [o for o in parsed if o.input_line not in wrong]  # what is wrong elsewhere is shown as well
-        split = BasicSweeper.split_arguments(fine, None)[0] if sweep else [[str(o.input_line) for o in fine]]
-        jobs = []
-        for number, job in enumerate(split):
-            found, built = checker.job(job)
-            problems += found
-            if built and not wrong:
-                jobs.append(Job(list(job), *built, folder_of(job, number, sweep)))
-    if problems:
-        raise ConfigError(dict.fromkeys(problems))
-    return jobs
-
-
-def folder_of(overrides: Sequence[str], number: int, sweep: bool) -> Path:
-    """Where Hydra will put a job; its own keys are composed, and so checked, on the way."""
-    config = compose("config", list(overrides), return_hydra_config=True)
-    with open_dict(config):
-        config.hydra.job.num = number
-    HydraConfig.instance().set_config(config)
-    try:
-        return Path(config.hydra.sweep.dir, config.hydra.sweep.subdir) if sweep else Path(config.hydra.run.dir)
-    finally:
-        HydraConfig.instance().cfg = None
-
-
-def taken(folder: Path) -> bool:
-    """Whether a folder holds a run's record, which nothing may write over."""
-    return (folder / "metrics.jsonl").exists() or (folder / "result.json").exists()
-
-
-class _Checker:
+class Checker:
     """Composes what the checks compare with, each combination of choices once."""
 
     def __init__(self) -> None:
@@ -146,16 +74,15 @@ class _Checker:
         if key not in self._bases:
             full = compose("config", list(choices), return_hydra_config=True)
             runtime = dict(full.hydra.runtime.choices)
-            plain = [f"{g}={_word(c)}" for g, c in runtime.items() if g in self.groups and "@" not in g]
-            plain = [p for p in plain if p.split("=")[0] not in (*PRESETS, "hydra")]
-            bare = compose("config", plain)
-            with_presets = {k: v for k, v in _plain(full).items() if k != "hydra"}
-            self._bases[key] = with_presets, _plain(bare), runtime
+            chosen = [f"{g}={c}" for g, c in runtime.items() if c is not None and g in self.groups and "@" not in g]
+            bare = compose("config", [c for c in chosen if c.split("=")[0] not in (*PRESETS, "hydra")])
+            with_presets = {k: v for k, v in plain(full).items() if k != "hydra"}
+            self._bases[key] = with_presets, plain(bare), runtime
         return self._bases[key]
 
     def job(self, overrides: Sequence[str]) -> tuple[list[str], tuple[dict[str, Any], dict[str, str]] | None]:
         """The problems of one job, or its (resolved config, group choices)."""
-        parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+        parsed = parse(overrides)
         choices = [f"{o.key_or_group}={_word(o.value())}" for o in parsed if o.key_or_group in self.groups and not o.is_delete()]
         config, bare, runtime = self.base(choices)
         known, problems = dict(_walk(bare)), []
@@ -173,12 +100,12 @@ class _Checker:
             else:
                 OmegaConf.update(merged, key, override.value())
         try:
-            resolved = _plain(merged, resolve=True)
-            defaults = dict(_walk(_plain(OmegaConf.create(bare), resolve=True)))
+            resolved = plain(merged, resolve=True)
+            defaults = dict(_walk(plain(OmegaConf.create(bare), resolve=True)))
         except (InterpolationResolutionError, OmegaConfBaseException) as error:
             return [*problems, str(error).splitlines()[0]], None
         assert isinstance(resolved, dict)
-        typed = dict(_walk(_plain(merged)))
+        typed = dict(_walk(plain(merged)))
         for path, value in _walk(resolved):
             if str(typed.get(path)).startswith("${") and typed[path] == known.get(path) and "oc.env" not in typed[path]:
                 continue  # the value that it points to is checked where it stands
@@ -234,7 +161,13 @@ def nearest_key(key: str, known: Any) -> str:
     return f" Did you mean '{same[0]}'?" if len(same) == 1 else nearest(key, known)
 
 
-def _plain(config: Any, resolve: bool = False) -> dict[str, Any]:
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Overrides read by Hydra's grammar; there must be a current Hydra."""
+    return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+
+
+def plain(config: Any, resolve: bool = False) -> dict[str, Any]:
+    """A config as dicts and lists."""
     out: Any = OmegaConf.to_container(config, resolve=resolve)
     assert isinstance(out, dict)
     return out

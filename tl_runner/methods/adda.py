@@ -70,6 +70,7 @@ class Adda(SourceOnly):
                 Update("target_encoder", [self.target_encoder], options["optimizer"], self.fool, gate=gate),
             ],
             predict=lambda x: self.head(self.target_encoder(x)),
+            embed={"source": self.encoder, "target": self.target_encoder},
             begin=lambda: self.target_encoder.load_state_dict(self.encoder.state_dict()),
             watch=collapse,
         )

@@ -75,6 +75,9 @@ class Phase:
         predict: images (B, C, H, W) to logits (B, K): the classifier that this phase is making.
         epochs, steps_per_epoch, batch_size: its length; ``steps_per_epoch`` None is one pass over the first split.
         begin: run once when the phase starts, not when it is resumed.
+        shared: the options that the updates' steps depend on, as JSON, if the phase may be shared between runs: then its outcome
+            follows from these, its networks' first weights, what it reads and the seed alone. None: computed by every run.
+        embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains.
         watch: epoch means to a warning for the user, or None.
     """
 
@@ -86,6 +89,8 @@ class Phase:
     batch_size: int
     steps_per_epoch: int | None = None
     begin: Callable[[], object] | None = None
+    shared: Mapping[str, Any] | None = None
+    embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     watch: Callable[[Mapping[str, float]], str | None] = field(default=lambda means: None)
 
     @classmethod
@@ -146,4 +151,12 @@ class Classifier(Method):
             return {"cross_entropy": F.cross_entropy(self(samples.x), samples.y, label_smoothing=smoothing)}
 
         update = Update("classifier", [self.encoder, self.head], options["optimizer"], classify)
-        return Phase.of(options, name=name, reads={domain: split}, updates=[update], predict=self)
+        return Phase.of(
+            options,
+            name=name,
+            reads={domain: split},
+            updates=[update],
+            predict=self,
+            shared={"forward": f"{type(self).forward.__module__}.{type(self).forward.__qualname__}", "label_smoothing": smoothing},
+            embed={"source": self.encoder, "target": self.encoder},
+        )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from tl_runner.errors import UserError
 
 
 class RunFolder:
@@ -20,11 +23,14 @@ class RunFolder:
         self.metrics_file = path / "metrics.jsonl"
         self.result_file = path / "result.json"
         self.figures = path / "figures"
+        self.tracker: Any = None
 
     def metric(self, row: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``; it is out of our hands before the next checkpoint is written."""
         with open(self.metrics_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+        if self.tracker:
+            self.tracker.add(row)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every line of ``metrics.jsonl``."""
@@ -62,6 +68,16 @@ class RunFolder:
         return json.loads(self.result_file.read_text(encoding="utf-8")) if self.result_file.exists() else None
 
 
+def state(folder: Path) -> str:
+    """What has become of a run: done, failed, interrupted, or missing."""
+    try:
+        return str(json.loads((folder / "result.json").read_text(encoding="utf-8"))["status"])
+    except FileNotFoundError:
+        return "interrupted" if (folder / "run.log").exists() else "missing"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "interrupted"
+
+
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Replace ``path``'s content in one step; nothing is left behind when that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,3 +91,36 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
     except BaseException:  # Ctrl-C too
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold a folder against a second process.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders
+        yield
+        return
+    try:
+        if not locked(handle):
+            raise UserError(f"{folder} is being run by another process at this moment.")
+        yield
+    finally:
+        os.close(handle)
+
+
+def locked(handle: int) -> bool:
+    """Whether an open file is now locked by this process alone; True as well where there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # Windows; a file system without locks
+        pass
+    return True

@@ -33,11 +33,15 @@ class Bar:
 
 
 class Progress:
-    """Messages to the console and to ``run.log``; the console is stderr, so that tables can be piped."""
+    """Messages to the console and to ``run.log``; the console is stderr, so that tables can be piped.
 
-    def __init__(self) -> None:
+    Args:
+        quiet: to ``run.log`` alone, as where several runs share a console.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=True)
-        self.fancy = self.console.is_terminal
+        self.fancy = self.console.is_terminal and not quiet
         log.setLevel(logging.INFO)
         log.propagate = False
         shown: logging.Handler
@@ -49,7 +53,7 @@ class Progress:
             shown = logging.StreamHandler(sys.stderr)
             shown.setFormatter(logging.Formatter("%(message)s"))
         self._handlers: list[logging.Handler] = []
-        self._add(shown)
+        self._add(logging.NullHandler() if quiet else shown)
 
     def keep(self, file: Path) -> None:
         """Write to a log file as well."""

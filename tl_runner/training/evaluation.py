@@ -14,7 +14,7 @@ from tl_runner.training.batches import pixels
 from tl_runner.training.device import Device
 
 CHUNK = 500  # images at once; logits are the same for any number up to rounding
-UNLABELLED = 2000  # target images that the label-free scores look at, the first of a random order
+WATCHED = 2000  # target images that are looked at after every epoch, the first of a random order
 
 
 @torch.no_grad()

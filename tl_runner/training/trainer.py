@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,12 +20,13 @@ from tl_runner.methods.base import Method, Phase
 from tl_runner.metrics.selection import SCORES
 from tl_runner.record.folder import RunFolder
 from tl_runner.record.progress import Progress
-from tl_runner.training import checkpoints
+from tl_runner.training import checkpoints, phase_cache
 from tl_runner.training.batches import Augment, Batches
 from tl_runner.training.device import Device
-from tl_runner.training.evaluation import UNLABELLED, label_free, labelled_metrics, logits_of
+from tl_runner.training.evaluation import WATCHED, label_free, labelled_metrics, logits_of
 from tl_runner.training.interrupt import Interrupt, Interrupted
 from tl_runner.training.loop import PhaseLoop
+from tl_runner.training.phase_cache import PhaseCache
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Trainer:
         augment: of the training batches, or None.
         folder: takes metrics and checkpoints.
         progress: what the user watches.
+        cache: finished phases of other runs, or None.
     """
 
     def __init__(
@@ -65,15 +68,17 @@ class Trainer:
         augment: Augment | None,
         folder: RunFolder,
         progress: Progress,
+        cache: PhaseCache | None = None,
     ):
         self.method, self.splits, self.device, self.config = method, splits, device, config
-        self.augment, self.folder, self.progress = augment, folder, progress
+        self.augment, self.folder, self.progress, self.cache = augment, folder, progress, cache
         self.seed, self.selection = config["seed"], config["selection"]
         self.phases = method.phases()
         self.at = Position()
         self._resumed: PhaseLoop | None = None
         self._started = time.perf_counter()
-        self._watched = self._unlabelled()
+        self._watched = self._some("target_train")
+        self._tested = self.splits.get("target_test") if self.selection == "oracle" else self._some("target_test")
         self._check_splits()
 
     def _check_splits(self) -> None:
@@ -152,19 +157,21 @@ class Trainer:
 
     def _phase(self, phase: Phase, interrupt: Interrupt) -> None:
         loop = self._resumed or self._loop(phase)
+        key = None if self._resumed else self._key(phase)
         if self._resumed is None:
             self.at.phase_began = self.wall_s()
             if phase.begin:
                 phase.begin()
         self._resumed = None
         final = phase is self.phases[-1]
-        with self.progress.phase(phase.name, loop.epochs, loop.steps, self.at.epoch * loop.steps + self.at.step) as bar:
-            while self.at.epoch < loop.epochs:
-                if self.at.epoch and not self.at.step and (rested := loop.rested()):
-                    self._warn(f"{phase.name} ended after epoch {self.at.epoch}: {rested} rested for a whole epoch (its gate was shut).")
-                    break
-                self._epoch(loop, final, interrupt, bar.advance)
-        summary: dict[str, Any] = {"name": phase.name, "epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
+        summary: dict[str, Any] = {"name": phase.name}
+        with self._stored(phase, key, interrupt) as stored:
+            if stored:
+                self._take_over(phase, stored)
+                summary["shared"] = {"key": key, "saved_s": stored["wall_s"]}
+            else:
+                self._train(loop, final, interrupt)
+        summary |= {"epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
         if not final:
             summary["metrics"] = self.test(phase, record=True)
             self.progress.say(f"{phase.name} done: {_short(summary['metrics'])}")
@@ -173,6 +180,57 @@ class Trainer:
         if final and self.at.best_epoch is None:
             self._keep_best()
         self.save(None)
+
+    def _train(self, loop: PhaseLoop, final: bool, interrupt: Interrupt) -> None:
+        at, phase = self.at, loop.phase
+        with self.progress.phase(phase.name, loop.epochs, loop.steps, at.epoch * loop.steps + at.step) as bar:
+            while at.epoch < loop.epochs:
+                if at.epoch and not at.step and (rested := loop.rested()):
+                    self._warn(f"{phase.name} ended after epoch {at.epoch}: {rested} rested for a whole epoch (its gate was shut).")
+                    break
+                self._epoch(loop, final, interrupt, bar.advance)
+
+    # ---- phases shared between runs
+
+    def _key(self, phase: Phase) -> str | None:
+        """The name of a phase that is about to start in the cache, or None where it is this run's alone."""
+        final = phase is self.phases[-1]
+        if self.cache is None or phase.shared is None or phase.begin or (final and self.selection != "last"):
+            return None
+        splits = {name: split for name, split in self.splits.items() if name != "target_labelled" or name in phase.reads.values()}
+        options = {"limit": self.config["train"]["limit"], "augment": repr(self.augment), "oracle": self.selection == "oracle"}
+        return phase_cache.key(self.method, phase, self.seed, splits, self.device, options)
+
+    @contextmanager
+    def _stored(self, phase: Phase, key: str | None, interrupt: Interrupt) -> Iterator[dict[str, Any] | None]:
+        """What the cache holds of a phase; if nothing, what is trained meanwhile goes there."""
+        if self.cache is None or key is None:
+            yield None
+            return
+        at = self.at
+        with self.cache.claim(key, lambda: interrupt.asked):
+            stored, train_s, images = self.cache.load(key, phase), at.train_s, at.images
+            yield stored
+            if stored is None:
+                record = {
+                    "rows": [row for row in self.folder.metrics() if row["phase"] == phase.name],
+                    "warnings": [text for text in at.warnings if text.startswith(phase.name)],
+                    "epochs": at.epoch,
+                    "train_s": at.train_s - train_s,
+                    "images": at.images - images,
+                    "wall_s": round(self.wall_s() - at.phase_began, 3),
+                }
+                self.cache.save(key, phase, record)
+
+    def _take_over(self, phase: Phase, stored: Mapping[str, Any]) -> None:
+        """Another run's outcome of a phase as our own."""
+        for row in stored["rows"]:
+            self.folder.metric(row)
+        for text in stored["warnings"]:
+            self._warn(text)
+        at = self.at
+        at.epoch, at.images, at.train_s = stored["epochs"], at.images + stored["images"], at.train_s + stored["train_s"]
+        self.progress.say(f"{phase.name}: {at.epoch} epochs taken from the phase cache, {stored['wall_s']:.0f} s saved")
 
     def _loop(self, phase: Phase) -> PhaseLoop:
         limit = self.config["train"]["limit"]
@@ -213,7 +271,8 @@ class Trainer:
             self._select(scores)
         if said := phase.watch(means):
             self._warn(f"{phase.name}, epoch {at.epoch}: {said}")
-        self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **scores})
+        shown = {name: score for name, score in scores.items() if name != "oracle" or self.selection == "oracle"}
+        self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **shown})
         self.save(loop)
         if interrupt.asked:
             raise Interrupted
@@ -231,26 +290,27 @@ class Trainer:
 
     # ---- evaluation and selection
 
-    def _unlabelled(self) -> Split | None:
-        target = self.splits.get("target_train")
-        if target is None:
+    def _some(self, name: str) -> Split | None:
+        """At most ``WATCHED`` images of a split, the same in every epoch."""
+        split = self.splits.get(name)
+        if split is None:
             return None
-        order = torch.randperm(len(target), generator=randomness.generator(self.seed, "watch"))[:UNLABELLED]
-        return target.take(order.sort().values.to(target.x.device))
+        order = torch.randperm(len(split), generator=randomness.generator(self.seed, "watch"))[:WATCHED]
+        return split.take(order.sort().values.to(split.x.device))
 
     def _evaluate(self, phase: Phase, count: int, final: bool) -> dict[str, float]:
-        """Source validation and the label-free scores; the target's test labels only if an oracle selects by them."""
+        """Source validation, the label-free scores, and for the record alone (unless an oracle selects by it) the target's test."""
         scores: dict[str, float] = {}
         if "source_val" in self.splits:
-            metrics = self._labelled(phase.predict, "source_val")
+            metrics = self._labelled(phase.predict, self.splits["source_val"])
             self._record(phase, count, "source_val", metrics)
             scores["source_val"] = metrics["accuracy"]
         if self._watched is not None:
             metrics = label_free(logits_of(self.method, phase.predict, self._watched, self.device))
             self._record(phase, count, "target_train", metrics)
             scores |= metrics
-        if final and self.selection == "oracle":
-            metrics = self._labelled(phase.predict, "target_test")
+        if self._tested is not None:
+            metrics = self._labelled(phase.predict, self._tested)
             self._record(phase, count, "target_test", metrics)
             scores["oracle"] = metrics["accuracy"]
         return scores
@@ -268,17 +328,16 @@ class Trainer:
         if self.selection != "last":
             self.method.load_state_dict(checkpoints.load(self.folder.best, self.config)["method"])
 
-    def _labelled(self, predict: Callable[[Tensor], Tensor], split: str) -> dict[str, float]:
-        data = self.splits[split]
-        assert data.y is not None
-        return labelled_metrics(logits_of(self.method, predict, data, self.device), data.y)
+    def _labelled(self, predict: Callable[[Tensor], Tensor], split: Split) -> dict[str, float]:
+        assert split.y is not None
+        return labelled_metrics(logits_of(self.method, predict, split, self.device), split.y)
 
     def test(self, phase: Phase, record: bool) -> dict[str, dict[str, float]]:
         """Metrics by split of what ``phase`` made, on every labelled split that no training reads."""
         found = {}
         for split in ("source_val", "source_test", "target_test"):
             if split in self.splits:
-                found[split] = self._labelled(phase.predict, split)
+                found[split] = self._labelled(phase.predict, self.splits[split])
                 if record and split != "source_val":
                     self._record(phase, None, split, found[split])
         return found

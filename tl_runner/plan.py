@@ -1,0 +1,152 @@
+"""What a command comes to: its jobs, each composed, checked and given a folder; or what a search explores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tl_runner.errors import ConfigError
+from tl_runner.paths import CONF_DIR
+from tl_runner.validate import Checker, parse, plain
+
+
+@dataclass
+class Job:
+    """One run of the command.
+
+    Attributes:
+        overrides: its own, as typed, sweep values chosen.
+        config: fully resolved, plain dicts.
+        choices: the option of every config group.
+        folder: where Hydra will put it.
+    """
+
+    overrides: list[str]
+    config: dict[str, Any]
+    choices: dict[str, str]
+    folder: Path
+
+
+@dataclass
+class Plan:
+    """What a command comes to.
+
+    Attributes:
+        overrides: the command's own, as typed.
+        config_dir: of ``--config-dir``, or None.
+        jobs: its runs, in order; of a search, those of its first trial.
+        folder: of the sweep.
+        space: what a search explores, by key; empty for a sweep over a grid.
+        search: the settings of that search.
+    """
+
+    overrides: list[str]
+    config_dir: str | None
+    jobs: list[Job]
+    folder: Path
+    space: dict[str, Override] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
+
+
+def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None) -> list[Job]:
+    """The jobs of a command. Raises as :func:`make` does."""
+    return make(overrides, sweep=sweep, config_dir=config_dir).jobs
+
+
+def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None, first: int = 0) -> Plan:
+    """A command's jobs, checked; ``first`` is the number of the first one.
+
+    Raises:
+        ConfigError: with every problem of every job.
+    """
+    os.environ.setdefault("TL_RUN_ID", "unnamed")  # the front end gives every command its own
+    with composer(config_dir) as hydra:
+        checker = Checker()
+        parsed = parse(overrides)
+        wrong = checker.names(parsed, sweep)
+        fine = [o for o in parsed if o.input_line not in wrong]  # what is wrong elsewhere is shown as well
+        made = Plan(list(overrides), config_dir, [], Path())
+        problems = list(wrong.values())
+        if sweep:
+            whole = hydra.compose_config("config", [str(o.input_line) for o in fine], RunMode.MULTIRUN)
+            problems += searched(made, whole, fine)
+            preset = [f"{key}={value}" for key, value in (whole.hydra.sweeper.get("params") or {}).items()]
+            grid = [o for o in (*parse(preset), *fine) if o.key_or_group not in made.space or not o.is_sweep_override()]
+            split = BasicSweeper.split_arguments(grid, None)[0]
+            made.folder = Path(_asked(whole, lambda: whole.hydra.sweep.dir))
+        else:
+            split = [[str(o.input_line) for o in fine]]
+        for number, job in enumerate(split):
+            found, built = checker.job(job)
+            problems += found
+            if built and not wrong:
+                made.jobs.append(Job(list(job), *built, folder_of(job, first + number, sweep)))
+    if problems:
+        raise ConfigError(dict.fromkeys(problems))
+    return made
+
+
+@contextmanager
+def composer(config_dir: str | None) -> Iterator[Hydra]:
+    """Hydra over the shipped configs and the user's own, to compose with."""
+    with initialize_config_dir(str(CONF_DIR), version_base="1.3", job_name="tl-run"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        if config_dir:
+            path = hydra.config_loader.get_search_path()
+            path.prepend("command-line", f"file://{Path(config_dir).resolve()}", anchor="schema")
+            hydra.config_loader = ConfigLoaderImpl(path)
+        yield hydra
+
+
+def searched(made: Plan, whole: DictConfig, overrides: Sequence[Override]) -> list[str]:
+    """Fill in what a search explores: the method's own ``search`` and whatever interval or choice the command gives."""
+    options = plain(OmegaConf.create({"sweep": whole.get("sweep")}))["sweep"]
+    if not options:
+        intervals = [o for o in overrides if o.is_sweep_override() and not o.is_discrete_sweep()]
+        made.space = {o.key_or_group: o for o in intervals}
+        return [f"{o.input_line}: an interval is for a search. Add sweep=tpe." for o in intervals]
+    declared = parse([f"method.{line}" for line in whole.method.get("search") or []])
+    swept = [o for o in overrides if o.is_sweep_override() and o.key_or_group != "seed"]
+    made.search, made.space = options, {o.key_or_group: o for o in (*declared, *swept)}
+    groups = [o.input_line for o in swept if o.key_or_group in whole.hydra.runtime.choices]
+    problems = [f"{line}: a search runs within one choice of every group. Start one for each." for line in groups]
+    if not made.space:
+        problems.append("sweep=tpe: this method declares no search. Give what to explore: 'KEY=interval(LOW, HIGH)'.")
+    return problems
+
+
+def folder_of(overrides: Sequence[str], number: int, sweep: bool) -> Path:
+    """Where a job goes; Hydra's own keys are composed, and so checked, on the way."""
+    config = compose("config", list(overrides), return_hydra_config=True)
+    with open_dict(config):
+        config.hydra.job.num = number
+    return _asked(config, lambda: Path(config.hydra.sweep.dir, config.hydra.sweep.subdir) if sweep else Path(config.hydra.run.dir))
+
+
+def _asked(config: DictConfig, question: Callable[[], Any]) -> Any:
+    """An answer that resolves ``${hydra:...}``, which needs ``config`` to be Hydra's current one."""
+    HydraConfig.instance().set_config(config)
+    try:
+        return question()
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+def taken(folder: Path) -> bool:
+    """Whether a folder holds a run's record, which nothing may write over."""
+    return (folder / "metrics.jsonl").exists() or (folder / "result.json").exists()

@@ -1,0 +1,129 @@
+"""A sweep: the list of its jobs, what has become of each, and a Hydra launcher to run those that are not done.
+
+``sweep.json`` in the sweep's folder names every job before the first one starts. What has become of a job is read from its own
+folder, so it does not matter which process ran it, or whether that process lived to tell.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import OmegaConf
+
+from tl_runner import job
+from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CheckpointError, UserError
+from tl_runner.plan import Job, Plan, composer
+from tl_runner.record.folder import held, state, write_atomic
+
+FILE = "sweep.json"
+
+
+def run(plan: Plan, typed: Sequence[str]) -> int:
+    """Run what is not done of a sweep, and print its table. The exit code."""
+    folder = plan.folder.resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"The sweep's folder cannot be made: {error}. Choose another with hydra.sweep.dir=PATH.") from error
+    with held(folder):
+        return _run(plan, folder, typed)
+
+
+def _run(plan: Plan, folder: Path, typed: Sequence[str]) -> int:
+    from tl_runner.report import formats
+
+    try:
+        if plan.space:
+            from tl_runner import search
+
+            jobs = search.run(plan, folder, typed)
+        else:
+            jobs = plan.jobs
+            record(plan, folder, jobs, typed)
+            launch(plan, folder, jobs, typed)
+        stopped = False
+    except KeyboardInterrupt:
+        jobs, stopped = plan.jobs, True
+    states = [state(folder / job.folder.name) for job in jobs]
+    print(formats.closing(folder), file=sys.stderr)
+    if stopped or "interrupted" in states:
+        print(f"tl-run: stopped. Finish what is missing with: tl-run resume={folder}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return EXIT_DONE if set(states) == {"done"} else EXIT_FAILED
+
+
+def record(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) -> None:
+    """Write ``sweep.json``: the command and every job known so far."""
+    content = {
+        "command": list(typed),
+        "overrides": plan.overrides,
+        "config_dir": plan.config_dir,
+        "jobs": [{"folder": j.folder.name, "overrides": j.overrides, "choices": chosen(j.choices), "seed": j.config["seed"]} for j in jobs],
+    }
+    if not (folder / FILE).exists() or recorded(folder)["jobs"] != content["jobs"]:
+        write_atomic(folder / FILE, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def left(jobs: Sequence[Job], folder: Path) -> list[Job]:
+    """Those that are not done."""
+    return [j for j in jobs if state(folder / j.folder.name) != "done"]
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """What ``sweep.json`` says.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if not (all(isinstance(o, str) for o in content["overrides"]) and isinstance(content["jobs"], list)):
+            raise ValueError("not a list of overrides")
+        return content
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / FILE} is damaged ({type(error).__name__}: {error}). Start the sweep afresh.") from error
+
+
+def chosen(choices: dict[str, str]) -> dict[str, str]:
+    """The choices that a result names."""
+    return {group: choices[group] for group in ("data", "backbone", "method", "device")}
+
+
+def launch(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) -> None:
+    """Give the jobs that are not done to Hydra's launcher, and wait for them."""
+    todo = left(jobs, folder)
+    if not todo:
+        return
+    with composer(plan.config_dir) as hydra:
+        config = hydra.compose_config("config", plan.overrides, RunMode.MULTIRUN)
+        config.hydra.sweep.dir = str(folder)
+        OmegaConf.save(config, folder / "multirun.yaml")
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
+        task = partial(job.of_sweep, command=list(typed), parent=os.getpid())
+        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+        try:
+            launcher.launch([_overrides(j, folder) for j in todo], initial_job_idx=0)
+        except Exception as error:  # a worker died or a queue said no; the folders tell which jobs are left
+            print(f"tl-run: the launcher gave up: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def _overrides(job: Job, folder: Path) -> list[str]:
+    """A job's own overrides, and where it goes; Hydra's record of it is written once."""
+    place = [f"hydra.sweep.dir={_quoted(str(folder))}", f"hydra.sweep.subdir={_quoted(job.folder.name)}"]
+    if (folder / job.folder.name / ".hydra" / "overrides.yaml").exists():
+        place.append("hydra.output_subdir=null")
+    return [*job.overrides, *place]
+
+
+def _quoted(text: str) -> str:
+    """For Hydra's grammar: inside quotes any character stands for itself."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

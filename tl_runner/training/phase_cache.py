@@ -1,0 +1,133 @@
+"""Phases that several runs have in common, computed once: weights and metrics kept under a key made of their content.
+
+The key holds everything that the phase's outcome depends on: the first weights, the images and labels, the options, the seed, the
+device and the code itself. So a stored phase is, to the bit, what computing it again would give, or it is not found.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import tl_runner
+from tl_runner.data.tasks import Split
+from tl_runner.errors import CheckpointError
+from tl_runner.methods.base import Method, Phase
+from tl_runner.record.folder import locked
+from tl_runner.training import checkpoints
+from tl_runner.training.device import Device
+
+POLL_S = 0.2  # while another process computes the same phase
+
+
+def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], device: Device, options: Mapping[str, Any]) -> str:
+    """The name of a phase's outcome, 32 hex digits.
+
+    Args:
+        method: whose phase it is; for its code.
+        phase: as it is about to start; its networks' weights are part of the key.
+        splits: those that it reads or that are evaluated while it runs.
+        options: what else its outcome depends on, as JSON.
+    """
+    said = {
+        "code": code(frozenset(own_files(method))),
+        "torch": [torch.__version__, torch.backends.cpu.get_cpu_capability()],
+        "device": [device.describe(), device.precision, device.channels_last, device.compile, device.cuda_graphs],
+        "phase": [phase.name, dict(phase.reads), phase.epochs, phase.batch_size, phase.steps_per_epoch, phase.shared],
+        "updates": [[u.name, dict(u.optimizer), u.repeats] for u in phase.updates],
+        "seed": seed,
+        "options": options,
+    }
+    digest = blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16)
+    for name in sorted(splits):
+        digest.update(name.encode())
+        for tensor in (splits[name].x, splits[name].y, splits[name].ids):
+            _add(digest, tensor)
+    for network in _networks(phase):
+        for name, tensor in network.state_dict().items():
+            digest.update(name.encode())
+            _add(digest, tensor)
+    return digest.hexdigest()
+
+
+def _add(digest: Any, tensor: Tensor | None) -> None:
+    if tensor is not None:
+        digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy() if tensor.ndim else str(tensor.item()).encode())
+
+
+def own_files(method: Method) -> set[Path]:
+    """The source files of a user's own method and networks."""
+    classes = {c for module in method.modules() for c in type(module).__mro__}
+    modules = {c.__module__ for c in classes if c.__module__.split(".")[0] not in ("torch", "builtins", "abc", "tl_runner")}
+    files = (getattr(sys.modules.get(m), "__file__", None) for m in modules)
+    return {Path(f) for f in files if f}
+
+
+@cache
+def code(others: frozenset[Path]) -> str:
+    """A digest of this package's source and of ``others``: other code, other weights."""
+    digest = blake2b(digest_size=16)
+    for file in (*sorted(Path(tl_runner.__file__).parent.rglob("*.py")), *sorted(others)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _networks(phase: Phase) -> list[torch.nn.Module]:
+    return list(dict.fromkeys(n for u in phase.updates for n in u.networks))
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
+
+
+class PhaseCache:
+    """A folder of finished phases. Whatever cannot be read or written there is computed instead."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def load(self, key: str, phase: Phase) -> dict[str, Any] | None:
+        """Put a stored phase's weights into its networks; what was stored beside them, or None."""
+        try:
+            state = checkpoints.load(self.folder / f"{key}.pt", {})
+            pairs = list(zip(_networks(phase), state["networks"], strict=True))
+            if any(_shapes(network.state_dict()) != _shapes(weights) for network, weights in pairs):
+                return None
+            for network, weights in pairs:
+                network.load_state_dict(weights)
+            return dict(state["record"])
+        except (CheckpointError, KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+    def save(self, key: str, phase: Phase, record: Mapping[str, Any]) -> None:
+        """Keep a finished phase: its networks' weights and ``record``."""
+        state = {"networks": [n.state_dict() for n in _networks(phase)], "record": dict(record)}
+        try:
+            checkpoints.save(self.folder / f"{key}.pt", state)
+        except OSError:  # a full disk costs time here, not the run
+            return
+
+    @contextmanager
+    def claim(self, key: str, asked_to_stop: Callable[[], bool]) -> Iterator[None]:
+        """Wait until no other process computes ``key``, and keep others waiting meanwhile."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = open(self.folder / f"{key}.lock", "w")  # noqa: SIM115
+        except OSError:
+            yield
+            return
+        with file:
+            while not locked(file.fileno()) and not asked_to_stop():
+                time.sleep(POLL_S)
+            yield
