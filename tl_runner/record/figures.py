@@ -66,11 +66,12 @@ def _panel(axis: Any, rows: Sequence[Mapping[str, Any]], title: str, named: bool
 def confusion(counts: Array, classes: Sequence[str], file: Path, title: str) -> None:
     """Counts (K, K): rows are the true classes, columns the predicted ones; shade is the share of the row."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    side = max(4.8, 0.5 * len(classes))
+    side = min(max(4.8, 0.5 * len(classes)), 16)
     figure, axis = plt.subplots(figsize=(side, side), layout="constrained")
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axis.set_xticks(range(len(classes)), classes)
-    axis.set_yticks(range(len(classes)), classes)
+    if len(classes) <= 32:  # more names would lie on top of each other
+        axis.set_xticks(range(len(classes)), classes)
+        axis.set_yticks(range(len(classes)), classes)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     if len(classes) <= 20:
