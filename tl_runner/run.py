@@ -91,10 +91,10 @@ def run(
         trainer.run()
 
         trainer.load_best()
-        metrics, predictions = trainer.final()
+        reports, predictions = trainer.final()
         folder.arrays("predictions.npz", predictions)
-        write_figures(folder, predictions, task)
-        content = result(trainer, task, choices, metrics, device)
+        write_figures(folder, predictions, reports, task)
+        content = result(trainer, task, choices, reports, device)
         folder.json("result.json", content)
         progress.say(closing_table(content, path))
         return content

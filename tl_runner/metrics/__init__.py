@@ -1,1 +1,1 @@
-"""Classification metrics and label-free selection scores: pure tensor functions that import nothing of ours."""
+"""Metrics with their intervals and label-free selection scores: pure functions of tensors or arrays that import nothing of ours."""

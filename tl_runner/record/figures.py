@@ -1,4 +1,4 @@
-"""Figures of a run: learning curves and the confusion matrix, as PNG."""
+"""Figures of a run: learning curves, confusion matrix, ROC and reliability diagram, as PNG."""
 
 from __future__ import annotations
 
@@ -9,13 +9,18 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
+import numpy as np
 from matplotlib import pyplot as plt
-from torch import Tensor
+from numpy.typing import NDArray
+from sklearn.metrics import roc_curve
 
-from tl_runner.metrics import classification
+from tl_runner.metrics import report
+
+Array = NDArray
 
 # Okabe & Ito's colours, told apart with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+NAMED = 10  # classes with a curve of their own
 SKIPPED = {"phase", "epoch", "step", "split", "selected", "wall_s"}
 
 
@@ -58,23 +63,67 @@ def _panel(axis: Any, rows: Sequence[Mapping[str, Any]], title: str, named: bool
         axis.legend(fontsize=8)
 
 
-def confusion(predicted: Tensor, labels: Tensor, classes: Sequence[str], file: Path, title: str) -> None:
-    """Rows are the true classes, columns the predicted ones; shade is the share of the row, the number a count."""
-    counts = classification.confusion(predicted, labels, len(classes))
-    shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
-    side = max(4.8, 0.5 * len(classes))
+def confusion(counts: Array, classes: Sequence[str], file: Path, title: str) -> None:
+    """Counts (K, K): rows are the true classes, columns the predicted ones; shade is the share of the row."""
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = min(max(4.8, 0.5 * len(classes)), 16)
     figure, axis = plt.subplots(figsize=(side, side), layout="constrained")
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axis.set_xticks(range(len(classes)), classes)
-    axis.set_yticks(range(len(classes)), classes)
+    if len(classes) <= 32:  # more names would lie on top of each other
+        axis.set_xticks(range(len(classes)), classes)
+        axis.set_yticks(range(len(classes)), classes)
     axis.set_xlabel("predicted")
     axis.set_ylabel("true")
     if len(classes) <= 20:
-        for i in range(len(classes)):
-            for j in range(len(classes)):
-                if n := int(counts[i, j]):
-                    axis.text(j, i, str(n), ha="center", va="center", fontsize=8, color="white" if shares[i, j] > 0.5 else "black")
-    accuracy = (predicted == labels).float().mean().item()
-    axis.set_title(f"{title}, target test: {100 * accuracy:.1f} % of {len(labels):,}", fontsize=10)
+        for i, j in np.argwhere(counts):
+            colour = "white" if shares[i, j] > 0.5 else "black"
+            axis.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=colour)
+    axis.set_title(f"{title}: {100 * counts.trace() / counts.sum():.1f} % of {counts.sum():,}", fontsize=10)
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
+
+
+def roc(probabilities: Array, labels: Array, areas: Sequence[float | None], classes: Sequence[str], file: Path, title: str) -> None:
+    """Each class against the rest, and the mean of their curves; of many classes the ten with the smallest area are drawn.
+
+    Args:
+        probabilities, labels: (N, K), (N,).
+        areas: AUC by class, None where it is undefined: such a class has no curve. Without any there is no figure.
+    """
+    area = {c: value for c, value in enumerate(areas) if value is not None}
+    if not area:
+        return
+    curves = {c: roc_curve(labels == c, probabilities[:, c])[:2] for c in area}
+    figure, axis = plt.subplots(figsize=(4.8, 4.8), layout="constrained")
+    for i, c in enumerate(sorted(sorted(area, key=area.__getitem__)[:NAMED])):
+        style = "-" if i < len(COLOURS) else "--"
+        axis.plot(*curves[c], style, lw=1, color=COLOURS[i % len(COLOURS)], label=f"{classes[c]}: {area[c]:.3f}")
+    false_rates = np.linspace(0, 1, 501)
+    mean = np.mean([np.interp(false_rates, *curve) for curve in curves.values()], axis=0)
+    axis.plot([0, *false_rates], [0, *mean], lw=2, color="black", label=f"mean of {len(curves)}: {np.mean([*area.values()]):.3f}")
+    axis.legend(title="one against the rest: AUC", fontsize=7, title_fontsize=7, loc="lower right")
+    axis.set_xlabel("false positive rate")
+    axis.set_ylabel("true positive rate")
+    axis.set_title(f"{title}: ROC", fontsize=10)
+    axis.grid(alpha=0.3)
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
+
+
+def reliability(probabilities: Array, labels: Array, file: Path, title: str) -> None:
+    """Accuracy by confidence, on the diagonal where the network knows what it knows; below, where the images lie. (N, K), (N,)."""
+    counts, accuracy, confidence = report.reliability(probabilities, labels)
+    filled, edges = counts > 0, np.arange(report.BINS) / report.BINS
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(4.8, 5.6), sharex=True, height_ratios=(3, 1), layout="constrained")
+    upper.plot([0, 1], [0, 1], color="grey", lw=1)
+    upper.bar(edges, accuracy, 1 / report.BINS, align="edge", color=COLOURS[0], edgecolor="white")
+    upper.plot(confidence[filled], accuracy[filled], "o", color=COLOURS[1], markersize=4, label="mean confidence of the bin")
+    upper.legend(fontsize=8, loc="upper left")
+    upper.set_ylabel("accuracy")
+    upper.set_title(f"{title}: ECE {100 * report.calibration_error(probabilities, labels):.1f} %", fontsize=10)
+    lower.bar(edges, counts / counts.sum(), 1 / report.BINS, align="edge", color=COLOURS[0], edgecolor="white")
+    lower.set_ylabel("share of images")
+    lower.set_xlabel("confidence: the top probability")
+    lower.set_xlim(0, 1)
     figure.savefig(file, dpi=120)
     plt.close(figure)

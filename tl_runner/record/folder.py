@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ class RunFolder:
     def metric(self, row: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``; it is out of our hands before the next checkpoint is written."""
         with open(self.metrics_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(json.dumps(row, allow_nan=False) + "\n")
         if self.tracker:
             self.tracker.add(row)
 
@@ -48,8 +49,10 @@ class RunFolder:
             os.truncate(self.metrics_file, size)
 
     def json(self, name: str, content: Any) -> None:
-        """Write a JSON file whole."""
-        write_atomic(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+        """Write a JSON file whole, a list of numbers on one line."""
+        text = json.dumps(content, indent=2, allow_nan=False)
+        text = re.sub(r"\[\n([^\[\]{}\"]+)\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+        write_atomic(self.path / name, (text + "\n").encode())
 
     def text(self, name: str, content: str) -> None:
         """Write a text file whole."""

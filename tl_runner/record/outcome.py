@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from tl_runner.data.tasks import Task
+from tl_runner.metrics.report import Report
 from tl_runner.record import figures
 from tl_runner.record.folder import RunFolder
 
@@ -22,27 +22,33 @@ if TYPE_CHECKING:
     from tl_runner.training.trainer import Trainer
 
 METRIC = "accuracy"
+PARTS = ("metrics", "intervals", "per_class", "confusion", "notes")  # of a split's report
 
 
-def write_figures(folder: RunFolder, predictions: Mapping[str, np.ndarray], task: Task) -> None:
-    """Curves of the whole run, and the target's confusion matrix."""
+def scored_split(reports: Mapping[str, Report]) -> str:
+    """The split that the score comes from: the target's test images, or the source's where the data has no target."""
+    return next(name for name in ("target_test", "source_test", "source_val") if name in reports)
+
+
+def write_figures(folder: RunFolder, predictions: Mapping[str, np.ndarray], reports: Mapping[str, Report], task: Task) -> None:
+    """Curves of the whole run; confusion matrix, ROC and reliability of the split that the score comes from."""
     folder.figures.mkdir(exist_ok=True)
     figures.curves(folder.metrics(), folder.figures / "curves.png", task.name)
-    if "target_test/labels" in predictions:
-        predicted = torch.from_numpy(predictions["target_test/probabilities"]).argmax(1)
-        labels = torch.from_numpy(predictions["target_test/labels"])
-        figures.confusion(predicted, labels, task.classes, folder.figures / "confusion_target_test.png", task.name)
+    name = scored_split(reports)
+    p, labels, report = predictions[f"{name}/probabilities"], predictions[f"{name}/labels"], reports[name]
+    title = f"{task.name}, {name.replace('_', ' ')}"
+    figures.confusion(np.array(report["confusion"]), task.classes, folder.figures / f"confusion_{name}.png", title)
+    figures.roc(p, labels, report["per_class"]["auc"], task.classes, folder.figures / f"roc_{name}.png", title)
+    figures.reliability(p, labels, folder.figures / f"reliability_{name}.png", title)
 
 
-def result(
-    trainer: Trainer, task: Task, choices: Mapping[str, str], metrics: Mapping[str, Mapping[str, float]], device: Device
-) -> dict[str, Any]:
+def result(trainer: Trainer, task: Task, choices: Mapping[str, str], reports: Mapping[str, Report], device: Device) -> dict[str, Any]:
     """The content of ``result.json`` of a finished run."""
     at = trainer.at
     return {
         "status": "done",
         "error": None,
-        "score": metrics["target_test"][METRIC],
+        "score": reports[scored_split(reports)]["metrics"][METRIC],
         "metric": METRIC,
         "selection": trainer.selection,
         "selected_epoch": at.best_epoch,
@@ -50,7 +56,8 @@ def result(
         "protocol": task.protocol,
         "seed": trainer.seed,
         "choices": {group: choices[group] for group in ("data", "backbone", "method", "device")},
-        "metrics": {name: dict(values) for name, values in metrics.items()},
+        "classes": list(task.classes),
+        **{part: {name: report[part] for name, report in reports.items() if part in report} for part in PARTS},
         "sizes": {name: len(split) for name, split in trainer.splits.items()},
         "phases": at.phases,
         "warnings": at.warnings,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tl_runner.data.tasks import Split
+from tl_runner.errors import DivergedError
 from tl_runner.methods.base import Method
 from tl_runner.metrics import classification, selection
 from tl_runner.training.batches import pixels
@@ -19,7 +20,11 @@ WATCHED = 2000  # target images that are looked at after every epoch, the first 
 
 @torch.no_grad()
 def logits_of(method: Method, predict: Callable[[Tensor], Tensor], split: Split, device: Device) -> Tensor:
-    """Logits float32 (N, K) of a whole split, networks in eval mode, no augmentation."""
+    """Logits float32 (N, K) of a whole split, networks in eval mode, no augmentation.
+
+    Raises:
+        DivergedError: one is NaN or infinite.
+    """
     method.eval()
     rows = []
     for x in split.x.split(CHUNK):
@@ -29,7 +34,13 @@ def logits_of(method: Method, predict: Callable[[Tensor], Tensor], split: Split,
             x = x.contiguous(memory_format=torch.channels_last)
         with device.autocast():
             rows.append(predict(x).float().clone())
-    return torch.cat(rows)
+    logits = torch.cat(rows)
+    if not logits.isfinite().all():
+        raise DivergedError(
+            "the network's outputs became NaN or infinite. Try a tenth of the learning rate (train.optimizer.lr or the phase's own), "
+            "or device.precision=fp32."
+        )
+    return logits
 
 
 def labelled_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:

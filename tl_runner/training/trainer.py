@@ -17,6 +17,7 @@ from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method, Phase
+from tl_runner.metrics import report
 from tl_runner.metrics.selection import SCORES
 from tl_runner.record.folder import RunFolder
 from tl_runner.record.progress import Progress
@@ -342,10 +343,10 @@ class Trainer:
                     self._record(phase, None, split, found[split])
         return found
 
-    def final(self) -> tuple[dict[str, dict[str, float]], dict[str, np.ndarray]]:
-        """The selected weights on every split but the labelled training ones: (metrics by split, predictions)."""
+    def final(self) -> tuple[dict[str, report.Report], dict[str, np.ndarray]]:
+        """The selected weights on every split but the labelled training ones: (reports by split, predictions)."""
         phase, epoch = self.phases[-1], self.at.best_epoch or self.at.phases[-1]["epochs"]
-        metrics: dict[str, dict[str, float]] = {}
+        reports: dict[str, report.Report] = {}
         predictions: dict[str, np.ndarray] = {}
         for name, split in self.splits.items():
             if name in ("source_train", "target_labelled"):
@@ -353,11 +354,13 @@ class Trainer:
             logits = logits_of(self.method, phase.predict, split, self.device)
             predictions[f"{name}/probabilities"] = logits.softmax(1).cpu().numpy()
             predictions[f"{name}/ids"] = split.ids.cpu().numpy()
-            if split.y is not None:
-                predictions[f"{name}/labels"] = split.y.cpu().numpy()
-            metrics[name] = label_free(logits) if split.y is None else labelled_metrics(logits, split.y)
-            self.folder.metric({"phase": phase.name, "epoch": epoch, "selected": True, "split": name, **metrics[name]})
-        return metrics, predictions
+            if split.y is None:
+                reports[name] = {"metrics": label_free(logits)}
+            else:
+                labels = predictions[f"{name}/labels"] = split.y.cpu().numpy()
+                reports[name] = report.classification(predictions[f"{name}/probabilities"], labels)
+            self.folder.metric({"phase": phase.name, "epoch": epoch, "selected": True, "split": name, **reports[name]["metrics"]})
+        return reports, predictions
 
     def _record(self, phase: Phase, count: int | None, split: str, metrics: Mapping[str, float]) -> None:
         step = {} if count is None else {"step": count}
