@@ -127,15 +127,20 @@ def test_a_budget_is_per_class():
     assert torch.equal(split.y[picked.ids], picked.y)
 
 
-def test_embedded_digits():
-    options = {"per_face": 3, "jitter": {"rotate": 5.0}, "val_fraction": 0.1, "target_labels": 0}
+@pytest.mark.parametrize(("source", "target"), [("fonts", "digits"), ("digits", "fonts")])
+def test_embedded_digits(source, target):
+    options = {"source": source, "target": target, "per_face": 3, "jitter": {"rotate": 5.0}, "val_fraction": 0.1, "target_labels": 0}
     task, again, other = (rendered.load(**options, seed=s) for s in (0, 0, 1))
     assert len(rendered.font_files()) >= 20
     assert task.splits["source_train"].y.bincount().min() > 40
-    assert len(task.splits["target_train"]) + len(task.splits["target_test"]) == 1797
+    assert task.name == f"{source}2{target}"
+    assert task.splits["target_train"].y is None
+    digits = "target" if target == "digits" else "source"
+    sizes = {name: len(split) for name, split in task.splits.items()}
+    assert sum(n for name, n in sizes.items() if name.startswith(digits)) == 1797
     assert torch.equal(task.splits["source_train"].x, again.splits["source_train"].x)
     assert not torch.equal(task.splits["source_train"].x, other.splits["source_train"].x)
-    assert torch.equal(task.splits["target_test"].ids, other.splits["target_test"].ids)
+    assert torch.equal(task.splits[f"{digits}_test"].ids, other.splits[f"{digits}_test"].ids)
     for split in task.splits.values():
         assert split.x.amax() > 200
         assert split.x.amin() == 0

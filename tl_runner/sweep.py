@@ -39,8 +39,6 @@ def run(plan: Plan, typed: Sequence[str]) -> int:
 
 
 def _run(plan: Plan, folder: Path, typed: Sequence[str]) -> int:
-    from tl_runner.report import formats
-
     try:
         if plan.space:
             from tl_runner import search
@@ -54,11 +52,18 @@ def _run(plan: Plan, folder: Path, typed: Sequence[str]) -> int:
     except KeyboardInterrupt:
         jobs, stopped = plan.jobs, True
     states = [state(folder / job.folder.name) for job in jobs]
-    print(formats.closing(folder), file=sys.stderr)
+    print(f"\n{closing(folder)} folder {folder}")
     if stopped or "interrupted" in states:
         print(f"tl-run: stopped. Finish what is missing with: tl-run resume={folder}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_DONE if set(states) == {"done"} else EXIT_FAILED
+
+
+def closing(folder: Path) -> str:
+    """The sweep's table, as tl-report prints it."""
+    from tl_runner.report import formats, runs, table
+
+    return formats.terminal(table.rows(runs.collect([folder])))
 
 
 def record(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) -> None:

@@ -1,6 +1,6 @@
-"""fonts2digits, the embedded data: printed digits as the source, handwritten ones as the target. No download.
+"""The embedded data: printed digits and handwritten ones, fonts2digits or digits2fonts. No download.
 
-The source is rendered at run time from the fonts that matplotlib ships; the target is scikit-learn's copy of the
+The printed ones are rendered at run time from the fonts that matplotlib ships; the others are scikit-learn's copy of the
 UCI handwritten digits (1,797 images of 8x8, Alpaydin & Kaynak 1998), resized into the middle of 28x28 as MNIST is.
 """
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tl_runner.data.augment import Affine, warp
 from tl_runner.data.tasks import Split, Task, hold_out, see_labels
+from tl_runner.errors import DataError
 
 FACES = ("DejaVu", "STIXGeneral", "cmb10", "cmr10", "cmss10", "cmti10", "cmtt10")
 SIDE, BOX = 28, 20  # MNIST's geometry: a box of 20 pixels in the middle of 28
@@ -84,29 +85,38 @@ def handwritten_digits() -> Split:
 
 def load(
     *,
+    source: str,
+    target: str,
     per_face: int,
     jitter: dict[str, float],
     val_fraction: float,
     target_labels: int | str,
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws the jitter and the held-out part, the target's split is the same for all."""
-    generator = torch.Generator().manual_seed(seed)
-    source = font_digits(per_face, Affine(**jitter), generator)
-    kept, held_out = hold_out(len(source), val_fraction, generator)
-    test_source = font_digits(max(1, per_face // 10), Affine(**jitter), generator)
+    """The task, either way round; ``seed`` draws the jitter and the held-out part, the handwritten split is the same for all.
 
+    Raises:
+        DataError: ``source`` and ``target`` are not ``fonts`` and ``digits``.
+    """
+    if {source, target} != {"fonts", "digits"}:
+        raise DataError(f"data.source={source}, data.target={target}: one must be fonts and the other digits.")
+    generator = torch.Generator().manual_seed(seed)
+    fonts = font_digits(per_face, Affine(**jitter), generator)
     digits = handwritten_digits()
     rest, test = hold_out(len(digits), TEST_DIGITS / len(digits), torch.Generator().manual_seed(1998))
+    whole = {"fonts": fonts, "digits": digits.take(rest)}
+    kept, held_out = hold_out(len(whole[source]), val_fraction, generator)
+    tests = {"fonts": font_digits(max(1, per_face // 10), Affine(**jitter), generator), "digits": digits.take(test)}
+    train = {**whole, source: whole[source].take(kept)}
     return Task(
-        name="fonts2digits",
+        name=f"{source}2{target}",
         classes=tuple("0123456789"),
         splits={
-            "source_train": source.take(kept),
-            **({"source_val": source.take(held_out)} if len(held_out) else {}),
-            "source_test": test_source,
-            **see_labels(digits.take(rest), target_labels, generator),
-            "target_test": digits.take(test),
+            "source_train": train[source],
+            **({"source_val": whole[source].take(held_out)} if len(held_out) else {}),
+            "source_test": tests[source],
+            **see_labels(train[target], target_labels, generator),
+            "target_test": tests[target],
         },
-        protocol=f"{len(kept)} rendered training images, {len(rest)} / {len(test)} handwritten ones (fixed split)",
+        protocol=f"{len(train['fonts'])} rendered training images, {len(train['digits'])} / {len(test)} handwritten ones (fixed split)",
     )

@@ -1,0 +1,140 @@
+"""The ``tl-report`` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tl_runner.errors import EXIT_DONE, EXIT_USER, UserError, nearest
+from tl_runner.report import formats, grid
+from tl_runner.report.runs import Run, collect
+from tl_runner.report.table import Comparison, Row, compare, rows, sort_key
+
+FORMATS = {"table": "", "csv": ".csv", "md": ".md", "latex": ".tex", "json": ".json", "html": ".html"}  # and what files of each end in
+NUMBERS = ("mean", "std", "n", "gain")
+
+EXAMPLES = """\
+  tl-report outputs/sweeps/RUN                             the table, in the terminal
+  tl-report outputs/sweeps/RUN -o report.html              one page with figures, opens from the disk
+  tl-report outputs --metric target_test.f1_macro --sort mean
+  tl-report outputs --pivot method data --format latex
+  tl-report outputs --paired adda source_only
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its complaints in our words."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. See tl-report --help.")
+
+
+def parser() -> Parser:
+    p = Parser(
+        prog="tl-report",
+        description="Tables, paired tests and one HTML page from the folders of runs and sweeps.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("paths", nargs="+", metavar="PATH", help="folders of runs or sweeps; searched through")
+    p.add_argument("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}; by default as FILE ends, else table")
+    p.add_argument("-o", dest="file", type=Path, metavar="FILE", help="write there instead of to the terminal")
+    p.add_argument("--metric", metavar="SPLIT.NAME", help="by default target_test.accuracy, or else each run's score")
+    p.add_argument("--pivot", nargs=2, metavar=("ROW", "COLUMN"), help="a matrix over two keys, such as method data")
+    p.add_argument("--paired", nargs=2, metavar=("A", "B"), help="test two methods (or two values of one key) over common seeds")
+    p.add_argument("--runs", action="store_true", help="one row a run")
+    p.add_argument("--sort", metavar="KEY", help=f"a column's key, or {', '.join(NUMBERS)} (best or largest first)")
+    p.add_argument("--only-changed", action="store_true", help="leave out columns that are equal in all rows")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The ``tl-report`` command. Ends the process with 0, or with 2 if the command or a path is wrong."""
+    try:
+        asked = parser().parse_args(argv)
+        text = report(asked, collect(asked.paths))
+        if asked.file:
+            asked.file.write_text(text, encoding="utf-8")
+            print(f"{asked.file} written, {len(text.encode()) / 1e3:,.0f} kB", file=sys.stderr)
+        else:
+            print(text, end="")
+    except UserError as error:
+        print(f"tl-report: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER)
+    except BrokenPipeError:  # `tl-report outputs | head`
+        sys.stderr.close()
+    except OSError as error:
+        print(f"tl-report: {asked.file} cannot be written: {error.strerror}.", file=sys.stderr)
+        sys.exit(EXIT_USER)
+    sys.exit(EXIT_DONE)
+
+
+def report(asked: argparse.Namespace, runs: Sequence[Run]) -> str:
+    """What the command prints or writes.
+
+    Raises:
+        UserError: a format, metric or key that there is not, or options that exclude each other.
+    """
+    kind = format_of(asked)
+    if sum(map(bool, (asked.pivot, asked.paired, asked.runs))) > 1:
+        raise UserError("--pivot, --paired and --runs are three different tables: ask for one at a time.")
+    table = in_order(rows(runs, asked.metric), asked.sort)
+    tests = compare(table, *asked.paired) if asked.paired else []
+    if kind == "html":
+        from tl_runner.report.page import page
+
+        if asked.pivot or asked.runs:
+            raise UserError("--pivot and --runs are not for the HTML page, which has every run in it.")
+        return page(table, runs, tests)
+    if kind == "json":
+        return formats.as_json(table, tests)
+    return text_table(asked, kind, table, tests)
+
+
+def text_table(asked: argparse.Namespace, kind: str, table: Sequence[Row], tests: Sequence[Comparison]) -> str:
+    """One of the text formats."""
+    special = None
+    if asked.paired:
+        special = grid.lay_out_paired(tests, table[0].metric)
+    elif asked.pivot:
+        special = grid.lay_out_pivot(table, *asked.pivot)
+    elif asked.runs and kind != "csv":
+        special = grid.lay_out_runs(table, asked.only_changed)
+    if kind == "table":
+        return formats.draw(special) if special else formats.terminal(table, only_changed=asked.only_changed)
+    if kind == "csv":
+        return formats.csv_grid(special) if special else (formats.csv_runs if asked.runs else formats.csv_groups)(table)
+    write = {"md": formats.markdown, "latex": formats.latex}[kind]
+    return write(special or grid.lay_out(table, asked.only_changed))
+
+
+def format_of(asked: argparse.Namespace) -> str:
+    """The format asked for by name or by the file's ending."""
+    if asked.format and asked.format not in FORMATS:
+        raise UserError(f"--format {asked.format}: no such format.{nearest(asked.format, FORMATS)} There is: {', '.join(FORMATS)}.")
+    by_ending = {ending: kind for kind, ending in FORMATS.items() if ending}
+    kind = asked.format or (by_ending.get(asked.file.suffix, "table") if asked.file else "table")
+    if kind == "html" and not asked.file and sys.stdout.isatty():
+        raise UserError("--format html: a page is for a file. Add -o report.html.")
+    return kind
+
+
+def in_order(table: list[Row], key: str | None) -> list[Row]:
+    """Rows by a key's value, or by a number with the best (the largest n, the smallest std) first; None keeps the order.
+
+    Raises:
+        UserError: no such key.
+    """
+    if key is None:
+        return table
+    known = [*table[0].keys, *NUMBERS]
+    if key not in known:
+        raise UserError(f"--sort {key}: no such column.{nearest(key, known)} There is: {', '.join(known)}.")
+    if key in table[0].keys:
+        return sorted(table, key=lambda row: sort_key(row.keys[key]))
+    numbers = {id(row): row.gain.mean if key == "gain" and row.gain else getattr(row, key) if key != "gain" else None for row in table}
+    up = key == "std" or (key != "n" and table[0].metric.lower_is_better)
+    return sorted(table, key=lambda row: ((v := numbers[id(row)]) is None, (v or 0) if up else -(v or 0)))

@@ -1,0 +1,243 @@
+"""Runs as their folders tell them. Whatever is read here may be damaged or somebody else's: it is skipped with a warning."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tl_runner.errors import UserError
+
+CHOICES = ("method", "data", "backbone", "device")
+STATUSES = ("done", "failed", "interrupted", "missing")
+WHOLE_RUN = ("score", "wall_s", "images_per_s", "peak_memory_mb")  # numbers of result.json itself
+_NOT_RUNS = {"checkpoints", "figures"}
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe; libyaml's is ten times faster
+
+
+def warn(text: str) -> None:
+    """One line on stderr."""
+    print(f"tl-report: {text}", file=sys.stderr)
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """One run.
+
+    Attributes:
+        folder: as found; a job that never started may have none on the disk.
+        status: done, failed, interrupted (killed, or still going on) or missing (never began).
+        error: the whole message; empty where there is none.
+        seed: None where the folder does not say.
+        choices: method, data, backbone and device.
+        overrides: what the command set beside them, key to text.
+        result: the content of ``result.json``, empty without one.
+    """
+
+    folder: Path
+    status: str
+    error: str
+    seed: int | None
+    choices: Mapping[str, str]
+    overrides: Mapping[str, str]
+    result: Mapping[str, Any]
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The resolved config, or Hydra's own if the run failed before it wrote one."""
+        return read_yaml(self.folder / "config.yaml") or read_yaml(self.folder / ".hydra" / "config.yaml")
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """Command, commit, packages and device."""
+        return mapping(read_json(self.folder / "environment.json"))
+
+    @cached_property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The rows of ``metrics.jsonl`` that an epoch wrote (they carry a step)."""
+        return [row for row in read_lines(self.folder / "metrics.jsonl") if "step" in row]
+
+    def value(self, metric: str) -> float | None:
+        """A number of ``result.json``: ``split.name`` or one of ``WHOLE_RUN``; None unless the run is done and it is defined."""
+        if self.status != "done":
+            return None
+        split, _, name = metric.rpartition(".")
+        return number(mapping(mapping(self.result.get("metrics")).get(split)).get(name) if split else self.result.get(name))
+
+    def pretrained(self, metric: str) -> float | None:
+        """``split.name`` after the phase ``pretrain``, which is source_only's to the bit."""
+        split, _, name = metric.rpartition(".")
+        phases = self.result.get("phases")
+        found = [p for p in phases if mapping(p).get("name") == "pretrain"] if isinstance(phases, list) else []
+        return number(mapping(mapping(found[0].get("metrics")).get(split)).get(name)) if found else None
+
+    def metrics(self) -> list[str]:
+        """The names that :meth:`value` knows."""
+        splits = mapping(self.result.get("metrics"))
+        names = [f"{split}.{name}" for split, values in splits.items() for name in mapping(values)]
+        return [*names, *(name for name in WHOLE_RUN if name in self.result)]
+
+    def setting(self, key: str) -> str | None:
+        """A key's value as text; None if this run's config has no such key; ``default`` where nothing is known."""
+        leaf = self._leaf(key)
+        if leaf is not None and not isinstance(leaf, dict):
+            return normal(leaf)
+        if key in self.overrides:
+            return normal(self.overrides[key])
+        return "default" if not self.config or "." not in key else None
+
+    def _leaf(self, key: str) -> Any:
+        node: Any = self.config
+        for part in key.split("."):
+            node = mapping(node).get(part)
+        points_to = re.fullmatch(r"\$\{([\w.]+)\}", node) if isinstance(node, str) else None  # Hydra's file is unresolved
+        return self._leaf(points_to[1]) if points_to and points_to[1] != key else node
+
+
+def collect(paths: Iterable[Path | str]) -> list[Run]:
+    """Every run below the paths, by folder. The jobs that a ``sweep.json`` lists are runs even where nothing is left of them.
+
+    Raises:
+        UserError: a path does not exist, or no run was found.
+    """
+    roots = [Path(path) for path in paths]
+    jobs: dict[Path, Mapping[str, Any]] = {}
+    for path in roots:
+        if not path.is_dir():
+            raise UserError(f"{path}: there is no such folder. Give a run's or a sweep's, such as outputs/sweeps/<run id>.")
+        for folder, below, files in os.walk(path):
+            here = Path(folder)
+            if "sweep.json" in files:
+                jobs |= sweep_jobs(here)
+            if "result.json" in files or ".hydra" in below:
+                jobs.setdefault(here.resolve(), {})
+            below[:] = sorted(name for name in below if not name.startswith(".") and name not in _NOT_RUNS)
+    found = [run for folder in sorted(jobs) if (run := read_run(folder, jobs[folder]))]
+    if not found:
+        raise UserError(f"no run in {', '.join(map(str, roots))}. A run's folder holds result.json, a sweep's sweep.json.")
+    return found
+
+
+def sweep_jobs(folder: Path) -> dict[Path, Mapping[str, Any]]:
+    """The jobs of a ``sweep.json`` by their folders."""
+    jobs = mapping(read_json(folder / "sweep.json")).get("jobs")
+    if not isinstance(jobs, list):
+        warn(f"{folder / 'sweep.json'} lists no jobs; skipped.")
+        return {}
+    inside = {(folder / str(mapping(job).get("folder", ".."))).resolve(): mapping(job) for job in jobs}
+    return {path: job for path, job in inside.items() if folder.resolve() in path.parents}
+
+
+def read_run(folder: Path, job: Mapping[str, Any]) -> Run | None:
+    """The run in a folder; ``job`` is what its sweep says of it, if anything. None if it is none of ours."""
+    file = folder / "result.json"
+    result = mapping(read_json(file))
+    if file.exists() and not _is_result(result):
+        warn(f"{file} is damaged or is not tl-run's; skipped.")
+        result = {}
+    words = job.get("overrides")
+    words = words if isinstance(words, list) else read_yaml_list(folder / ".hydra" / "overrides.yaml")
+    overrides = dict(_override(word) for word in words if isinstance(word, str) and "=" in word)
+    if not result:
+        hydra = mapping(read_yaml(folder / ".hydra" / "hydra.yaml").get("hydra"))
+        choices = mapping(job.get("choices")) or mapping(mapping(hydra.get("runtime")).get("choices"))
+        if not {"method", "data"} <= set(choices):
+            return None
+        result = {"choices": choices, "seed": job.get("seed", read_yaml(folder / ".hydra" / "config.yaml").get("seed"))}
+        began = any((folder / name).exists() for name in ("metrics.jsonl", "run.log", "result.json"))
+        status, error = ("interrupted", "no result: killed, or still running") if began else ("missing", "never began")
+    else:
+        status, error = result["status"], str(result.get("error") or "")
+    choices = {group: str(result["choices"].get(group, "default")) for group in CHOICES}
+    others = {key: value for key, value in overrides.items() if key not in CHOICES and not key.startswith("hydra.")}
+    seed = result.get("seed")
+    return Run(folder, status, error, seed if isinstance(seed, int) else None, choices, others, result if "status" in result else {})
+
+
+def _is_result(content: Mapping[str, Any]) -> bool:
+    return content.get("status") in STATUSES and {"method", "data"} <= set(mapping(content.get("choices")))
+
+
+def _override(word: str) -> tuple[str, str]:
+    key, _, value = word.partition("=")
+    return key.lstrip("+~"), value
+
+
+def normal(value: Any) -> str:
+    """A setting as text, the same for ``1e-4`` as typed and ``0.0001`` as stored."""
+    if isinstance(value, str):
+        try:
+            value = yaml.load(value, _LOADER)
+            value = float(value) if isinstance(value, str) else value
+        except (yaml.YAMLError, ValueError):
+            return str(value)
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:.12g}" if isinstance(value, int | float) else str(value)
+
+
+def mapping(content: Any) -> dict[str, Any]:
+    """``content`` if it is a dictionary, else an empty one."""
+    return content if isinstance(content, dict) else {}
+
+
+def number(content: Any) -> float | None:
+    """``content`` if it is a finite number, else None."""
+    return float(content) if isinstance(content, int | float) and not isinstance(content, bool) and math.isfinite(content) else None
+
+
+def read_json(file: Path) -> Any:
+    """A JSON file; None with a warning if it is damaged, None if there is none."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        warn(f"{file} cannot be read ({type(error).__name__}).")
+        return None
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file. A killed run may leave half a line, which is left out."""
+    rows = []
+    try:
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                rows.append(mapping(json.loads(line)))
+            except (ValueError, RecursionError):
+                warn(f"{file}: a damaged line was left out.")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        warn(f"{file} cannot be read ({type(error).__name__}).")
+    return rows
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML mapping; empty if there is none."""
+    return mapping(_yaml(file))
+
+
+def read_yaml_list(file: Path) -> list[Any]:
+    """A YAML list; empty if there is none."""
+    content = _yaml(file)
+    return content if isinstance(content, list) else []
+
+
+def _yaml(file: Path) -> Any:
+    try:
+        return yaml.load(file.read_text(encoding="utf-8"), _LOADER)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        warn(f"{file} cannot be read ({type(error).__name__}).")
+        return None

@@ -1,0 +1,225 @@
+"""Runs grouped by all that varies between them but the seed: one row a group, with its gain over source_only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tl_runner.errors import UserError, nearest
+from tl_runner.report.runs import CHOICES, Run, warn
+from tl_runner.report.statistics import Interval, Paired, deviation, mean, paired
+
+BASELINE = "source_only"
+USUAL = "target_test.accuracy"
+FRACTIONS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "ece")
+LOWER_IS_BETTER = ("log_loss", "ece", "mse", "mae", "wall_s", "peak_memory_mb")
+_NO_DIFFERENCE = {"seed", "data.root", "data.download"}  # keys that do not make another experiment
+
+Keys = dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a table is of. ``name`` is ``split.name`` or a number of the whole run, ``quantity`` says how to show it."""
+
+    name: str
+    quantity: str
+
+    @property
+    def percent(self) -> bool:
+        return self.quantity.startswith(FRACTIONS)
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.quantity.startswith(LOWER_IS_BETTER)
+
+    @property
+    def title(self) -> str:
+        return f"{self.quantity}, %" if self.percent else self.quantity
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """A group of runs that differ by the seed only.
+
+    Attributes:
+        keys: the choices, and every override that varies; None where the group has no such key.
+        metric: what ``values`` are of.
+        values: by seed, in its order, of the runs that are done.
+        absent: the runs that give no value: failed, interrupted, missing, or without this metric.
+        repeated: runs of a seed that another run has given already.
+        gain: over ``source_only`` with the same other keys, paired by seed; None if there is no pair.
+        best: the best mean of its data set; oracles do not take part.
+        oracle: target labels were used.
+        derived: not run by itself: the phase ``pretrain`` of other rows.
+    """
+
+    keys: Keys
+    metric: Metric
+    values: Mapping[int, float]
+    runs: Sequence[Run] = ()
+    absent: Sequence[Run] = ()
+    repeated: Sequence[Run] = ()
+    gain: Interval | None = None
+    best: bool = False
+    oracle: bool = False
+    derived: bool = False
+    mean: float | None = field(init=False)
+    std: float | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", mean(list(self.values.values())))
+        object.__setattr__(self, "std", deviation(list(self.values.values())))
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A paired test of two rows; ``keys`` are those of the two that agree."""
+
+    a: str
+    b: str
+    keys: Keys
+    test: Paired
+
+
+def rows(runs: Sequence[Run], metric: str | None = None) -> list[Row]:
+    """The table of ``runs``, whatever their order: by data set, source_only first.
+
+    Args:
+        metric: ``split.name``, such as ``target_test.f1_macro``, or ``score``, ``wall_s``, ...; by default
+            ``target_test.accuracy`` where a run has it, else each run's score.
+
+    Raises:
+        UserError: no run has that metric.
+    """
+    shown = metric_of(metric, runs)
+    keys = [*CHOICES, *varying(runs)]
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(tuple(run.choices[k] if k in CHOICES else run.setting(k) for k in keys), []).append(run)
+    table = [_row(dict(zip(keys, group, strict=True)), shown, members) for group, members in groups.items()]
+    table += _pretrained(table)
+    table.sort(key=_order)
+    return [replace(row, gain=_gain(row, table), best=_is_best(row, table)) for row in table]
+
+
+def metric_of(name: str | None, runs: Iterable[Run]) -> Metric:
+    """A metric by its name."""
+    known = sorted({known for run in runs if run.status == "done" for known in run.metrics()})
+    if name is None:
+        name = USUAL if USUAL in known or "score" not in known else "score"
+    elif name not in known:
+        raise UserError(f"--metric {name}: no run has it.{nearest(name, known)} There is: {', '.join(known) or 'nothing, no run is done'}.")
+    scores = {str(run.result.get("metric")) for run in runs if run.status == "done"}
+    return Metric(name, name.rpartition(".")[2] if name != "score" else scores.pop() if len(scores) == 1 else "score")
+
+
+def varying(runs: Iterable[Run]) -> list[str]:
+    """The overrides whose values differ between those runs that have the key."""
+    runs = list(runs)
+    overridden = {key for run in runs for key in run.overrides} - _NO_DIFFERENCE
+    return sorted(key for key in overridden if len({run.setting(key) for run in runs} - {None}) > 1)
+
+
+def matches(a: Keys, b: Keys, aside: str) -> bool:
+    """Whether two rows differ in ``aside`` alone; a key that one of them does not have does not tell them apart."""
+    return all(a[k] == b[k] or None in (a[k], b[k]) for k in a if k != aside)
+
+
+def compare(table: Sequence[Row], a: str, b: str) -> list[Comparison]:
+    """Paired tests of the rows of ``a`` against those of ``b``, one for each setting of the other keys.
+
+    Args:
+        a, b: two values of one key: two methods, or for instance ``0.3`` and ``0.6`` of ``method.adapt.gate``.
+
+    Raises:
+        UserError: no key has both values.
+    """
+    keys = list(table[0].keys) if table else []
+    aside = next((k for k in keys if {a, b} <= {row.keys[k] for row in table}), None)
+    if aside is None or a == b:
+        known = sorted({value for row in table for value in row.keys.values() if value})
+        unknown = [name for name in (a, b) if name not in known]
+        said = " ".join(f"{name}: no group has this.{nearest(name, known)}" for name in unknown)
+        raise UserError(f"--paired {a} {b}: {said or 'these are not two values of one key.'} There is: {', '.join(known)}.")
+    return [
+        Comparison(a, b, {k: v for k, v in one.keys.items() if k != aside and v == other.keys[k]}, paired(one.values, other.values))
+        for one in table
+        for other in table
+        if one.keys[aside] == a and other.keys[aside] == b and matches(one.keys, other.keys, aside)
+    ]
+
+
+def _row(keys: Keys, metric: Metric, runs: list[Run]) -> Row:
+    """One run a seed counts: a done one before another, then the last by folder, since run ids begin with the time."""
+    first: dict[object, Run] = {}
+    repeated = []
+    newest_first = sorted(runs, key=lambda r: str(r.folder), reverse=True)
+    for run in sorted(newest_first, key=lambda r: r.value(metric.name) is None):
+        if run.seed is not None and run.seed in first:
+            repeated.append(run)
+        else:
+            first[run.folder if run.seed is None else run.seed] = run
+    kept = sorted(first.values(), key=_by_seed)
+    values = {run.seed: value for run in kept if run.seed is not None and (value := run.value(metric.name)) is not None}
+    if twice := sorted({run.seed for run in repeated if run.status == "done" and run.seed is not None}):
+        warn(f"{' '.join(str(v) for v in keys.values() if v)}: seed {', '.join(map(str, twice))} was run more than once; the last counts.")
+    return Row(
+        keys,
+        metric,
+        values,
+        runs=kept,
+        absent=[run for run in kept if run.value(metric.name) is None],
+        repeated=repeated,
+        oracle=any(run.result.get("uses_target_labels") is True for run in kept),
+    )
+
+
+def _by_seed(run: Run) -> tuple:
+    return (run.seed is None, run.seed or 0, str(run.folder))
+
+
+def _pretrained(table: Sequence[Row]) -> list[Row]:
+    """source_only's rows where it was not run, from the pretrain phases of those that begin with it."""
+    found: dict[tuple, dict[int, float]] = {}
+    for row in table:
+        keys = {k: None if k.startswith("method.") and not k.startswith("method.pretrain.") else v for k, v in row.keys.items()}
+        keys["method"] = BASELINE
+        if any(other.keys["method"] == BASELINE and matches(other.keys, keys, "method") for other in table):
+            continue
+        for run in row.runs:
+            value = run.pretrained(row.metric.name) if run.status == "done" else None
+            if value is not None and run.seed is not None:
+                found.setdefault(tuple(keys.items()), {}).setdefault(run.seed, value)
+    return [Row(dict(keys), table[0].metric, dict(sorted(values.items())), derived=True) for keys, values in found.items()]
+
+
+def _gain(row: Row, table: Sequence[Row]) -> Interval | None:
+    if row.keys["method"] == BASELINE:
+        return None
+    base = next((r for r in table if r.keys["method"] == BASELINE and r.n and matches(r.keys, row.keys, "method")), None)
+    return paired(row.values, base.values).difference if base else None
+
+
+def _is_best(row: Row, table: Sequence[Row]) -> bool:
+    rivals = [r.mean for r in table if r.mean is not None and not r.oracle and r.keys["data"] == row.keys["data"]]
+    if row.mean is None or row.oracle or len(rivals) < 2:
+        return False
+    return row.mean == (min(rivals) if row.metric.lower_is_better else max(rivals))
+
+
+def _order(row: Row) -> list:
+    others = [sort_key(value) for key, value in row.keys.items() if key not in ("method", "data")]
+    return [sort_key(row.keys["data"]), row.keys["method"] != BASELINE, sort_key(row.keys["method"]), others]
+
+
+def sort_key(value: str | None) -> tuple:
+    """Numbers by size, before words."""
+    try:
+        return (0, float(value or ""), "")
+    except ValueError:
+        return (1, 0.0, value or "")
