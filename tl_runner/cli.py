@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +134,22 @@ def _joined(error: UserError) -> str:
 
 
 def _run(command: Command, typed: list[str]) -> int:
-    os.environ["TL_RUN_ID"] = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    """Do a command under its id, which Hydra's folder names read from the environment."""
+    from tl_runner import resume
+
+    before = os.environ.get("TL_RUN_ID")
+    os.environ["TL_RUN_ID"], lasting = resume.run_id(typed)
+    try:
+        return _do(command, typed, lasting)
+    finally:
+        os.environ.pop("TL_RUN_ID")
+        if before is not None:
+            os.environ["TL_RUN_ID"] = before
+
+
+def _do(command: Command, typed: list[str], lasting: bool) -> int:
+    from tl_runner import resume
+
     if command.flags:
         logging.raiseExceptions = False  # `tl-run --info | head` closes the pipe on Hydra's logger
         return _hydra(command, None)
@@ -147,6 +160,12 @@ def _run(command: Command, typed: list[str]) -> int:
     plan = _plan(command)
     if command.dry_run:
         return _listed(plan)
+    from tl_runner.plan import taken
+
+    folder = plan.folder if command.sweep else plan.jobs[0].folder
+    if lasting and taken(folder) and resume.begun(folder, command.overrides):
+        print(f"tl-run: this command was begun before; going on in {folder}", file=sys.stderr)
+        return _resume(Command(resume=str(folder)), typed)
     raise_if_taken([job.folder for job in plan.jobs], plan.folder if command.sweep else None)
     if command.sweep:
         from tl_runner import sweep
@@ -230,9 +249,8 @@ def raise_if_taken(folders: Sequence[Path], sweep: Path | None = None) -> None:
     """A run's record is never written over, nor a sweep's."""
     from tl_runner.plan import taken
 
-    held = [f for f in folders if taken(f)]
-    if sweep is not None and (sweep / "sweep.json").exists():
-        held = [sweep]
+    held = [f for f in (*folders, *([sweep] if sweep else [])) if taken(f)]
+    held = [sweep] if sweep in held else held
     problems = [
         f"{f} holds another {'sweep' if f == sweep else 'run'}. Choose another folder, or go on there with: tl-run resume={f}" for f in held
     ]

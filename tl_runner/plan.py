@@ -148,5 +148,5 @@ def _asked(config: DictConfig, question: Callable[[], Any]) -> Any:
 
 
 def taken(folder: Path) -> bool:
-    """Whether a folder holds a run's record, which nothing may write over."""
-    return (folder / "metrics.jsonl").exists() or (folder / "result.json").exists()
+    """Whether a folder holds the record of a run or a sweep, which nothing may write over."""
+    return any((folder / name).exists() for name in ("metrics.jsonl", "result.json", "sweep.json"))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import secrets
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import yaml
@@ -53,3 +59,26 @@ def read(path: str) -> Recorded:
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise CheckpointError(f"resume={path}: .hydra/overrides.yaml is not a list of overrides.")
     return Recorded(folder, [o for o in overrides if not o.startswith("hydra.")], own[0] if own else None)
+
+
+def run_id(words: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[str, bool]:
+    """(the command's id, whether a scheduler that starts the command anew gets the same one).
+
+    ``TL_RUN_ID``, where it is set, else the number of a SLURM batch job with a digest of the command, else the time.
+    """
+    if environ.get("TL_RUN_ID"):
+        return environ["TL_RUN_ID"], True
+    number = environ.get("SLURM_ARRAY_JOB_ID", environ.get("SLURM_JOB_ID"))
+    if number and not (sys.stdin and sys.stdin.isatty()):  # at a terminal inside an allocation, the same line twice is two runs
+        task = f"_{environ['SLURM_ARRAY_TASK_ID']}" if "SLURM_ARRAY_TASK_ID" in environ else ""
+        return f"slurm-{number}{task}-{blake2b(repr(list(words)).encode(), digest_size=2).hexdigest()}", True
+    return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}", False
+
+
+def begun(folder: Path, overrides: Sequence[str]) -> bool:
+    """Whether ``folder`` holds what this very command began."""
+    try:
+        recorded = read(str(folder))
+    except CheckpointError:
+        return False
+    return recorded.overrides == [o for o in overrides if recorded.sweep or not o.startswith("hydra.")]

@@ -64,7 +64,9 @@ def run(
     """
     randomness.seed_all(config["seed"])
     device = devices.resolve(config["device"])
+    began_reading = time.perf_counter()
     task, augment = load_data(config)
+    data_s = time.perf_counter() - began_reading
     folder, progress = RunFolder(path), Progress(quiet)
     try:
         method = build_method(config, task)

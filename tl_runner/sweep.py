@@ -39,6 +39,9 @@ def run(plan: Plan, typed: Sequence[str]) -> int:
 
 
 def _run(plan: Plan, folder: Path, typed: Sequence[str]) -> int:
+    begun = left(plan.jobs, folder)
+    if len(begun) < len(plan.jobs):
+        print(f"{len(plan.jobs) - len(begun)} of {len(plan.jobs)} runs are done already.", file=sys.stderr)
     try:
         if plan.space:
             from tl_runner import search

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run between two steps, after a checkpoint; a second one ends it at once."""
+"""Ctrl-C and a scheduler's signals end a run between two steps, after a checkpoint; a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -13,24 +13,32 @@ class Interrupted(Exception):
 
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM sets ``asked``; the next does what it always did."""
+    """While entered, the first SIGINT or SIGTERM sets ``asked``; the next does what it always did.
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    SIGUSR1 and SIGUSR2 count as well where somebody handles them, as submitit does when a job's time is nearly up. They are
+    handed on at the end, when the checkpoint is written: submitit then puts the job back into the queue.
+    """
 
     def __init__(self) -> None:
         self.asked = False
         self._before: dict[int, Any] = {}
+        self._handed_on: int | None = None
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():  # elsewhere signals cannot be set
-            self._before = {s: signal.signal(s, self._ask) for s in self.SIGNALS}
+            warned = [s for name in ("SIGUSR1", "SIGUSR2") if (s := getattr(signal, name, None)) and callable(signal.getsignal(s))]
+            self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM, *warned)}
         return self
 
     def __exit__(self, *_: object) -> None:
         self._restore()
+        if self._handed_on is not None:
+            signal.raise_signal(self._handed_on)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            self._handed_on = number
         self._restore()
 
     def _restore(self) -> None:
