@@ -17,11 +17,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import tl_runner
+from tl_runner import torchrun
 from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, ConfigError, UserError, nearest
 from tl_runner.paths import CONF_DIR
+
+if TYPE_CHECKING:
+    from tl_runner.validate import Job
 
 PASSED = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
 TAKE_VALUE = ("--config-dir", "-cd")
@@ -101,25 +105,45 @@ def parse(argv: Sequence[str]) -> Command:
 def main(argv: Sequence[str] | None = None) -> None:
     """The ``tl-run`` command. Ends the process with the exit code of the design."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if "--version" in words:
-        print(f"tl-run {tl_runner.__version__}")
-        sys.exit(EXIT_DONE)
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _terminated)  # a scheduler's signal is Ctrl-C
+    try:
+        sys.exit(_command(words) if torchrun.world() == 1 else _shared(words))
+    except KeyboardInterrupt:
+        if not torchrun.rank():
+            print("tl-run: stopped before a run began.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _command(words: list[str]) -> int:
+    """Do what the words say: the exit code."""
+    if "--version" in words:
+        print(f"tl-run {tl_runner.__version__}")
+        return EXIT_DONE
     try:
         command = parse(words)
         if command.help:
             from tl_runner import help
 
             print(help.text(*([Path(command.config_dir)] if command.config_dir else [])))
-            sys.exit(EXIT_DONE)
-        sys.exit(_run(command, ["tl-run", *words]))
+            return EXIT_DONE
+        return _run(command, ["tl-run", *words])
     except UserError as error:
         print(f"tl-run: {_joined(error)}", file=sys.stderr)
-        sys.exit(EXIT_USER)
-    except KeyboardInterrupt:
-        print("tl-run: stopped before a run began.", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_USER
+
+
+def _shared(words: list[str]) -> int:
+    """Under torchrun every process does the same; rank 0 alone speaks, and the others leave after it."""
+    from tl_runner.training import ranks
+
+    with ranks.joined():
+        if not torchrun.rank():
+            return _command(words)
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            code = _command(words)
+        ranks.here().outstay()
+        return code
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -137,6 +161,8 @@ def _run(command: Command, typed: list[str]) -> int:
     if command.flags:
         logging.raiseExceptions = False  # `tl-run --info | head` closes the pipe on Hydra's logger
         return _hydra(command, None)
+    if command.sweep and torchrun.world() > 1:
+        raise ConfigError(["-m under torchrun: its processes share one run. Leave -m out, or start the sweep without torchrun."])
     if command.resume is not None:
         from tl_runner import resume
 
@@ -154,13 +180,17 @@ def _run(command: Command, typed: list[str]) -> int:
             print(f"{i}: tl-run {shlex.join(job.overrides)}")
         print(f"{len(jobs)} run{'s' * (len(jobs) != 1)}, all valid; nothing was run.")
         return EXIT_DONE
+    if torchrun.rank():  # Hydra makes the folder on rank 0 alone
+        from tl_runner.run import follow
+
+        return follow(jobs[0].config, jobs[0].choices, jobs[0].folder, typed, resume=command.resume is not None)
     if command.resume is not None:
         return _resumed(jobs[0], recorded.folder, typed)
     raise_if_taken([job.folder for job in jobs])
     return _hydra(command, typed, fresh=not jobs[0].folder.exists())
 
 
-def _check(command: Command) -> list:
+def _check(command: Command) -> list[Job]:
     """The jobs of a command, checked; Hydra's own complaints become ours."""
     import yaml
     from hydra.errors import HydraException
@@ -182,7 +212,7 @@ def _words(error: Exception) -> str:
     return f"{word}: cannot be read ({said}). Quote the whole word for the shell: 'key=[1, 2]'." if word else said
 
 
-def _resumed(job, folder: Path, typed: list[str]) -> int:
+def _resumed(job: Job, folder: Path, typed: list[str]) -> int:
     """Go on in ``folder``; Hydra is not asked again, so its three files stay as they are."""
     from tl_runner.run import guarded
 

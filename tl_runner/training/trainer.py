@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from tl_runner.training.device import Device
 from tl_runner.training.evaluation import UNLABELLED, label_free, labelled_metrics, logits_of
 from tl_runner.training.interrupt import Interrupt, Interrupted
 from tl_runner.training.loop import PhaseLoop
+from tl_runner.training.ranks import ALONE, Ranks
 
 
 @dataclass
@@ -54,6 +56,7 @@ class Trainer:
         augment: of the training batches, or None.
         folder: takes metrics and checkpoints.
         progress: what the user watches.
+        ranks: the processes that share the run. All train; rank 0 alone evaluates and writes checkpoints.
     """
 
     def __init__(
@@ -65,9 +68,10 @@ class Trainer:
         augment: Augment | None,
         folder: RunFolder,
         progress: Progress,
+        ranks: Ranks = ALONE,
     ):
         self.method, self.splits, self.device, self.config = method, splits, device, config
-        self.augment, self.folder, self.progress = augment, folder, progress
+        self.augment, self.folder, self.progress, self.ranks = augment, folder, progress, ranks
         self.seed, self.selection = config["seed"], config["selection"]
         self.phases = method.phases()
         self.at = Position()
@@ -75,6 +79,8 @@ class Trainer:
         self._started = time.perf_counter()
         self._watched = self._unlabelled()
         self._check_splits()
+        if said := ranks.limits(self.phases):
+            self._warn(said)
 
     def _check_splits(self) -> None:
         """Whether the data has what the phases read and the selection rule looks at."""
@@ -96,14 +102,20 @@ class Trainer:
     def save(self, loop: PhaseLoop | None) -> None:
         """Write ``last.pt``: the next step can be taken from it alone."""
         self.at.wall_s = self.wall_s()
-        state = {
+        state: dict[str, Any] = {
             "config": dict(self.config),
             "position": vars(self.at),
             "method": self.method.state_dict(),
             "loop": loop.state_dict() if loop else None,
             "metrics_bytes": self.folder.metrics_bytes(),
         }
-        checkpoints.save(self.folder.last, state)
+        if self.ranks.world > 1:
+            state["ranks"] = self.ranks.gather(loop.own_state() if loop else None)
+        self._write(self.folder.last, state)
+
+    def _write(self, file: Path, state: Mapping[str, Any]) -> None:
+        if self.ranks.main:
+            checkpoints.save(file, state)
 
     def restore(self) -> None:
         """Take up ``last.pt``; ``metrics.jsonl`` is cut back to it. A run killed before its first starts over.
@@ -112,7 +124,7 @@ class Trainer:
             CheckpointError: it does not fit this run.
         """
         for half_written in self.folder.last.parent.glob("*.tmp"):
-            half_written.unlink()
+            half_written.unlink(missing_ok=True)
         if not self.folder.last.exists():
             self.folder.cut_metrics(0)
             return
@@ -123,6 +135,8 @@ class Trainer:
             if state["loop"] is not None:
                 self._resumed = self._loop(self.phases[self.at.phase])
                 self._resumed.load_state_dict(state["loop"])
+                if self.ranks.world > 1:
+                    self._resumed.load_own_state(state["ranks"][self.ranks.rank])
             if self.folder.metrics_bytes() < state["metrics_bytes"]:
                 raise CheckpointError(f"{self.folder.metrics_file} is shorter than at the checkpoint. Start the run afresh.")
             if self.at.best_epoch is not None:
@@ -166,7 +180,7 @@ class Trainer:
                 self._epoch(loop, final, interrupt, bar.advance)
         summary: dict[str, Any] = {"name": phase.name, "epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
         if not final:
-            summary["metrics"] = self.test(phase, record=True)
+            summary["metrics"] = self.ranks.share(lambda: self.test(phase, record=True))
             self.progress.say(f"{phase.name} done: {_short(summary['metrics'])}")
         self.at.phases.append(summary)
         self.at.phase, self.at.epoch, self.at.step = self.at.phase + 1, 0, 0
@@ -179,10 +193,11 @@ class Trainer:
         steps = phase.steps_per_epoch
         batches = Batches(
             {domain: self.splits[name] for domain, name in phase.reads.items()},
-            phase.batch_size, steps, self.device, self.augment, (self.seed, phase.name),
+            phase.batch_size, steps, self.device, self.augment, (self.seed, phase.name), self.ranks,
         )  # fmt: skip
         batches.steps = min(batches.steps, limit["steps"] or batches.steps)
-        return PhaseLoop(self.method, phase, batches, self.device, self.seed, min(phase.epochs, limit["epochs"] or phase.epochs))
+        epochs = min(phase.epochs, limit["epochs"] or phase.epochs)
+        return PhaseLoop(self.method, phase, batches, self.device, self.seed, epochs, self.ranks)
 
     def _epoch(self, loop: PhaseLoop, final: bool, interrupt: Interrupt, advance: Callable[[], None]) -> None:
         at, phase = self.at, loop.phase
@@ -195,31 +210,32 @@ class Trainer:
         def after_step(done: int) -> bool:
             at.step = done
             advance()
-            return interrupt.asked
+            return done % self.ranks.every == 0 and self.ranks.any(interrupt.asked)
 
         finished = loop.run_epoch(at.epoch, first, after_step)
         self.device.synchronize()
         at.train_s += time.perf_counter() - started
-        at.images += (at.step - first) * phase.batch_size * len(phase.reads)
+        at.images += (at.step - first) * phase.batch_size * len(phase.reads) * self.ranks.world
         if not finished and at.step < loop.steps:
             self.save(loop)
             raise Interrupted
+        self.ranks.average(loop.statistics())
         means = self._finite(loop)
         at.epoch, at.step = at.epoch + 1, 0
         count = at.epoch * loop.steps
         self._record(phase, count, "+".join(phase.reads.values()), means)
-        scores = self._evaluate(phase, count, final)
+        scores = self.ranks.share(lambda: self._evaluate(phase, count, final))
         if final:
             self._select(scores)
         if said := phase.watch(means):
             self._warn(f"{phase.name}, epoch {at.epoch}: {said}")
         self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **scores})
         self.save(loop)
-        if interrupt.asked:
+        if self.ranks.any(interrupt.asked):
             raise Interrupted
 
     def _finite(self, loop: PhaseLoop) -> dict[str, float]:
-        means = loop.meter.means()
+        means = self.ranks.means(loop.meter.means())
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             raise DivergedError(
@@ -261,7 +277,7 @@ class Trainer:
             self._keep_best()
 
     def _keep_best(self) -> None:
-        checkpoints.save(self.folder.best, {"method": self.method.state_dict(), "selection": self.selection})
+        self._write(self.folder.best, {"method": self.method.state_dict(), "selection": self.selection})
 
     def load_best(self) -> None:
         """Put the weights that the selection rule chose into the method."""
