@@ -141,9 +141,7 @@ def _shared(words: list[str]) -> int:
         if not torchrun.rank():
             return _command(words)
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
-            code = _command(words)
-        ranks.here().outstay()
-        return code
+            return _command(words)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

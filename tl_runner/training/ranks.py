@@ -16,11 +16,13 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from tl_runner.errors import ConfigError, LostError, UserError
 from tl_runner.methods.base import Phase
 
 T = TypeVar("T")
+LEFT = "rank 0 has left"
 TIMEOUT = timedelta(hours=1)  # rank 0 evaluates while the others wait for what it found
 
 
@@ -127,14 +129,6 @@ class Ranks:
             if text is not None:
                 raise UserError(f"process {rank}: {text}")
 
-    def outstay(self) -> None:
-        """Wait, on another rank than 0, until rank 0 has ended and so closed its connection.
-
-        torchrun stops every process once one has failed, and rank 0 may still have to write or say why.
-        """
-        with suppress(LostError):
-            self.share(lambda: None)
-
     def same(self, what: str, make: Callable[[], Any]) -> None:
         """Whether ``make()`` gives the same on all ranks.
 
@@ -161,12 +155,22 @@ def here() -> Ranks:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Meet the other processes that torchrun started: NCCL for what lies on GPUs, gloo for the rest and for messages."""
+    """Meet the other processes that torchrun started: NCCL for what lies on GPUs, gloo for the rest and for messages.
+
+    Unless it fails by itself, a process leaves after rank 0: torchrun stops all of them once one has ended with an error,
+    and rank 0 may still be writing a checkpoint or saying why.
+    """
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=TIMEOUT)
+    store, rank, world = next(rendezvous("env://", timeout=TIMEOUT))
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=TIMEOUT)
     try:
         yield
+        if rank:
+            with suppress(RuntimeError):  # the store has gone with rank 0
+                store.wait([LEFT])
     finally:
+        if rank == 0:
+            store.set(LEFT, "")
         dist.destroy_process_group()
 
 
