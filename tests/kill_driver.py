@@ -24,7 +24,7 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-from tl_runner.training import checkpoints, trainer  # noqa: E402
+from tl_runner.training import checkpoints, evaluation  # noqa: E402
 from tl_runner.training.loop import PhaseLoop  # noqa: E402
 
 if place == "step":
@@ -37,7 +37,7 @@ if place == "step":
 
     PhaseLoop._step = killed_step
 elif place == "evaluation":
-    logits_of = trainer.logits_of
+    outputs_of = evaluation.outputs_of
 
     def killed_logits(method, predict, split, device):
         def killed_predict(x):
@@ -45,9 +45,9 @@ elif place == "evaluation":
                 die()
             return predict(x)
 
-        return logits_of(method, killed_predict, split, device)
+        return outputs_of(method, killed_predict, split, device)
 
-    trainer.logits_of = killed_logits
+    evaluation.outputs_of = killed_logits
 else:
     write = checkpoints.write_atomic
 

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import tl_runner
+from tl_runner import torchrun
 from tl_runner.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, ConfigError, UserError, nearest
 from tl_runner.paths import CONF_DIR
 
@@ -102,25 +103,43 @@ def parse(argv: Sequence[str]) -> Command:
 def main(argv: Sequence[str] | None = None) -> None:
     """The ``tl-run`` command. Ends the process with the exit code of the design."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if "--version" in words:
-        print(f"tl-run {tl_runner.__version__}")
-        sys.exit(EXIT_DONE)
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, _terminated)  # a scheduler's signal is Ctrl-C
+    try:
+        sys.exit(_command(words) if torchrun.world() == 1 else _shared(words))
+    except KeyboardInterrupt:
+        if not torchrun.rank():
+            print("tl-run: stopped before a run began.", file=sys.stderr)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def _command(words: list[str]) -> int:
+    """Do what the words say: the exit code."""
+    if "--version" in words:
+        print(f"tl-run {tl_runner.__version__}")
+        return EXIT_DONE
     try:
         command = parse(words)
         if command.help:
             from tl_runner import help
 
             print(help.text(*([Path(command.config_dir)] if command.config_dir else [])))
-            sys.exit(EXIT_DONE)
-        sys.exit(_run(command, ["tl-run", *words]))
+            return EXIT_DONE
+        return _run(command, ["tl-run", *words])
     except UserError as error:
         print(f"tl-run: {_joined(error)}", file=sys.stderr)
-        sys.exit(EXIT_USER)
-    except KeyboardInterrupt:
-        print("tl-run: stopped before a run began.", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_USER
+
+
+def _shared(words: list[str]) -> int:
+    """Under torchrun every process does the same; rank 0 alone speaks, and the others leave after it."""
+    from tl_runner.training import ranks
+
+    with ranks.joined():
+        if not torchrun.rank():
+            return _command(words)
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+            return _command(words)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
@@ -153,6 +172,8 @@ def _do(command: Command, typed: list[str], lasting: bool) -> int:
     if command.flags:
         logging.raiseExceptions = False  # `tl-run --info | head` closes the pipe on Hydra's logger
         return _hydra(command, None)
+    if command.sweep and torchrun.world() > 1:
+        raise ConfigError(["-m under torchrun: its processes share one run. Leave -m out, or start the sweep without torchrun."])
     if command.resume is not None:
         return _resume(command, typed)
     if not command.sweep and (preset := next((o for o in command.overrides if o.startswith("sweep=")), None)):
@@ -160,6 +181,8 @@ def _do(command: Command, typed: list[str], lasting: bool) -> int:
     plan = _plan(command)
     if command.dry_run:
         return _listed(plan)
+    if torchrun.rank():
+        return _followed(plan.jobs[0], typed)
     from tl_runner.plan import taken
 
     folder = plan.folder if command.sweep else plan.jobs[0].folder
@@ -210,7 +233,16 @@ def _resume(command: Command, typed: list[str]) -> int:
     if state(recorded.folder) == "done":
         print(f"{recorded.folder} is done already; its result.json stands.")
         return EXIT_DONE
+    if torchrun.rank():
+        return _followed(plan.jobs[0], typed)
     return _resumed(plan.jobs[0], recorded.folder, typed)
+
+
+def _followed(job: Job, typed: list[str]) -> int:
+    """The run as processes of torchrun behind the first one have it: Hydra is not asked, folder and settings are rank 0's."""
+    from tl_runner.run import follow
+
+    return follow(job.config, job.choices, job.folder, typed)
 
 
 def _plan(command: Command) -> Plan:

@@ -32,6 +32,10 @@ class DivergedError(Exception):
     """Training produced NaN or infinity: the run failed (exit code 1), and the message says what to try."""
 
 
+class LostError(Exception):
+    """Another process of the run ended before this one (exit code 1)."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """``' Did you mean 'x'?'`` for the closest of ``known``, else an empty string."""
     close = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)

@@ -27,17 +27,19 @@ from tl_runner.errors import (
     CheckpointError,
     ConfigError,
     DivergedError,
+    LostError,
     UserError,
 )
 from tl_runner.methods.base import Method
 from tl_runner.plan import taken
 from tl_runner.record.environment import environment
-from tl_runner.record.folder import RunFolder
+from tl_runner.record.folder import RunFolder, Unwritten
 from tl_runner.record.outcome import closing_table, result, write_figures
-from tl_runner.record.progress import Progress, log
+from tl_runner.record.progress import Progress, Silent, log
 from tl_runner.training import device as devices
 from tl_runner.training.interrupt import Interrupted
 from tl_runner.training.phase_cache import PhaseCache
+from tl_runner.training.ranks import here
 from tl_runner.training.trainer import Trainer
 
 # per thread, so before the first parallel operation: adversarial training meets denormals, which slow it a hundredfold
@@ -48,6 +50,9 @@ def run(
     config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str], resume: bool, sweep: bool, quiet: bool
 ) -> dict[str, Any]:
     """Train and evaluate what ``config`` describes, into the folder ``path``. The content of ``result.json``.
+
+    Under torchrun every process calls this with the same command; the settings and the folder are those of rank 0, which
+    alone evaluates, writes and returns something.
 
     Args:
         config: resolved.
@@ -60,43 +65,52 @@ def run(
 
     Raises:
         UserError: the data, the device or the checkpoint is wrong; nothing was written.
-        DivergedError, Interrupted, OSError: as the trainer's.
+        DivergedError, Interrupted, LostError, OSError: as the trainer's.
     """
+    ranks = here()
+    config, path, resume = ranks.share(lambda: (config, path, resume))
     randomness.seed_all(config["seed"])
-    device = devices.resolve(config["device"])
-    began_reading = time.perf_counter()
-    task, augment = load_data(config)
-    data_s = time.perf_counter() - began_reading
-    folder, progress = RunFolder(path), Progress(quiet)
+    with ranks.together():
+        device = devices.resolve(config["device"])
+        began_reading = time.perf_counter()
+        task, augment = load_data(config)
+        data_s = time.perf_counter() - began_reading
+    folder, progress = (RunFolder(path), Progress(quiet)) if ranks.main else (Unwritten(path), Silent())
+    cache = phase_cache(config, sweep) if ranks.world == 1 else None
     try:
-        method = build_method(config, task)
-        device.place(method)
-        for network in method.networks():
-            device.accelerate(network)
-        splits = {name: split.to(device.torch, device.channels_last) for name, split in task.splits.items()}
-        trainer = Trainer(method, splits, device, config, augment, folder, progress, phase_cache(config, sweep))
-        began = resume and (path / "environment.json").exists()
-        assert resume or not taken(path), path
-        if began:
-            same_data(folder, task)
-        if resume:
-            trainer.restore()
+        with ranks.together():
+            method = build_method(config, task)
+            device.place(method)
+            for network in method.networks():
+                device.accelerate(network)
+            splits = {name: split.to(device.torch, device.channels_last) for name, split in task.splits.items()}
+            trainer = Trainer(method, splits, device, config, augment, folder, progress, ranks, cache)
+            began = resume and (path / "environment.json").exists()
+            assert resume or not taken(path), path
+            if began:
+                same_ground(folder, task, ranks.world)
+            if resume:
+                trainer.restore()
+        ranks.same("data files", lambda: task.checksums)
+        ranks.same("weights", lambda: [p.double().sum().item() for p in method.parameters()])
 
-        path.mkdir(parents=True, exist_ok=True)
         progress.keep(path / "run.log")
         if config.get("track"):
             folder.tracker = plugins.module("record", config["track"]["name"]).Tracker(path, folder.metrics())
         if not began:
             folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
-            folder.json("environment.json", environment(device, command, task.checksums))
-        progress.say(f"{choices['method']} on {task.name} ({task.protocol}), seed {config['seed']}, {device.describe()}")
+            folder.json("environment.json", environment(device, command, task.checksums, ranks.world))
+        several = f", {ranks.world} processes" if ranks.world > 1 else ""
+        progress.say(f"{choices['method']} on {task.name} ({task.protocol}), seed {config['seed']}, {device.describe()}{several}")
         trainer.run()
+        if not ranks.main:
+            return {}
 
         trainer.load_best()
         reports, predictions = trainer.final()
         folder.arrays("predictions.npz", predictions)
         write_figures(folder, predictions, reports, task)
-        content = result(trainer, task, choices, reports, device)
+        content = result(trainer, task, choices, reports, device, data_s)
         folder.json("result.json", content)
         progress.say(closing_table(content, path))
         return content
@@ -127,15 +141,19 @@ def load_data(config: Mapping[str, Any]) -> tuple[Task, Affine | None]:
     return task, augment or None
 
 
-def same_data(folder: RunFolder, task: Task) -> None:
-    """Whether the data files are still those that the run began with."""
+def same_ground(folder: RunFolder, task: Task, world: int) -> None:
+    """Whether the data files and the number of processes are still those that the run began with."""
     try:
-        began = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))["data_sha256"]
+        environment = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))
+        began, processes = environment["data_sha256"], environment.get("world_size", 1)
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder.path}/environment.json is damaged ({type(error).__name__}). Start afresh.") from error
     changed = [name for name, digest in task.checksums.items() if began.get(name) != digest]
     if changed:
         raise CheckpointError(f"{', '.join(changed)} changed since the run began. Put the old file back, or start the run afresh.")
+    if processes != world:
+        cure = f"under torchrun with {processes} processes" if processes > 1 else "without torchrun"
+        raise CheckpointError(f"{folder.path} is a run of {processes} process(es), not of {world}. Resume it {cure}, or start afresh.")
 
 
 def first_of(split: Split, most: int, name: str) -> Split:
@@ -199,9 +217,22 @@ def guarded(
         return EXIT_FAILED, record_failure(path, "failed", message, config, choices, started), message
 
 
+def follow(config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str]) -> int:
+    """:func:`run` on a rank other than 0: the exit code of an ending that rank 0 records and speaks of."""
+    try:
+        run(config, choices, path, command, resume=False, sweep=False, quiet=True)
+    except UserError:
+        return EXIT_USER
+    except Interrupted:
+        return EXIT_INTERRUPTED
+    except (DivergedError, LostError):
+        return EXIT_FAILED
+    return EXIT_DONE
+
+
 def explain(error: Exception, path: Path) -> str:
     """One line for the user."""
-    if isinstance(error, DivergedError):
+    if isinstance(error, (DivergedError, LostError)):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"The disk is full: {error}. Free some space, then: tl-run resume={path}"

@@ -44,9 +44,14 @@ class Affine:
         rows += (sin * wide, (sin * shear + cos) * high, u[:, 5] * 2 * self.translate)
         return torch.stack(rows, dim=1).view(n, 2, 3)
 
-    def __call__(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """A random view of each image of ``x``, float (B, C, H, W); what comes in from outside is 0."""
-        theta = self.theta(len(x), generator, x.device).to(x.dtype)
+    def __call__(self, x: Tensor, generator: torch.Generator | None, part: int = 0, parts: int = 1) -> Tensor:
+        """A random view of each image of ``x``, float (B, C, H, W); what comes in from outside is 0.
+
+        ``x`` is part number ``part`` of a batch in ``parts`` equal ones: the maps of the whole batch are drawn, so that its
+        views are the same however it is cut.
+        """
+        n = len(x)
+        theta = self.theta(n * parts, generator, x.device)[part * n : (part + 1) * n].to(x.dtype)
         return warp(x, theta, x.shape[-2:])
 
 

@@ -54,6 +54,7 @@ class Update:
         step: (batch, progress in [0, 1) of the phase) to losses, or to (losses, metrics).
         repeats: times per step.
         gate: when to run; None is always.
+        couples: the loss is no mean over the batch's samples, so several ranks would change what it computes.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Update:
     step: Callable[[Batch, float], Losses | tuple[Losses, Metrics]]
     repeats: int = 1
     gate: Gate | None = None
+    couples: bool = False
 
 
 @dataclass

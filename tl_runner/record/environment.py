@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 PACKAGES = ("torch", "torchvision", "hydra-core", "omegaconf", "numpy", "scikit-learn", "matplotlib", "rich")
 
 
-def environment(device: Device, command: Sequence[str], checksums: Mapping[str, str]) -> dict[str, Any]:
-    """The content of ``environment.json``."""
+def environment(device: Device, command: Sequence[str], checksums: Mapping[str, str], world: int) -> dict[str, Any]:
+    """The content of ``environment.json``; ``world`` processes share the run."""
     return {
         "tl_run": tl_runner.__version__,
         "git": git(Path(tl_runner.__file__).parent),
@@ -29,6 +29,7 @@ def environment(device: Device, command: Sequence[str], checksums: Mapping[str, 
         "packages": {name: _version(name) for name in PACKAGES},
         "device": {"name": str(device.torch), "is": device.describe(), "precision": device.precision,
                    "channels_last": device.channels_last, "compile": device.compile, "cuda_graphs": device.cuda_graphs},
+        "world_size": world,
         "data_sha256": dict(checksums),
         "executable": sys.executable,
     }  # fmt: skip

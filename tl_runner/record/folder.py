@@ -81,6 +81,25 @@ def state(folder: Path) -> str:
         return "interrupted"
 
 
+class Unwritten(RunFolder):
+    """The run folder as ranks other than 0 have it: they read it, nothing that they say goes into it."""
+
+    def metric(self, row: Mapping[str, Any]) -> None:
+        pass
+
+    def cut_metrics(self, size: int) -> None:
+        pass
+
+    def json(self, name: str, content: Any) -> None:
+        pass
+
+    def text(self, name: str, content: str) -> None:
+        pass
+
+    def arrays(self, name: str, content: Mapping[str, Any]) -> None:
+        pass
+
+
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Replace ``path``'s content in one step; nothing is left behind when that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -42,8 +42,10 @@ def write_figures(folder: RunFolder, predictions: Mapping[str, np.ndarray], repo
     figures.reliability(p, labels, folder.figures / f"reliability_{name}.png", title)
 
 
-def result(trainer: Trainer, task: Task, choices: Mapping[str, str], reports: Mapping[str, Report], device: Device) -> dict[str, Any]:
-    """The content of ``result.json`` of a finished run."""
+def result(
+    trainer: Trainer, task: Task, choices: Mapping[str, str], reports: Mapping[str, Report], device: Device, data_s: float
+) -> dict[str, Any]:
+    """The content of ``result.json`` of a finished run; ``data_s`` is what reading the data took."""
     at = trainer.at
     return {
         "status": "done",
@@ -62,6 +64,7 @@ def result(trainer: Trainer, task: Task, choices: Mapping[str, str], reports: Ma
         "phases": at.phases,
         "warnings": at.warnings,
         "wall_s": round(trainer.wall_s(), 3),
+        "data_s": round(data_s, 3),
         "images_per_s": round(at.images / at.train_s, 1) if at.train_s else None,
         "peak_memory_mb": round(device.peak_memory_mb(), 1),
         "parameters": sum(p.numel() for p in trainer.method.parameters()),

@@ -57,6 +57,7 @@ class Progress:
 
     def keep(self, file: Path) -> None:
         """Write to a log file as well."""
+        file.parent.mkdir(parents=True, exist_ok=True)
         written = logging.FileHandler(file, encoding="utf-8")
         written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._add(written)
@@ -92,3 +93,23 @@ class Progress:
 
     def warn(self, text: str) -> None:
         log.warning(f"warning: {text}")
+
+
+class Silent(Progress):
+    """Nothing to watch and no log: for ranks other than 0."""
+
+    def __init__(self) -> None:
+        self.fancy = False
+        self._handlers = []
+
+    def keep(self, file: Path) -> None:
+        pass
+
+    def epoch(self, phase: str, epoch: int, epochs: int, values: Mapping[str, float]) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.amp.grad_scaler import GradScaler
 
+from tl_runner import torchrun
 from tl_runner.errors import ConfigError
 
 THREADS = torch.get_num_threads()
@@ -88,7 +89,7 @@ class Device:
 
 
 def resolve(options: Mapping[str, Any]) -> Device:
-    """The device of a config section.
+    """The device of a config section; under torchrun each process takes the GPU of its own number.
 
     Raises:
         ConfigError: the machine has no such device, or the device no such option.
@@ -96,12 +97,16 @@ def resolve(options: Mapping[str, Any]) -> Device:
     name = options["name"]
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = torch.device(name)
+    device, several = torch.device(name), torchrun.world() > 1
+    if several and device.type != "cpu" and name != "cuda":
+        raise ConfigError([f"device={name} is one device, and torchrun started {torchrun.world()} processes. Use device=cuda or cpu."])
     if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if not torch.cuda.is_available() or (device.index or 0) >= count:
-            raise ConfigError([f"device={name}: this machine has {count or 'no'} CUDA device(s). Use device=auto."])
-        device = torch.device("cuda", device.index or 0)
+        count, index = torch.cuda.device_count(), device.index or torchrun.local_rank()
+        if not torch.cuda.is_available() or index >= count:
+            cure = f"torchrun --nproc-per-node={count}" if several and count else "device=cpu" if several else "device=auto"
+            raise ConfigError([f"device=cuda:{index}: this machine has {count or 'no'} CUDA device(s). Use {cure}."])
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
         torch.cuda.reset_peak_memory_stats(device)
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError([f"device={name}: this machine has no MPS. Use device=auto."])

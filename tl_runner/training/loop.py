@@ -10,12 +10,13 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from tl_runner import randomness
 from tl_runner.methods.base import Batch, Gate, Losses, Method, Metrics, Phase, Update
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
+from tl_runner.training.ranks import ALONE, Ranks
 from tl_runner.training.schedules import factor, make_optimizer
 
 
@@ -54,14 +55,14 @@ class Meter:
 class GateKeeper:
     """Whether a gated update runs in this window."""
 
-    def __init__(self, gate: Gate):
-        self.gate, self.open, self.meter = gate, True, Meter()
+    def __init__(self, gate: Gate, ranks: Ranks):
+        self.gate, self.ranks, self.open, self.meter = gate, ranks, True, Meter()
 
     def see(self, values: Mapping[str, Tensor]) -> None:
         """Called once a step with what the phase's updates reported."""
         self.meter.add({self.gate.metric: values[self.gate.metric]})
         if self.meter.counts[self.gate.metric] == self.gate.window:
-            self.open = self.meter.means()[self.gate.metric] > self.gate.above
+            self.open = self.ranks.means(self.meter.means())[self.gate.metric] > self.gate.above
             self.meter.reset()
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,12 +76,12 @@ class GateKeeper:
 class UpdateRunner:
     """One update with its optimiser, loss scale and gate."""
 
-    def __init__(self, update: Update, device: Device):
-        self.update, self.device = update, device
+    def __init__(self, update: Update, device: Device, ranks: Ranks):
+        self.update, self.device, self.ranks = update, device, ranks
         self.parameters = list(dict.fromkeys(p for n in update.networks for p in n.parameters()))
         self.optimizer = make_optimizer(update.optimizer, self.parameters)
         self.scaler = device.scaler()
-        self.gate = GateKeeper(update.gate) if update.gate else None
+        self.gate = GateKeeper(update.gate, ranks) if update.gate else None
         self.ran = 0  # steps of this epoch
         self._scheduled = update.optimizer["schedule"] != "constant" or update.optimizer["warmup"] > 0
 
@@ -96,12 +97,13 @@ class UpdateRunner:
                 losses, metrics = _both(self.update.step(batch, progress))
             self.optimizer.zero_grad(set_to_none=True)
             total = reduce(add, losses.values())
+            (self.scaler.scale(total) if self.scaler else total).backward()
+            if self.ranks.world > 1:  # scaled gradients too: one rank's overflow is then seen by all, and all skip the step
+                self.ranks.average([p.grad for p in self.parameters if p.grad is not None])
             if self.scaler:
-                self.scaler.scale(total).backward()
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
             else:
-                total.backward()
                 self.optimizer.step()
             reported = {**losses, **metrics}
         self.ran += 1
@@ -133,13 +135,15 @@ class PhaseLoop:
         batches: what it reads.
         device: where, and in which precision.
         seed: of the run.
+        epochs: how many.
+        ranks: the processes that share the phase.
     """
 
-    def __init__(self, method: Method, phase: Phase, batches: Batches, device: Device, seed: int, epochs: int):
+    def __init__(self, method: Method, phase: Phase, batches: Batches, device: Device, seed: int, epochs: int, ranks: Ranks = ALONE):
         self.method, self.phase, self.batches, self.device, self.seed = method, phase, batches, device, seed
-        self.epochs = epochs
+        self.epochs, self.ranks = epochs, ranks
         method.requires_grad_(False)
-        self.updates = [UpdateRunner(u, device) for u in phase.updates]
+        self.updates = [UpdateRunner(u, device, ranks) for u in phase.updates]
         self.meter = Meter()
         self._learning: UpdateRunner | None = None
 
@@ -179,7 +183,7 @@ class PhaseLoop:
             if runner.gate and not runner.gate.open:
                 continue
             self._learn(runner)
-            randomness.seed_device(device.torch, self.seed, name, count, runner.update.name)
+            randomness.seed_device(device.torch, self.seed, name, count, runner.update.name, *self.ranks.stream)
             reported.update(runner(batch, progress))
         self.meter.add(reported)
         for runner in self.updates:
@@ -207,6 +211,28 @@ class PhaseLoop:
         self.meter.load_state_dict(state["meter"], self.device)
         for runner in self.updates:
             runner.load_state_dict(state["updates"][runner.update.name])
+
+    def statistics(self) -> list[Tensor]:
+        """The floating-point buffers of the networks that train: batch norm's running statistics."""
+        networks = [n for update in self.phase.updates for n in update.networks]
+        return [b for b in nn.ModuleList(networks).buffers() if b.is_floating_point()]
+
+    def own_state(self) -> dict[str, Any]:
+        """What differs between ranks inside an epoch."""
+        return {
+            "meter": self.meter.state_dict(),
+            "gates": {r.update.name: r.gate.state_dict() for r in self.updates if r.gate},
+            "statistics": [b.cpu() for b in self.statistics()],
+        }
+
+    def load_own_state(self, state: Mapping[str, Any]) -> None:
+        """Take up this rank's part of a checkpoint, after the method's and :meth:`load_state_dict`."""
+        self.meter.load_state_dict(state["meter"], self.device)
+        for runner in self.updates:
+            if runner.gate:
+                runner.gate.load_state_dict(state["gates"][runner.update.name], self.device)
+        for buffer, value in zip(self.statistics(), state["statistics"], strict=True):
+            buffer.copy_(value)
 
 
 def _both(result: Losses | tuple[Losses, Metrics]) -> tuple[Losses, Metrics]:

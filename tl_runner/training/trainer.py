@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method, Phase
-from tl_runner.metrics import report
+from tl_runner.metrics.report import Report
 from tl_runner.metrics.selection import SCORES
+from tl_runner.record import embeddings
 from tl_runner.record.folder import RunFolder
 from tl_runner.record.progress import Progress
 from tl_runner.training import checkpoints, phase_cache
 from tl_runner.training.batches import Augment, Batches
 from tl_runner.training.device import Device
-from tl_runner.training.evaluation import WATCHED, label_free, labelled_metrics, logits_of
+from tl_runner.training.evaluation import Evaluator
 from tl_runner.training.interrupt import Interrupt, Interrupted
 from tl_runner.training.loop import PhaseLoop
 from tl_runner.training.phase_cache import PhaseCache
+from tl_runner.training.ranks import ALONE, Ranks
 
 
 @dataclass
@@ -57,6 +56,7 @@ class Trainer:
         augment: of the training batches, or None.
         folder: takes metrics and checkpoints.
         progress: what the user watches.
+        ranks: the processes that share the run. All train; rank 0 alone evaluates and writes checkpoints.
         cache: finished phases of other runs, or None.
     """
 
@@ -69,18 +69,20 @@ class Trainer:
         augment: Augment | None,
         folder: RunFolder,
         progress: Progress,
+        ranks: Ranks = ALONE,
         cache: PhaseCache | None = None,
     ):
         self.method, self.splits, self.device, self.config = method, splits, device, config
-        self.augment, self.folder, self.progress, self.cache = augment, folder, progress, cache
+        self.augment, self.folder, self.progress, self.ranks, self.cache = augment, folder, progress, ranks, cache
         self.seed, self.selection = config["seed"], config["selection"]
         self.phases = method.phases()
         self.at = Position()
         self._resumed: PhaseLoop | None = None
         self._started = time.perf_counter()
-        self._watched = self._some("target_train")
-        self._tested = self.splits.get("target_test") if self.selection == "oracle" else self._some("target_test")
+        self.evaluator = Evaluator(method, splits, device, self.seed, self.selection == "oracle")
         self._check_splits()
+        if said := ranks.limits(self.phases):
+            self._warn(said)
 
     def _check_splits(self) -> None:
         """Whether the data has what the phases read and the selection rule looks at."""
@@ -102,14 +104,20 @@ class Trainer:
     def save(self, loop: PhaseLoop | None) -> None:
         """Write ``last.pt``: the next step can be taken from it alone."""
         self.at.wall_s = self.wall_s()
-        state = {
+        state: dict[str, Any] = {
             "config": dict(self.config),
             "position": vars(self.at),
             "method": self.method.state_dict(),
             "loop": loop.state_dict() if loop else None,
             "metrics_bytes": self.folder.metrics_bytes(),
         }
-        checkpoints.save(self.folder.last, state)
+        if self.ranks.world > 1:
+            state["ranks"] = self.ranks.gather(loop.own_state() if loop else None)
+        self._write(self.folder.last, state)
+
+    def _write(self, file: Path, state: Mapping[str, Any]) -> None:
+        if self.ranks.main:
+            checkpoints.save(file, state)
 
     def restore(self) -> None:
         """Take up ``last.pt``; ``metrics.jsonl`` is cut back to it. A run killed before its first starts over.
@@ -118,7 +126,7 @@ class Trainer:
             CheckpointError: it does not fit this run.
         """
         for half_written in self.folder.last.parent.glob("*.tmp"):
-            half_written.unlink()
+            half_written.unlink(missing_ok=True)
         if not self.folder.last.exists():
             self.folder.cut_metrics(0)
             return
@@ -129,6 +137,8 @@ class Trainer:
             if state["loop"] is not None:
                 self._resumed = self._loop(self.phases[self.at.phase])
                 self._resumed.load_state_dict(state["loop"])
+                if self.ranks.world > 1:
+                    self._resumed.load_own_state(state["ranks"][self.ranks.rank])
             if self.folder.metrics_bytes() < state["metrics_bytes"]:
                 raise CheckpointError(f"{self.folder.metrics_file} is shorter than at the checkpoint. Start the run afresh.")
             if self.at.best_epoch is not None:
@@ -166,15 +176,20 @@ class Trainer:
         self._resumed = None
         final = phase is self.phases[-1]
         summary: dict[str, Any] = {"name": phase.name}
-        with self._stored(phase, key, interrupt) as stored:
-            if stored:
-                self._take_over(phase, stored)
-                summary["shared"] = {"key": key, "saved_s": stored["wall_s"]}
-            else:
-                self._train(loop, final, interrupt)
+        if self.cache is None or key is None:
+            self._train(loop, final, interrupt)
+        else:
+            with self.cache.claim(key, lambda: interrupt.asked):
+                if stored := self.cache.load(key, phase):
+                    self._take_over(phase, stored)
+                    summary["shared"] = {"key": key, "saved_s": stored["wall_s"]}
+                else:
+                    before = self.at.train_s, self.at.images
+                    self._train(loop, final, interrupt)
+                    self.cache.save(key, phase, self._outcome(phase, *before))
         summary |= {"epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
         if not final:
-            summary["metrics"] = self.test(phase, record=True)
+            summary["metrics"] = self.ranks.share(lambda: self._test(phase))
             self.progress.say(f"{phase.name} done: {_short(summary['metrics'])}")
         self.at.phases.append(summary)
         self.at.phase, self.at.epoch, self.at.step = self.at.phase + 1, 0, 0
@@ -202,26 +217,17 @@ class Trainer:
         options = {"limit": self.config["train"]["limit"], "augment": repr(self.augment), "oracle": self.selection == "oracle"}
         return phase_cache.key(self.method, phase, self.seed, splits, self.device, options)
 
-    @contextmanager
-    def _stored(self, phase: Phase, key: str | None, interrupt: Interrupt) -> Iterator[dict[str, Any] | None]:
-        """What the cache holds of a phase; if nothing, what is trained meanwhile goes there."""
-        if self.cache is None or key is None:
-            yield None
-            return
+    def _outcome(self, phase: Phase, train_s: float, images: int) -> dict[str, Any]:
+        """What is to be known of a phase beside its weights; the seconds and images before it come off."""
         at = self.at
-        with self.cache.claim(key, lambda: interrupt.asked):
-            stored, train_s, images = self.cache.load(key, phase), at.train_s, at.images
-            yield stored
-            if stored is None:
-                record = {
-                    "rows": [row for row in self.folder.metrics() if row["phase"] == phase.name],
-                    "warnings": [text for text in at.warnings if text.startswith(phase.name)],
-                    "epochs": at.epoch,
-                    "train_s": at.train_s - train_s,
-                    "images": at.images - images,
-                    "wall_s": round(self.wall_s() - at.phase_began, 3),
-                }
-                self.cache.save(key, phase, record)
+        return {
+            "rows": [row for row in self.folder.metrics() if row["phase"] == phase.name],
+            "warnings": [text for text in at.warnings if text.startswith(phase.name)],
+            "epochs": at.epoch,
+            "train_s": at.train_s - train_s,
+            "images": at.images - images,
+            "wall_s": round(self.wall_s() - at.phase_began, 3),
+        }
 
     def _take_over(self, phase: Phase, stored: Mapping[str, Any]) -> None:
         """Another run's outcome of a phase as our own."""
@@ -238,10 +244,11 @@ class Trainer:
         steps = phase.steps_per_epoch
         batches = Batches(
             {domain: self.splits[name] for domain, name in phase.reads.items()},
-            phase.batch_size, steps, self.device, self.augment, (self.seed, phase.name),
+            phase.batch_size, steps, self.device, self.augment, (self.seed, phase.name), self.ranks,
         )  # fmt: skip
         batches.steps = min(batches.steps, limit["steps"] or batches.steps)
-        return PhaseLoop(self.method, phase, batches, self.device, self.seed, min(phase.epochs, limit["epochs"] or phase.epochs))
+        epochs = min(phase.epochs, limit["epochs"] or phase.epochs)
+        return PhaseLoop(self.method, phase, batches, self.device, self.seed, epochs, self.ranks)
 
     def _epoch(self, loop: PhaseLoop, final: bool, interrupt: Interrupt, advance: Callable[[], None]) -> None:
         at, phase = self.at, loop.phase
@@ -254,20 +261,21 @@ class Trainer:
         def after_step(done: int) -> bool:
             at.step = done
             advance()
-            return interrupt.asked
+            return done % self.ranks.every == 0 and self.ranks.any(interrupt.asked)
 
         finished = loop.run_epoch(at.epoch, first, after_step)
         self.device.synchronize()
         at.train_s += time.perf_counter() - started
-        at.images += (at.step - first) * phase.batch_size * len(phase.reads)
+        at.images += (at.step - first) * phase.batch_size * len(phase.reads) * self.ranks.world
         if not finished and at.step < loop.steps:
             self.save(loop)
             raise Interrupted
+        self.ranks.average(loop.statistics())
         means = self._finite(loop)
         at.epoch, at.step = at.epoch + 1, 0
         count = at.epoch * loop.steps
         self._record(phase, count, "+".join(phase.reads.values()), means)
-        scores = self._evaluate(phase, count, final)
+        scores = self.ranks.share(lambda: self._evaluate(phase, count))
         if final:
             self._select(scores)
         if said := phase.watch(means):
@@ -275,11 +283,11 @@ class Trainer:
         shown = {name: score for name, score in scores.items() if name != "oracle" or self.selection == "oracle"}
         self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **shown})
         self.save(loop)
-        if interrupt.asked:
+        if self.ranks.any(interrupt.asked):
             raise Interrupted
 
     def _finite(self, loop: PhaseLoop) -> dict[str, float]:
-        means = loop.meter.means()
+        means = self.ranks.means(loop.meter.means())
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             raise DivergedError(
@@ -291,29 +299,15 @@ class Trainer:
 
     # ---- evaluation and selection
 
-    def _some(self, name: str) -> Split | None:
-        """At most ``WATCHED`` images of a split, the same in every epoch."""
-        split = self.splits.get(name)
-        if split is None:
-            return None
-        order = torch.randperm(len(split), generator=randomness.generator(self.seed, "watch"))[:WATCHED]
-        return split.take(order.sort().values.to(split.x.device))
-
-    def _evaluate(self, phase: Phase, count: int, final: bool) -> dict[str, float]:
-        """Source validation, the label-free scores, and for the record alone (unless an oracle selects by it) the target's test."""
-        scores: dict[str, float] = {}
-        if "source_val" in self.splits:
-            metrics = self._labelled(phase.predict, self.splits["source_val"])
-            self._record(phase, count, "source_val", metrics)
-            scores["source_val"] = metrics["accuracy"]
-        if self._watched is not None:
-            metrics = label_free(logits_of(self.method, phase.predict, self._watched, self.device))
-            self._record(phase, count, "target_train", metrics)
-            scores |= metrics
-        if self._tested is not None:
-            metrics = self._labelled(phase.predict, self._tested)
-            self._record(phase, count, "target_test", metrics)
-            scores["oracle"] = metrics["accuracy"]
+    def _evaluate(self, phase: Phase, count: int) -> dict[str, float]:
+        """What each selection rule goes by, after an epoch; all of it is recorded, whichever rule decides."""
+        found = self.evaluator.after_epoch(phase.predict)
+        for split, metrics in found.items():
+            self._record(phase, count, split, metrics)
+        scores = dict(found.get("target_train", {}))
+        for rule, split in (("source_val", "source_val"), ("oracle", "target_test")):
+            if split in found:
+                scores[rule] = found[split]["accuracy"]
         return scores
 
     def _select(self, scores: Mapping[str, float]) -> None:
@@ -322,44 +316,30 @@ class Trainer:
             self._keep_best()
 
     def _keep_best(self) -> None:
-        checkpoints.save(self.folder.best, {"method": self.method.state_dict(), "selection": self.selection})
+        self._write(self.folder.best, {"method": self.method.state_dict(), "selection": self.selection})
 
     def load_best(self) -> None:
         """Put the weights that the selection rule chose into the method."""
         if self.selection != "last":
             self.method.load_state_dict(checkpoints.load(self.folder.best, self.config)["method"])
 
-    def _labelled(self, predict: Callable[[Tensor], Tensor], split: Split) -> dict[str, float]:
-        assert split.y is not None
-        return labelled_metrics(logits_of(self.method, predict, split, self.device), split.y)
-
-    def test(self, phase: Phase, record: bool) -> dict[str, dict[str, float]]:
-        """Metrics by split of what ``phase`` made, on every labelled split that no training reads."""
-        found = {}
-        for split in ("source_val", "source_test", "target_test"):
-            if split in self.splits:
-                found[split] = self._labelled(phase.predict, self.splits[split])
-                if record and split != "source_val":
-                    self._record(phase, None, split, found[split])
+    def _test(self, phase: Phase) -> dict[str, dict[str, float]]:
+        """Metrics by split of what a phase other than the last one made."""
+        found = self.evaluator.after_phase(phase.predict)
+        for split, metrics in found.items():
+            if split != "source_val":
+                self._record(phase, None, split, metrics)
+        if phase is self.phases[0]:
+            embeddings.keep(self.folder, "before", self.evaluator.embeddings(phase.embed))
         return found
 
-    def final(self) -> tuple[dict[str, report.Report], dict[str, np.ndarray]]:
+    def final(self) -> tuple[dict[str, Report], dict[str, np.ndarray]]:
         """The selected weights on every split but the labelled training ones: (reports by split, predictions)."""
         phase, epoch = self.phases[-1], self.at.best_epoch or self.at.phases[-1]["epochs"]
-        reports: dict[str, report.Report] = {}
-        predictions: dict[str, np.ndarray] = {}
-        for name, split in self.splits.items():
-            if name in ("source_train", "target_labelled"):
-                continue
-            logits = logits_of(self.method, phase.predict, split, self.device)
-            predictions[f"{name}/probabilities"] = logits.softmax(1).cpu().numpy()
-            predictions[f"{name}/ids"] = split.ids.cpu().numpy()
-            if split.y is None:
-                reports[name] = {"metrics": label_free(logits)}
-            else:
-                labels = predictions[f"{name}/labels"] = split.y.cpu().numpy()
-                reports[name] = report.classification(predictions[f"{name}/probabilities"], labels)
-            self.folder.metric({"phase": phase.name, "epoch": epoch, "selected": True, "split": name, **reports[name]["metrics"]})
+        reports, predictions = self.evaluator.at_the_end(phase.predict)
+        for split, found in reports.items():
+            self.folder.metric({"phase": phase.name, "epoch": epoch, "selected": True, "split": split, **found["metrics"]})
+        embeddings.keep(self.folder, "after", self.evaluator.embeddings(phase.embed))
         return reports, predictions
 
     def _record(self, phase: Phase, count: int | None, split: str, metrics: Mapping[str, float]) -> None:
