@@ -36,7 +36,7 @@ from tl_runner.record.folder import RunFolder, Unwritten
 from tl_runner.record.outcome import closing_table, result, write_figures
 from tl_runner.record.progress import Progress, Silent, log
 from tl_runner.training import device as devices
-from tl_runner.training.interrupt import Interrupted
+from tl_runner.training.interrupt import Interrupted, ignore_termination
 from tl_runner.training.ranks import here
 from tl_runner.training.trainer import Trainer
 from tl_runner.validate import taken
@@ -97,6 +97,9 @@ def run(config: dict[str, Any], choices: Mapping[str, str], path: Path, command:
         folder.json("result.json", content)
         progress.say(closing_table(content, path))
         return content
+    except LostError:
+        ignore_termination()  # torchrun now stops every process, and this one has yet to record that the run failed
+        raise
     finally:
         progress.close()
         release(device)
