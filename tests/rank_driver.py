@@ -1,7 +1,8 @@
 """``python rank_driver.py COMMANDS.json``: tl-run, one command after another, in a process with a rank.
 
 A command is ``{"words": [...], "port": ..., "at": n, "whom": ...}``: at training step ``n`` rank 1 sends SIGTERM to
-``itself`` or to its parent, ``torchrun``; ``port`` replaces MASTER_PORT. What each says ends with a line ``exit CODE``.
+``itself`` or to its parent, ``torchrun``, or fails (``nobody``); ``port`` replaces MASTER_PORT. What each says ends with a
+line ``exit CODE``.
 A helper of test_ranks.py, no test itself.
 """
 
@@ -27,6 +28,8 @@ def signalled_step(self, *arguments):
     global visits
     visits += 1
     if visits == command.get("at") and os.environ["RANK"] == "1":
+        if command["whom"] == "nobody":
+            raise ArithmeticError("made up")
         os.kill(os.getpid() if command["whom"] == "itself" else os.getppid(), signal.SIGTERM)
         time.sleep(1)  # until torchrun has passed it on
     return step(self, *arguments)

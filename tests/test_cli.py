@@ -67,7 +67,7 @@ def test_a_run_folder_holds_what_the_design_says(tl_run, tmp_path):
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert names == {
         ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "config.yaml", "environment.json", "metrics.jsonl",
-        "checkpoints/last.pt", "checkpoints/best.pt", "result.json", "predictions.npz", "run.log", "figures/curves.png",
+        "checkpoints/last.pt", "checkpoints/best.pt", "result.json", "predictions.npz", "embeddings.npz", "run.log", "figures/curves.png",
         "figures/confusion_target_test.png", "figures/roc_target_test.png", "figures/reliability_target_test.png",
     }  # fmt: skip
     (result,) = results(tmp_path)

@@ -33,6 +33,7 @@ FILES = {
     ".hydra",
     "checkpoints",
     "config.yaml",
+    "embeddings.npz",
     "environment.json",
     "figures",
     "metrics.jsonl",
@@ -109,6 +110,7 @@ def ended(stopped, tmp_path_factory) -> tuple[Path, dict[str, list[Ended]]]:
         "whole": {"words": [*ROUGH, "hydra.run.dir=whole"]},
         "stopped again": {"words": [f"resume={run}"], "at": 20, "whom": "itself"},
         "resumed": {"words": [f"resume={run}"]},
+        "broken": {"words": [*TWELVE, "hydra.run.dir=broken"], "at": 5, "whom": "nobody"},
     }
     return folder, dict(zip(commands, pair(folder, list(commands.values())), strict=True))
 
@@ -172,6 +174,14 @@ def test_a_bad_command_ends_every_process_and_is_said_once(ended, tmp_path):
 def test_a_loss_that_is_not_finite_fails_every_process(ended):
     assert_ended(ended[1]["diverging"], 1, "became nan")
     assert json.loads((ended[0] / "nan" / "result.json").read_text())["status"] == "failed"
+
+
+def test_a_process_that_fails_alone_fails_the_run(ended):
+    both = ended[1]["broken"]
+    assert [e.code for e in both] == [1, 1]
+    assert "Another process of this run ended first" in both[0].err
+    assert "ArithmeticError: made up" in both[1].err
+    assert json.loads((ended[0] / "broken" / "result.json").read_text())["status"] == "failed"
 
 
 def assert_ended(both: list[Ended], code: int, said: str = "") -> None:

@@ -37,7 +37,7 @@ from tl_runner.record.folder import RunFolder, Unwritten
 from tl_runner.record.outcome import closing_table, result, write_figures
 from tl_runner.record.progress import Progress, Silent, log
 from tl_runner.training import device as devices
-from tl_runner.training.interrupt import Interrupted
+from tl_runner.training.interrupt import Interrupted, ignore_termination
 from tl_runner.training.phase_cache import PhaseCache
 from tl_runner.training.ranks import here
 from tl_runner.training.trainer import Trainer
@@ -114,6 +114,9 @@ def run(
         folder.json("result.json", content)
         progress.say(closing_table(content, path))
         return content
+    except LostError:
+        ignore_termination()  # torchrun now stops every process, and this one has yet to record that the run failed
+        raise
     finally:
         if folder.tracker:
             folder.tracker.close()

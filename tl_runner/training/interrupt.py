@@ -12,6 +12,11 @@ class Interrupted(Exception):
     """The run was asked to stop and has written its checkpoint (exit code 130)."""
 
 
+def ignore_termination() -> None:
+    """SIGTERM does nothing from here on."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 class Interrupt:
     """While entered, the first SIGINT or SIGTERM sets ``asked``; the next does what it always did.
 

@@ -179,5 +179,4 @@ def _connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of gloo and NCCL alike
-        line = str(error).splitlines()[0]
-        raise LostError(f"another process of this run ended; it or torchrun says why ({line})") from error
+        raise LostError("Another process of this run ended first; it or torchrun says why.") from error
