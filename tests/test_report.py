@@ -122,6 +122,7 @@ def test_a_method_that_lacks_a_key_is_still_the_baseline(tmp_path):
         (None, None), ("0.3", pytest.approx(-0.1)), ("0.6", pytest.approx(0.2))
     ]  # fmt: skip
     assert [c.test.n for c in compare(table, "0.6", "0.3")] == [2]
+    assert [c.keys["method.gate"] for c in compare(table, "adda", "source_only")] == ["0.3", "0.6"]
 
 
 def test_a_pretrain_phase_stands_in_for_source_only(tmp_path):
@@ -195,6 +196,17 @@ def test_the_terminals_table_is_one_line_a_row_and_plain_when_piped(sweep):
     assert "adda fonts2digits seed 3: failed: Loss <b>diverged</b>\n" in text
     assert "adda fonts2digits seed 4: missing: never began" in text
     assert "target_only fonts2digits seed 4: interrupted" in text
+
+
+def test_a_file_says_its_format_and_gets_no_colour(sweep, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for ending, head in ((".txt", "  method"), (".md", "| method"), (".tex", "% "), (".json", "{"), (".csv", "method,data")):
+        file = tmp_path / f"report{ending}"
+        assert report(capsys, sweep, "-o", file)[:2] == (0, "")
+        assert file.read_text().startswith(head)
+        assert "\x1b" not in file.read_text()
+    code, _, err = report(capsys, sweep, "-o", tmp_path / "no" / "report.md")
+    assert (code, "cannot be written" in err) == (2, True)
 
 
 @pytest.mark.parametrize("width", [20, 60, 100])

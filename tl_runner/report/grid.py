@@ -99,7 +99,8 @@ def lay_out_paired(comparisons: Sequence[Comparison], metric: Metric) -> Grid:
     """One line a comparison."""
     unit = ", points" if metric.percent else ""
     together = [c.keys for c in comparisons]
-    keys = [k for k in (together[0] if together else {}) if len({str(keys.get(k)) for keys in together}) > 1 or k == "data"]
+    every = dict.fromkeys(k for keys in together for k in keys)
+    keys = [k for k in every if k == "data" or len({keys.get(k) for keys in together}) > 1]
     body = [
         [
             *(c.keys.get(k) or "–" for k in keys),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
@@ -22,21 +23,23 @@ def section(ident: str, title: str, *content: str) -> str:
 
 
 def table(grid: Grid, caption: str, extra: Mapping[int, Sequence[str]] | None = None, words: Iterable[int] = ()) -> str:
-    """A table in a box that scrolls by itself, with its caption above and its notes below.
+    """A table in a box that scrolls by itself, with its caption above and its notes below; narrow screens fold a row into a card.
 
     Args:
         extra: ready cells of a column, by its number, in place of the grid's.
         words: columns whose cells may wrap.
     """
     wrap = set(words)
-    sides = ["number" if numeric else "words" if j in wrap else "" for j, numeric in enumerate(grid.numeric)]
+    keys = grid.numeric.index(True) if True in grid.numeric else 1  # the columns that name a row
+    sides = ["number" if numeric else "words" if j in wrap else "key" if j < keys else "" for j, numeric in enumerate(grid.numeric)]
     head = "".join(f"<th{_class(side)}>{text(name)}</th>" for name, side in zip(grid.columns, sides, strict=True))
     lines = []
     for i, cells in enumerate(grid.body):
         row = []
         for j, cell in enumerate(cells):
             best = " best" if (i, j) in grid.best else ""
-            row.append(f"<td{_class(sides[j] + best)}>{extra[j][i] if extra and j in extra else text(cell)}</td>")
+            content = extra[j][i] if extra and j in extra else _minus(text(cell)) if grid.numeric[j] else text(cell)
+            row.append(f'<td{_class(sides[j] + best)} data-label="{text(grid.columns[j])}">{content}</td>')
         first = "first" if i and "data" in grid.columns and cells[j := grid.columns.index("data")] != grid.body[i - 1][j] else ""
         lines.append(f"<tr{_class(first)}>{''.join(row)}</tr>")
     notes = "".join(f"<li>{text(note.replace('* best', 'Bold: best'))}</li>" for note in grid.notes)
@@ -45,6 +48,10 @@ def table(grid: Grid, caption: str, extra: Mapping[int, Sequence[str]] | None = 
         f"<table><thead><tr>{head}</tr></thead>\n<tbody>{''.join(lines)}</tbody></table></div>\n"
         + (f'<ul class="notes">{notes}</ul>' if notes else "")
     )
+
+
+def _minus(number: str) -> str:
+    return re.sub(r"(?<!\S)-|(?<=\[)-", "−", number)
 
 
 def _class(names: str) -> str:
@@ -78,14 +85,25 @@ def _swatch(i: int) -> str:
     return f'<svg viewBox="0 0 27 10" aria-hidden="true"><path d="M1 5H26" stroke="{colour(i)}" stroke-width="2.4"{dash}/></svg>'
 
 
+def domains() -> str:
+    """The signs of an embedding's points."""
+    circle = f'<circle cx="5" cy="5" r="3.4" fill="none" stroke="{colour(0)}" stroke-width="1.6"/>'
+    triangle = f'<path d="M5 1L9 8.5H1Z" fill="{colour(1)}"/>'
+    signs = {"source": circle, "target": triangle}
+    return f"""<ul class="legend signs">{
+        "".join(f'<li><svg viewBox="0 0 10 10" aria-hidden="true">{sign}</svg>{name}</li>' for name, sign in signs.items())
+    }</ul>"""
+
+
 def panel(title: str, svg: str, quiet: str = "", below: str = "") -> str:
     """One small figure of a plate; ``quiet`` stands lighter behind its title."""
     return f'<div class="panel"><p>{text(title)} <span>{text(quiet)}</span></p>{svg}{below}</div>'
 
 
-def plate(panels: Sequence[str], caption: str, above: str = "") -> str:
-    """Several panels with one caption."""
-    return f'<figure>{above}<div class="panels">{"".join(panels)}</div><figcaption>{text(caption)}</figcaption></figure>'
+def plate(panels: Sequence[str], caption: str, above: str = "", pairs: bool = False) -> str:
+    """Several panels with one caption; ``pairs`` keeps each two side by side."""
+    kind = "panels pairs" if pairs else "panels"
+    return f'<figure>{above}<div class="{kind}">{"".join(panels)}</div><figcaption>{text(caption)}</figcaption></figure>'
 
 
 def entries(pairs: Iterable[tuple[str, str]]) -> str:

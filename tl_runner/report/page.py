@@ -26,7 +26,7 @@ def page(rows: Sequence[Row], runs: Sequence[Run], tests: Sequence[Comparison] =
     tests = tests or paired_methods(rows)
     candidates = [
         ("results", "Results", [results(rows)]),
-        ("absent", "Runs without a result", [absent(rows)]),
+        ("absent", "Not done", [absent(rows)]),
         ("tests", "Paired tests", [paired(tests, rows[0].metric)]),
         ("curves", "Learning curves", [plates.learning_curves(), folded("Training losses", plates.losses())]),
         ("regret", "Selection rules", [regret(rows)]),
@@ -34,7 +34,7 @@ def page(rows: Sequence[Row], runs: Sequence[Run], tests: Sequence[Comparison] =
         ("roc", "ROC", [plates.rocs()]),
         ("reliability", "Calibration", [plates.reliabilities()]),
         ("embeddings", "Features", [plates.embeddings()]),
-        ("runs", f"All {len(runs)} runs" if len(runs) > 1 else "The run", [details(rows)]),
+        ("runs", "Runs", [details(rows)]),
     ]
     sections = [(ident, title, "\n".join(content)) for ident, title, content in candidates if any(content)]
     links = "".join(f'<li><a href="#{ident}">{markup.text(title)}</a></li>' for ident, title, _ in sections)

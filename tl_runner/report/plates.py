@@ -36,9 +36,6 @@ class Plates:
         """The number of a group's colour."""
         return self._names.index(self.name(row))
 
-    def _legend(self, rows: Sequence[Row]) -> str:
-        return markup.legend({self.colour(row): self.name(row) for row in rows})
-
     def _by_data(self) -> dict[str, list[Row]]:
         data = dict.fromkeys(str(row.keys["data"]) for row in self.rows)
         return {name: [row for row in self.rows if row.keys["data"] == name] for name in data}
@@ -57,7 +54,7 @@ class Plates:
             "Accuracy after each epoch: mean over seeds, the band is one standard deviation to each side. "
             "Target test accuracy is recorded for this figure; only selection=oracle chooses by it."
         )
-        return markup.plate(panels, caption, self._legend(self.rows)) if panels else ""
+        return markup.plate(panels, caption, markup.legend(dict(enumerate(self._names)))) if panels else ""
 
     def losses(self) -> str:
         """What the updates reported: a panel for each group and phase."""
@@ -85,20 +82,18 @@ class Plates:
 
     def rocs(self) -> str:
         """ROC curves: a panel for each data set."""
-        panels, shown = [], []
+        panels = []
         for data, rows in self._by_data().items():
-            found = {id(row): curve for row in rows if (curve := evidence.roc(self._found[id(row)]))}
-            drawn = [row for row in rows if id(row) in found]
-            if drawn:
-                svg = self.panels.roc({self.colour(row): found[id(row)][0] for row in drawn}, f"ROC, {data}")
-                areas = {self.colour(row): f"{_plus_minus(found[id(row)][1])}" for row in drawn}
-                panels.append(markup.panel(data, svg, "area under the curve:", markup.legend(areas)))
-                shown += drawn
+            found = [(row, *curve) for row in rows if (curve := evidence.roc(self._found[id(row)]))]
+            if found:
+                svg = self.panels.roc({self.colour(row): band for row, band, _ in found}, f"ROC, {data}")
+                areas = {self.colour(row): f"{self.name(row)} {_plus_minus(each)}" for row, _, each in found}
+                panels.append(markup.panel(data, svg, "", markup.legend(areas)))
         caption = (
             f"ROC on {self.split}: each class against the rest, averaged over classes and seeds; the band is one standard "
-            "deviation over seeds. Numbers are mean areas ± standard deviation."
+            "deviation over seeds. Numbers are mean areas under the curve ± standard deviation."
         )
-        return markup.plate(panels, caption, self._legend(shown)) if panels else ""
+        return markup.plate(panels, caption) if panels else ""
 
     def reliabilities(self) -> str:
         """Reliability diagrams."""
@@ -118,8 +113,8 @@ class Plates:
         panels = []
         runs = [(row, run) for row in self.rows for run in self._embedded(row)[:1]][:MOST_EMBEDDED]
         for row, run in runs:
-            for when in ("before", "after"):
-                points = evidence.embedding(run, when)
+            found = {when: evidence.embedding(run, when) for when in ("before", "after")}
+            for when, points in found.items():
                 if points:
                     svg = self.panels.points(*points, f"t-SNE of features {when} adaptation, {self.name(row)}, {row.keys['data']}")
                     panels.append(markup.panel(self.name(row), svg, f"{row.keys['data']}, {when}, seed {run.seed}"))
@@ -127,7 +122,7 @@ class Plates:
             f"Features before and after adaptation by t-SNE, up to {evidence.POINTS} images of each domain: circles are source, "
             "triangles target. Each panel is an embedding of its own, so distances do not compare between panels."
         )
-        return markup.plate(panels, caption + self._left_out(MOST_EMBEDDED), markup.legend({0: "source", 1: "target"})) if panels else ""
+        return markup.plate(panels, caption + self._left_out(MOST_EMBEDDED), markup.domains(), pairs=True) if panels else ""
 
     def _embedded(self, row: Row) -> list[Run]:
         return [run for run in row.runs if run.status == "done" and (run.folder / "embeddings.npz").is_file()]
