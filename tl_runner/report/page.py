@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from importlib.resources import files
 from itertools import combinations
+from pathlib import Path
 
 from tl_runner.report import markup
 from tl_runner.report.grid import Grid, constants, counts, lay_out, lay_out_paired, number_text, shown_keys
@@ -170,7 +170,7 @@ def details(rows: Sequence[Row]) -> str:
 
 
 def _run(row: Row, run: Run, keys: Sequence[str]) -> str:
-    environment, metric = run.environment, row.metric
+    environment, metric, here = run.environment, row.metric, Path.cwd()
     git, device, packages = (mapping(environment.get(name)) for name in ("git", "device", "packages"))
     command = environment.get("command")
     typed = shlex.join(map(str, command)) if isinstance(command, list) else ""
@@ -185,7 +185,7 @@ def _run(row: Row, run: Run, keys: Sequence[str]) -> str:
         ("error", markup.code(run.error)),
         ("command", markup.code(alone)),
         ("typed", markup.code(typed) if typed != alone else ""),
-        ("folder", markup.code(os.path.relpath(run.folder))),
+        ("folder", markup.code(str(run.folder.relative_to(here) if here in run.folder.parents else run.folder))),
         ("protocol", markup.text(run.result.get("protocol") or "")),
         ("selection", markup.text(run.result.get("selection") or "") + (", oracle: saw target labels" if row.oracle else "")),
         ("time", f"{run.result['wall_s']:,.0f} s" if run.value("wall_s") is not None else ""),

@@ -42,18 +42,18 @@ class Plates:
 
     def learning_curves(self) -> str:
         """Accuracy by epoch: a panel for each data set, phase and split."""
-        panels = []
+        panels, splits = [], set()
         for data, rows in self._by_data().items():
             for phase in evidence.phases(run for row in rows for run in row.runs):
                 for split, said in _CURVES:
                     bands = {self.colour(row): found for row in rows if (found := evidence.curve(row.runs, phase, split, "accuracy"))}
                     if bands:
+                        splits.add(split)
                         svg = self.panels.curves(bands, "epoch", "accuracy, %", f"{said} accuracy by epoch, {data}, {phase}")
                         panels.append(markup.panel(data, svg, f"{phase}, {said}"))
-        caption = (
-            "Accuracy after each epoch: mean over seeds, the band is one standard deviation to each side. "
-            "Target test accuracy is recorded for this figure; only selection=oracle chooses by it."
-        )
+        caption = "Accuracy after each epoch: mean over seeds, the band is one standard deviation to each side."
+        if "target_test" in splits:
+            caption += " Target test accuracy is recorded for this figure; only selection=oracle chooses by it."
         return markup.plate(panels, caption, markup.legend(dict(enumerate(self._names)))) if panels else ""
 
     def losses(self) -> str:
