@@ -9,13 +9,12 @@ import random
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.stats
-import yaml
 from conftest import ROOT, TINY
+from made_up import made_up_run
 from rich.console import Console
 
 from tl_runner.errors import UserError
@@ -24,32 +23,6 @@ from tl_runner.report.runs import collect, normal
 from tl_runner.report.table import compare, rows
 
 SEEDS = range(5)
-
-
-def made_up_run(
-    folder: Path,
-    method: str,
-    seed: int,
-    accuracy: float | None,
-    overrides: tuple[str, ...] = (),
-    config: dict | None = None,
-    data: str = "fonts2digits",
-    pretrain: float | None = None,
-    **more,
-) -> Path:
-    """A run folder as a finished run leaves it, with numbers that nobody measured; ``accuracy`` None is a failed one."""
-    choices = {"method": method, "data": data, "backbone": "lenet", "device": "cpu"}
-    result = {"status": "failed", "error": "ValueError: made up", "seed": seed, "choices": choices, "metrics": {}, "score": None}
-    if accuracy is not None:
-        metrics = {"target_test": {"accuracy": accuracy, "log_loss": 1 - accuracy, "f1_macro": None}}
-        result |= {"status": "done", "error": None, "metrics": metrics, "score": accuracy, "metric": "accuracy"}
-    if pretrain is not None:
-        result["phases"] = [{"name": "pretrain", "metrics": {"target_test": {"accuracy": pretrain}}}, {"name": "adapt"}]
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump([f"method={method}", f"data={data}", f"seed={seed}", *overrides]))
-    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed, "train": {"epochs": 10, "lr": 1e-4}, **(config or {})}))
-    (folder / "result.json").write_text(json.dumps(result | more))
-    return folder
 
 
 @pytest.fixture
@@ -149,6 +122,7 @@ def test_a_method_that_lacks_a_key_is_still_the_baseline(tmp_path):
         (None, None), ("0.3", pytest.approx(-0.1)), ("0.6", pytest.approx(0.2))
     ]  # fmt: skip
     assert [c.test.n for c in compare(table, "0.6", "0.3")] == [2]
+    assert [c.keys["method.gate"] for c in compare(table, "adda", "source_only")] == ["0.3", "0.6"]
 
 
 def test_a_pretrain_phase_stands_in_for_source_only(tmp_path):
@@ -222,6 +196,17 @@ def test_the_terminals_table_is_one_line_a_row_and_plain_when_piped(sweep):
     assert "adda fonts2digits seed 3: failed: Loss <b>diverged</b>\n" in text
     assert "adda fonts2digits seed 4: missing: never began" in text
     assert "target_only fonts2digits seed 4: interrupted" in text
+
+
+def test_a_file_says_its_format_and_gets_no_colour(sweep, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for ending, head in ((".txt", "  method"), (".md", "| method"), (".tex", "% "), (".json", "{"), (".csv", "method,data")):
+        file = tmp_path / f"report{ending}"
+        assert report(capsys, sweep, "-o", file)[:2] == (0, "")
+        assert file.read_text().startswith(head)
+        assert "\x1b" not in file.read_text()
+    code, _, err = report(capsys, sweep, "-o", tmp_path / "no" / "report.md")
+    assert (code, "cannot be written" in err) == (2, True)
 
 
 @pytest.mark.parametrize("width", [20, 60, 100])
@@ -353,13 +338,13 @@ def test_the_command_imports_no_torch(sweep):
 
 
 def test_a_real_sweep(tl_run, tmp_path):
-    ended = tl_run(*TINY, "-m", "method=source_only,adda", "seed=0,1", "train.optimizer.lr=1e-3,1e-2")
+    ended = tl_run(*TINY, "-m", "method=source_only,adda", "train.optimizer.lr=1e-3,1e-2")
     assert ended.code == 0, ended.text
     runs = collect([tmp_path / "outputs"])
-    assert len(runs) == 8
+    assert len(runs) == 4
     table = rows(runs)
     assert [(r.keys["method"], r.keys["train.optimizer.lr"], r.n) for r in table] == [
-        ("source_only", "0.001", 2), ("source_only", "0.01", 2), ("adda", "0.001", 2), ("adda", "0.01", 2)
+        ("source_only", "0.001", 1), ("source_only", "0.01", 1), ("adda", "0.001", 1), ("adda", "0.01", 1)
     ]  # fmt: skip
     pretrained = by_method(rows([run for run in runs if run.choices["method"] == "adda"]))["source_only"]
     assert pretrained.derived

@@ -22,6 +22,7 @@ def site(tmp_path_factory):
     names = zipfile.ZipFile(wheel).namelist()
     shipped = {str(p.relative_to(ROOT)) for p in (ROOT / "conf").rglob("*.yaml") if p.parent.name != "local"}
     assert {f"tl_runner/{name}" for name in shipped} <= set(names)
+    assert "tl_runner/report/page.css" in names
     assert not [n for n in names if n.startswith(("tests/", "outputs/", "conf/"))]
     zipfile.ZipFile(wheel).extractall(folder / "site")
     return folder / "site"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
+
+from rich.console import Console
 
 from tl_runner.errors import EXIT_DONE, EXIT_USER, UserError, nearest
 from tl_runner.report import formats, grid
@@ -19,7 +22,7 @@ NUMBERS = ("mean", "std", "n", "gain")
 EXAMPLES = """\
   tl-report outputs/sweeps/RUN                             the table, in the terminal
   tl-report outputs/sweeps/RUN -o report.html              one page with figures, opens from the disk
-  tl-report outputs --metric target_test.f1_macro --sort mean
+  tl-report outputs --metric target_test.log_loss --sort mean
   tl-report outputs --pivot method data --format latex
   tl-report outputs --paired adda source_only
 """
@@ -57,19 +60,24 @@ def main(argv: Sequence[str] | None = None) -> None:
         asked = parser().parse_args(argv)
         text = report(asked, collect(asked.paths))
         if asked.file:
-            asked.file.write_text(text, encoding="utf-8")
-            print(f"{asked.file} written, {len(text.encode()) / 1e3:,.0f} kB", file=sys.stderr)
+            write(asked.file, text)
         else:
-            print(text, end="")
+            print(text, end="", flush=True)
     except UserError as error:
         print(f"tl-report: {error}", file=sys.stderr)
         sys.exit(EXIT_USER)
     except BrokenPipeError:  # `tl-report outputs | head`
-        sys.stderr.close()
-    except OSError as error:
-        print(f"tl-report: {asked.file} cannot be written: {error.strerror}.", file=sys.stderr)
-        sys.exit(EXIT_USER)
+        sys.stdout = None  # type: ignore[assignment]  # or Python complains of it once more at the end
     sys.exit(EXIT_DONE)
+
+
+def write(file: Path, text: str) -> None:
+    """Write the report, and say so."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"-o {file} cannot be written: {error.strerror}.") from error
+    print(f"{file} written, {len(text.encode()) / 1e3:,.0f} kB", file=sys.stderr)
 
 
 def report(asked: argparse.Namespace, runs: Sequence[Run]) -> str:
@@ -104,7 +112,8 @@ def text_table(asked: argparse.Namespace, kind: str, table: Sequence[Row], tests
     elif asked.runs and kind != "csv":
         special = grid.lay_out_runs(table, asked.only_changed)
     if kind == "table":
-        return formats.draw(special) if special else formats.terminal(table, only_changed=asked.only_changed)
+        console = Console(file=io.StringIO()) if asked.file else Console()
+        return formats.draw(special, console) if special else formats.terminal(table, console, asked.only_changed)
     if kind == "csv":
         return formats.csv_grid(special) if special else (formats.csv_runs if asked.runs else formats.csv_groups)(table)
     write = {"md": formats.markdown, "latex": formats.latex}[kind]

@@ -49,7 +49,7 @@ def draw(grid: Grid, console: Console | None = None) -> str:
     paper = Console(file=io.StringIO(), width=width, color_system=console.color_system, force_terminal=console.is_terminal)  # type: ignore[arg-type]
     with paper.capture() as captured:
         paper.print(table)
-        for note in grid.notes:
+        for note in (*grid.notes, *grid.absent):
             paper.print(Text(" " + one_line_of(note)), soft_wrap=not console.is_terminal)
     return "\n".join(line.rstrip() for line in captured.get().splitlines() if line.strip()) + "\n"
 
@@ -83,7 +83,7 @@ def markdown(grid: Grid) -> str:
     for i, cells in enumerate(grid.body):
         marked = [f"**{_markdown(c)}**" if (i, j) in grid.best else _markdown(c) for j, c in enumerate(cells)]
         lines.append(_markdown_row(marked, escape=False))
-    notes = [f"- {_markdown(note.replace('* best', 'Bold: best'))}" for note in grid.notes]
+    notes = [f"- {_markdown(note.replace('* best', 'Bold: best'))}" for note in (*grid.notes, *grid.absent)]
     return "\n".join([*lines, "", *notes]) + "\n"
 
 
@@ -103,7 +103,7 @@ _LATEX = {
 
 def latex(grid: Grid) -> str:
     """A ``tabular`` with the rules of booktabs; the notes are comments above it."""
-    lines = [f"% {one_line_of(note.replace('* best', 'bold: best'))}" for note in grid.notes]
+    lines = [f"% {one_line_of(note.replace('* best', 'bold: best'))}" for note in (*grid.notes, *grid.absent)]
     lines += [f"\\begin{{tabular}}{{{''.join('r' if numeric else 'l' for numeric in grid.numeric)}}}", r"\toprule"]
     lines += [" & ".join(map(latex_escape, grid.columns)) + r" \\", r"\midrule"]
     for i, cells in enumerate(grid.body):

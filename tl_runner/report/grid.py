@@ -19,13 +19,17 @@ ASSUMES = (
 
 @dataclass(frozen=True)
 class Grid:
-    """A table: ``numeric`` columns are set to the right, ``best`` cells (row, column) stand out, ``notes`` stand below."""
+    """A table: ``numeric`` columns are set to the right, ``best`` cells (row, column) stand out.
+
+    Below stand ``notes``, what the signs mean, and ``absent``, which runs have no part in the numbers.
+    """
 
     columns: list[str]
     numeric: list[bool]
     body: list[list[str]]
     best: frozenset[tuple[int, int]] = frozenset()
     notes: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
 
 
 def lay_out(rows: Sequence[Row], only_changed: bool = False) -> Grid:
@@ -46,7 +50,7 @@ def lay_out(rows: Sequence[Row], only_changed: bool = False) -> Grid:
     numeric = [*(False for _ in keys), True, *([True] if gains else []), True, *([False] if remarks else [])]
     best = frozenset((i, len(keys)) for i, row in enumerate(rows) if row.best)
     same = [", ".join(f"{k} {v}" for k, v in constants(rows).items()) + " in all rows."] if only_changed and constants(rows) else []
-    return Grid(columns, numeric, body, best, [*same, *legend(rows, bool(best), gains), *absences(rows)])
+    return Grid(columns, numeric, body, best, [*same, *legend(rows, bool(best), gains)], absences(rows))
 
 
 def lay_out_pivot(rows: Sequence[Row], down: str, across: str) -> Grid:
@@ -70,8 +74,7 @@ def lay_out_pivot(rows: Sequence[Row], down: str, across: str) -> Grid:
         cells[place] = row
     body = [[line, *(value_cell(cells[line, head]) if (line, head) in cells else "" for head in heads)] for line in lines]
     best = frozenset((lines.index(a), 1 + heads.index(b)) for (a, b), row in cells.items() if row.best)
-    notes = [*legend(rows, bool(best), False), *absences(rows)]
-    return Grid([down, *heads], [False, *(True for _ in heads)], body, best, notes)
+    return Grid([down, *heads], [False, *(True for _ in heads)], body, best, legend(rows, bool(best), False), absences(rows))
 
 
 def lay_out_runs(rows: Sequence[Row], only_changed: bool = False) -> Grid:
@@ -89,14 +92,15 @@ def lay_out_runs(rows: Sequence[Row], only_changed: bool = False) -> Grid:
         for run in row.runs
     ]
     columns = [*keys, "seed", metric.title, "status", "folder"]
-    return Grid(columns, [*(False for _ in keys), True, True, False, False], body, notes=absences(rows))
+    return Grid(columns, [*(False for _ in keys), True, True, False, False], body, absent=absences(rows))
 
 
 def lay_out_paired(comparisons: Sequence[Comparison], metric: Metric) -> Grid:
     """One line a comparison."""
     unit = ", points" if metric.percent else ""
     together = [c.keys for c in comparisons]
-    keys = [k for k in (together[0] if together else {}) if len({str(keys.get(k)) for keys in together}) > 1 or k == "data"]
+    every = dict.fromkeys(k for keys in together for k in keys)
+    keys = [k for k in every if k == "data" or len({keys.get(k) for keys in together}) > 1]
     body = [
         [
             *(c.keys.get(k) or "–" for k in keys),

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,8 @@ class Run:
         error: the whole message; empty where there is none.
         seed: None where the folder does not say.
         choices: method, data, backbone and device.
-        overrides: what the command set beside them, key to text.
+        words: the overrides as typed, which make this run's own command.
+        overrides: what they set beside the choices, key to text.
         result: the content of ``result.json``, empty without one.
     """
 
@@ -48,6 +49,7 @@ class Run:
     error: str
     seed: int | None
     choices: Mapping[str, str]
+    words: Sequence[str]
     overrides: Mapping[str, str]
     result: Mapping[str, Any]
 
@@ -146,7 +148,7 @@ def read_run(folder: Path, job: Mapping[str, Any]) -> Run | None:
         result = {}
     words = job.get("overrides")
     words = words if isinstance(words, list) else read_yaml_list(folder / ".hydra" / "overrides.yaml")
-    overrides = dict(_override(word) for word in words if isinstance(word, str) and "=" in word)
+    words = [word for word in words if isinstance(word, str) and "=" in word]
     if not result:
         hydra = mapping(read_yaml(folder / ".hydra" / "hydra.yaml").get("hydra"))
         choices = mapping(job.get("choices")) or mapping(mapping(hydra.get("runtime")).get("choices"))
@@ -158,9 +160,11 @@ def read_run(folder: Path, job: Mapping[str, Any]) -> Run | None:
     else:
         status, error = result["status"], str(result.get("error") or "")
     choices = {group: str(result["choices"].get(group, "default")) for group in CHOICES}
-    others = {key: value for key, value in overrides.items() if key not in CHOICES and not key.startswith("hydra.")}
+    set_by = dict(_override(word) for word in words)
+    others = {key: value for key, value in set_by.items() if key not in CHOICES and not key.startswith("hydra.")}
     seed = result.get("seed")
-    return Run(folder, status, error, seed if isinstance(seed, int) else None, choices, others, result if "status" in result else {})
+    seed = seed if isinstance(seed, int) else None
+    return Run(folder, status, error, seed, choices, words, others, result if "status" in result else {})
 
 
 def _is_result(content: Mapping[str, Any]) -> bool:

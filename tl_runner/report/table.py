@@ -78,7 +78,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired test of two rows; ``keys`` are those of the two that agree."""
+    """A paired test of two rows; ``keys`` are the other keys, which agree or which one of the two has."""
 
     a: str
     b: str
@@ -147,7 +147,7 @@ def compare(table: Sequence[Row], a: str, b: str) -> list[Comparison]:
         said = " ".join(f"{name}: no group has this.{nearest(name, known)}" for name in unknown)
         raise UserError(f"--paired {a} {b}: {said or 'these are not two values of one key.'} There is: {', '.join(known)}.")
     return [
-        Comparison(a, b, {k: v for k, v in one.keys.items() if k != aside and v == other.keys[k]}, paired(one.values, other.values))
+        Comparison(a, b, {k: v or other.keys[k] for k, v in one.keys.items() if k != aside}, paired(one.values, other.values))
         for one in table
         for other in table
         if one.keys[aside] == a and other.keys[aside] == b and matches(one.keys, other.keys, aside)
