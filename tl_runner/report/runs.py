@@ -18,6 +18,7 @@ import yaml
 from tl_runner.errors import UserError
 
 CHOICES = ("method", "data", "backbone", "device")
+HOW = ("hydra", "sweep", "cache", "track")  # keys that say how runs are started and watched: their results are the same
 STATUSES = ("done", "failed", "interrupted", "missing")
 WHOLE_RUN = ("score", "wall_s", "images_per_s", "peak_memory_mb")  # numbers of result.json itself
 _NOT_RUNS = {"checkpoints", "figures"}
@@ -161,7 +162,7 @@ def read_run(folder: Path, job: Mapping[str, Any]) -> Run | None:
         status, error = result["status"], str(result.get("error") or "")
     choices = {group: str(result["choices"].get(group, "default")) for group in CHOICES}
     set_by = dict(_override(word) for word in words)
-    others = {key: value for key, value in set_by.items() if key not in CHOICES and not key.startswith("hydra.")}
+    others = {key: value for key, value in set_by.items() if key not in CHOICES and key.split(".")[0].split("/")[0] not in HOW}
     seed = result.get("seed")
     seed = seed if isinstance(seed, int) else None
     return Run(folder, status, error, seed, choices, words, others, result if "status" in result else {})
