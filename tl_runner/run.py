@@ -71,7 +71,7 @@ def run(
     config, path, resume = ranks.share(lambda: (config, path, resume))
     randomness.seed_all(config["seed"])
     with ranks.together():
-        device = devices.resolve(config["device"])
+        device = devices.resolve(config["device"], worker=quiet)
         began_reading = time.perf_counter()
         task, augment = load_data(config)
         data_s = time.perf_counter() - began_reading

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import torch
 from torch import nn
@@ -13,8 +16,10 @@ from torch.amp.grad_scaler import GradScaler
 
 from tl_runner import torchrun
 from tl_runner.errors import ConfigError
+from tl_runner.record.folder import locked
 
 THREADS = torch.get_num_threads()
+_taken: dict[int, IO] = {}  # this process's GPU and the open file whose lock says so
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -88,8 +93,31 @@ class Device:
         return f"{name}, {torch.get_num_threads()} threads" if self.torch.type == "cpu" else name
 
 
-def resolve(options: Mapping[str, Any]) -> Device:
-    """The device of a config section; under torchrun each process takes the GPU of its own number.
+def free_gpu(count: int) -> int:
+    """A GPU that no other worker on this machine has taken, of ``count`` visible ones; this process keeps it.
+
+    With more workers than GPUs the last ones share.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    for index in range(count):
+        if index in _taken:
+            return index
+        name = visible[index] if index < len(visible) and visible[index] else str(index)
+        try:
+            file = open(Path(tempfile.gettempdir(), f"tl-run-gpu-{name}.lock"), "a")  # noqa: SIM115
+        except OSError:  # another user's
+            continue
+        if locked(file.fileno()):
+            _taken[index] = file
+            return index
+        file.close()
+    return os.getpid() % count
+
+
+def resolve(options: Mapping[str, Any], worker: bool = False) -> Device:
+    """The device of a config section.
+
+    Under torchrun each process takes the GPU of its own number, and a ``worker``, one of several processes of a sweep, one that is free.
 
     Raises:
         ConfigError: the machine has no such device, or the device no such option.
@@ -101,7 +129,9 @@ def resolve(options: Mapping[str, Any]) -> Device:
     if several and device.type != "cpu" and name != "cuda":
         raise ConfigError([f"device={name} is one device, and torchrun started {torchrun.world()} processes. Use device=cuda or cpu."])
     if device.type == "cuda":
-        count, index = torch.cuda.device_count(), device.index or torchrun.local_rank()
+        count, index = torch.cuda.device_count(), device.index
+        if index is None:
+            index = torchrun.local_rank() if several else free_gpu(count) if worker and count else 0
         if not torch.cuda.is_available() or index >= count:
             cure = f"torchrun --nproc-per-node={count}" if several and count else "device=cpu" if several else "device=auto"
             raise ConfigError([f"device=cuda:{index}: this machine has {count or 'no'} CUDA device(s). Use {cure}."])
