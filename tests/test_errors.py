@@ -364,7 +364,7 @@ def test_a_folder_that_is_no_run(tl_run, tmp_path):
     (tmp_path / "x").mkdir()
     ended = tl_run(f"resume={tmp_path / 'x'}")
     assert ended.code == 2
-    assert "not a run folder" in ended.err
+    assert "is no folder of a run or a sweep" in ended.err
 
 
 # ---- failures while running

@@ -32,10 +32,11 @@ def killed(place: str, number: int, folder: Path, *words: str) -> None:
     assert ended.returncode == -signal.SIGKILL, ended.stderr
 
 
-def table(folder: Path, capsys) -> list[list[str]]:
+def table(folder: Path, capfd) -> list[list[str]]:
     """The raw numbers of tl-report, every digit of them."""
-    report_cli.main([str(folder), "--format", "csv"])
-    return list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    with pytest.raises(SystemExit):
+        report_cli.main([str(folder), "--format", "csv"])
+    return list(csv.reader(io.StringIO(capfd.readouterr().out)))
 
 
 def stamps(folder: Path) -> dict[Path, int]:
@@ -46,7 +47,7 @@ def by_folder(sweep: Path) -> dict[str, Path]:
     return {p.parent.name: p.parent for p in sorted(sweep.glob("*/result.json"))}
 
 
-def _killed_and_resumed(tl_run, tmp_path, capsys, words, steps):
+def _killed_and_resumed(tl_run, tmp_path, capfd, words, steps):
     untouched, broken = tmp_path / "untouched", tmp_path / "broken"
     ended = tl_run(*words, f"hydra.sweep.dir={untouched}", f"cache.dir={tmp_path / 'cache'}")
     assert ended.code == 0, ended.text
@@ -65,7 +66,7 @@ def _killed_and_resumed(tl_run, tmp_path, capsys, words, steps):
         without_shares(folder)
         without_shares(broken / name)
         assert_same(folder, broken / name)
-    assert table(untouched, capsys) == table(broken, capsys)
+    assert table(untouched, capfd) == table(broken, capfd)
 
 
 def without_shares(folder: Path) -> None:
@@ -76,13 +77,13 @@ def without_shares(folder: Path) -> None:
     (folder / "result.json").write_text(json.dumps(result))
 
 
-def test_a_killed_sweep_is_finished_by_one_command(tl_run, tmp_path, capsys):
-    _killed_and_resumed(tl_run, tmp_path, capsys, GRID, steps=4 * 2 * 2 + 3)
+def test_a_killed_sweep_is_finished_by_one_command(tl_run, tmp_path, capfd):
+    _killed_and_resumed(tl_run, tmp_path, capfd, GRID, steps=4 * 2 * 2 + 3)
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_of_thirty_runs(tl_run, tmp_path, capsys):
-    _killed_and_resumed(tl_run, tmp_path, capsys, WHOLE, steps=137)
+def test_a_killed_sweep_of_thirty_runs(tl_run, tmp_path, capfd):
+    _killed_and_resumed(tl_run, tmp_path, capfd, WHOLE, steps=137)
 
 
 def test_a_failed_job_stops_no_other_and_is_named(tl_run, tmp_path):

@@ -265,9 +265,7 @@ def _words(error: Exception) -> str:
     said = " ".join(line for line in lines if not line.startswith("See https"))
     word = getattr(error, "override", None)
     if "hydra/launcher/" in said:
-        said += (
-            " A launcher is a plugin: pip install 'tl-run[sweep]' brings processes, 'tl-run[cluster]' the others."
-        )
+        said += " A launcher is a plugin: pip install 'tl-run[sweep]' brings processes, 'tl-run[cluster]' the others."
     return f"{word}: cannot be read ({said}). Quote the whole word for the shell: 'key=[1, 2]'." if word else said
 
 

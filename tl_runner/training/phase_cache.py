@@ -54,6 +54,7 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
         for tensor in (splits[name].x, splits[name].y, splits[name].ids):
             _add(digest, tensor)
     for network in _networks(phase):
+        digest.update(repr(network).encode())  # what has no weights: dropout, activations
         for name, tensor in network.state_dict().items():
             digest.update(name.encode())
             _add(digest, tensor)

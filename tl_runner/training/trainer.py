@@ -214,7 +214,12 @@ class Trainer:
         if self.cache is None or phase.shared is None or phase.begin or (final and self.selection != "last"):
             return None
         splits = {name: split for name, split in self.splits.items() if name != "target_labelled" or name in phase.reads.values()}
-        options = {"limit": self.config["train"]["limit"], "augment": repr(self.augment), "oracle": self.selection == "oracle"}
+        options = {
+            "backbone": self.config["backbone"],
+            "limit": self.config["train"]["limit"],
+            "augment": repr(self.augment),
+            "oracle": self.selection == "oracle",
+        }
         return phase_cache.key(self.method, phase, self.seed, splits, self.device, options)
 
     def _outcome(self, phase: Phase, train_s: float, images: int) -> dict[str, Any]:
