@@ -70,6 +70,10 @@ COMMANDS = {
     "a part for a choice": (["-m", "data=glob(*)"], ["data=_digits", "no such data"]),
     "a domain to itself": (["data=mnist2usps", "data.source=usps"], ["one must be mnist and the other usps"]),
     "empty config dir": (["--config-dir="], ["needs a folder"]),
+    "another sweeper": (["-m", "hydra/sweeper=ax", "seed=0,1"], ["-m sweep=tpe"]),
+    "a launcher that is not there": (["-m", "hydra/launcher=proceses", "seed=0,1"], ["processes"]),
+    "a sweep's run outside of its folder": (["-m", "seed=0,1", "hydra.sweep.subdir=../${seed}"], ["does not lie in"]),
+    "a cache of another kind": (["cache.phases=maybe"], ["cache.phases='maybe'", "auto"]),
     "one folder for several runs": (["-m", "seed=0,1", "hydra.sweep.subdir=x"], ["share one folder"]),
     "no such CUDA device": (["device.name=cuda:7"], ["device=auto"]),
 }

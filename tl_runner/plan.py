@@ -33,12 +33,14 @@ class Job:
         config: fully resolved, plain dicts.
         choices: the option of every config group.
         folder: where Hydra will put it.
+        name: the same, seen from the sweep's folder.
     """
 
     overrides: list[str]
     config: dict[str, Any]
     choices: dict[str, str]
     folder: Path
+    name: str
 
 
 @dataclass
@@ -94,7 +96,11 @@ def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None
             found, built = checker.job(job)
             problems += found
             if built and not wrong:
-                made.jobs.append(Job(list(job), *built, folder_of(job, first + number, sweep)))
+                folder = folder_of(job, first + number, sweep)
+                if sweep and (".." in folder.parts or not folder.is_relative_to(made.folder)):
+                    problems.append(f"hydra.sweep.subdir: {folder} does not lie in the sweep's folder {made.folder}.")
+                else:
+                    made.jobs.append(Job(list(job), *built, folder, str(folder.relative_to(made.folder)) if sweep else folder.name))
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return made

@@ -58,7 +58,7 @@ def run(plan: Plan, folder: Path, typed: Sequence[str]) -> list[Job]:
         sweep.record(plan, folder, plan.jobs, typed)
         sweep.launch(plan, folder, new, typed)
         for trial, jobs in batch:
-            tell(study, trial, plan.search["objective"], [folder / job.folder.name for job in jobs])
+            tell(study, trial, plan.search["objective"], [folder / job.name for job in jobs])
     print(summary(study, plan), file=sys.stderr)
     return plan.jobs
 

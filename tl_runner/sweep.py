@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,17 @@ def run(plan: Plan, typed: Sequence[str]) -> int:
     except OSError as error:
         raise UserError(f"The sweep's folder cannot be made: {error}. Choose another with hydra.sweep.dir=PATH.") from error
     with held(folder):
-        return _run(plan, folder, typed)
+        try:
+            return _run(plan, folder, typed)
+        finally:
+            with suppress(OSError):  # of a sweep that could not begin; any other holds something
+                folder.rmdir()
 
 
 def _run(plan: Plan, folder: Path, typed: Sequence[str]) -> int:
-    begun = left(plan.jobs, folder)
-    if len(begun) < len(plan.jobs):
-        print(f"{len(plan.jobs) - len(begun)} of {len(plan.jobs)} runs are done already.", file=sys.stderr)
+    done = len(plan.jobs) - len(left(plan.jobs, folder))
+    if done and not plan.space:
+        print(f"{done} of {len(plan.jobs)} runs are done already.", file=sys.stderr)
     try:
         if plan.space:
             from tl_runner import search
@@ -54,7 +59,7 @@ def _run(plan: Plan, folder: Path, typed: Sequence[str]) -> int:
         stopped = False
     except KeyboardInterrupt:
         jobs, stopped = plan.jobs, True
-    states = [state(folder / job.folder.name) for job in jobs]
+    states = [state(folder / job.name) for job in jobs]
     print(f"\n{closing(folder)} folder {folder}")
     if stopped or "interrupted" in states:
         print(f"tl-run: stopped. Finish what is missing with: tl-run resume={folder}", file=sys.stderr)
@@ -75,7 +80,7 @@ def record(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) 
         "command": list(typed),
         "overrides": plan.overrides,
         "config_dir": plan.config_dir,
-        "jobs": [{"folder": j.folder.name, "overrides": j.overrides, "choices": chosen(j.choices), "seed": j.config["seed"]} for j in jobs],
+        "jobs": [{"folder": j.name, "overrides": j.overrides, "choices": chosen(j.choices), "seed": j.config["seed"]} for j in jobs],
     }
     if not (folder / FILE).exists() or recorded(folder)["jobs"] != content["jobs"]:
         write_atomic(folder / FILE, (json.dumps(content, indent=1) + "\n").encode())
@@ -83,7 +88,7 @@ def record(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) 
 
 def left(jobs: Sequence[Job], folder: Path) -> list[Job]:
     """Those that are not done."""
-    return [j for j in jobs if state(folder / j.folder.name) != "done"]
+    return [j for j in jobs if state(folder / j.name) != "done"]
 
 
 def recorded(folder: Path) -> dict[str, Any]:
@@ -126,8 +131,8 @@ def launch(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) 
 
 def _overrides(job: Job, folder: Path) -> list[str]:
     """A job's own overrides, and where it goes; Hydra's record of it is written once."""
-    place = [f"hydra.sweep.dir={_quoted(str(folder))}", f"hydra.sweep.subdir={_quoted(job.folder.name)}"]
-    if (folder / job.folder.name / ".hydra" / "overrides.yaml").exists():
+    place = [f"hydra.sweep.dir={_quoted(str(folder))}", f"hydra.sweep.subdir={_quoted(job.name)}"]
+    if (folder / job.name / ".hydra" / "overrides.yaml").exists():
         place.append("hydra.output_subdir=null")
     return [*job.overrides, *place]
 

@@ -44,6 +44,8 @@ class Checker:
         key = override.key_or_group
         if key == "hydra.mode":
             return f"{override.input_line}: write -m for a sweep, nothing for one run."
+        if key == "hydra/sweeper":
+            return f"{override.input_line}: sweeps are tl-run's own. For a search: -m sweep=tpe."
         if key.split(".")[0].split("/")[0] == "hydra":
             return None
         if override.is_sweep_override() and not sweep:
