@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # a whole run of every phase in about a second, on embedded data
 TINY = (
     "device=cpu",
+    "figures=false",
     "data.per_face=2",
     "train.epochs=2",
     "train.steps_per_epoch=4",

@@ -44,7 +44,7 @@ def test_every_choice_composes_and_validates(choice):
     made = plan.make([choice], sweep=sweep)
     group = {choice.split("=")[0]} & {"sweep", "track"}
     for job in made.jobs:
-        assert set(job.config) - group == {"seed", "selection", "data", "backbone", "device", "train", "method", "cache"}
+        assert set(job.config) - group == {"seed", "selection", "data", "backbone", "device", "train", "method", "cache", "figures"}
     assert len(made.jobs) == {"sweep=seeds": 5, "sweep=lr_grid": 12}.get(choice, 1)
     assert bool(made.space) is (choice == "sweep=tpe")
 

@@ -35,7 +35,6 @@ FILES = {
     "config.yaml",
     "embeddings.npz",
     "environment.json",
-    "figures",
     "metrics.jsonl",
     "predictions.npz",
     "result.json",

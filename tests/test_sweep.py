@@ -20,7 +20,7 @@ from test_resume import DRIVER, assert_same
 from tl_runner import resume
 from tl_runner.report import cli as report_cli
 
-GRID = ("-m", *TINY, "method=source_only,adda", "data=fonts2digits,digits2fonts", "seed=0,1")
+GRID = ("-m", *TINY, "method=source_only,adda", "data=fonts2digits,digits2fonts", "seed=0")
 WHOLE = ("-m", *TINY, "method=source_only,adda,adda_paper", "data=fonts2digits,digits2fonts", "seed=0,1,2,3,4")
 
 
@@ -102,13 +102,13 @@ def test_every_job_is_on_record_before_the_first_starts(tl_run, tmp_path):
     sweep = tmp_path / "sweep"
     killed("step", 1, sweep, *GRID)
     jobs = json.loads((sweep / "sweep.json").read_text())["jobs"]
-    assert [job["folder"] for job in jobs][::7] == ["0-source_only-fonts2digits-s0", "7-adda-digits2fonts-s1"]
-    assert jobs[7]["choices"] == {"method": "adda", "data": "digits2fonts", "backbone": "lenet", "device": "cpu"}
-    assert jobs[7]["seed"] == 1
-    assert "method=adda" in jobs[7]["overrides"]
+    assert [job["folder"] for job in jobs][::3] == ["0-source_only-fonts2digits-s0", "3-adda-digits2fonts-s0"]
+    assert jobs[3]["choices"] == {"method": "adda", "data": "digits2fonts", "backbone": "lenet", "device": "cpu"}
+    assert jobs[3]["seed"] == 0
+    assert "method=adda" in jobs[3]["overrides"]
     ended = tl_run("dry_run=true", f"resume={sweep}")
     assert ended.code == 0
-    assert "8 runs, all valid" in ended.out
+    assert "4 runs, all valid" in ended.out
 
 
 def test_a_sweep_that_is_running_is_not_resumed(tl_run, tmp_path):

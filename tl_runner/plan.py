@@ -75,7 +75,6 @@ def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None
     Raises:
         ConfigError: with every problem of every job.
     """
-    os.environ.setdefault("TL_RUN_ID", "unnamed")  # the front end gives every command its own
     with composer(config_dir) as hydra:
         checker = Checker()
         parsed = parse(overrides)
@@ -109,14 +108,20 @@ def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None
 @contextmanager
 def composer(config_dir: str | None) -> Iterator[Hydra]:
     """Hydra over the shipped configs and the user's own, to compose with."""
-    with initialize_config_dir(str(CONF_DIR), version_base="1.3", job_name="tl-run"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        if config_dir:
-            path = hydra.config_loader.get_search_path()
-            path.prepend("command-line", f"file://{Path(config_dir).resolve()}", anchor="schema")
-            hydra.config_loader = ConfigLoaderImpl(path)
-        yield hydra
+    nameless = "TL_RUN_ID" not in os.environ
+    os.environ.setdefault("TL_RUN_ID", "unnamed")  # the front end gives every command its own; folders are named by it
+    try:
+        with initialize_config_dir(str(CONF_DIR), version_base="1.3", job_name="tl-run"):
+            hydra = GlobalHydra.instance().hydra
+            assert hydra is not None
+            if config_dir:
+                path = hydra.config_loader.get_search_path()
+                path.prepend("command-line", f"file://{Path(config_dir).resolve()}", anchor="schema")
+                hydra.config_loader = ConfigLoaderImpl(path)
+            yield hydra
+    finally:
+        if nameless:
+            del os.environ["TL_RUN_ID"]
 
 
 def searched(made: Plan, whole: DictConfig, overrides: Sequence[Override]) -> list[str]:

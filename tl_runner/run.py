@@ -42,6 +42,8 @@ from tl_runner.training.phase_cache import PhaseCache
 from tl_runner.training.ranks import here
 from tl_runner.training.trainer import Trainer
 
+gc.freeze()  # what the imports left is not looked at again after every run of a sweep
+
 # per thread, so before the first parallel operation: adversarial training meets denormals, which slow it a hundredfold
 torch.set_flush_denormal(True)
 
@@ -109,7 +111,8 @@ def run(
         trainer.load_best()
         reports, predictions = trainer.final()
         folder.arrays("predictions.npz", predictions)
-        write_figures(folder, predictions, reports, task)
+        if config["figures"]:
+            write_figures(folder, predictions, reports, task)
         content = result(trainer, task, choices, reports, device, data_s)
         folder.json("result.json", content)
         progress.say(closing_table(content, path))
