@@ -265,7 +265,7 @@ def test_a_run_records_every_metric_in_strict_json(tl_run, tmp_path, samples, co
     assert "Warning" not in ended.text
     result = strict((tmp_path / "run" / "result.json").read_text())
     rows = [strict(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    labelled = {"source_val", "source_test", "target_test"}
+    labelled = {"source_train", "source_val", "source_test", "target_test"}
     for part in ("intervals", "per_class", "confusion", "notes"):
         assert result[part].keys() == labelled
     assert set(result["metrics"]) == {*labelled, "target_train"}

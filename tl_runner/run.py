@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import gc
 import inspect
@@ -43,6 +44,7 @@ from tl_runner.training.ranks import here
 from tl_runner.training.trainer import Trainer
 
 gc.freeze()  # what the imports left is not looked at again after every run of a sweep
+atexit.register(gc.unfreeze)
 
 # per thread, so before the first parallel operation: adversarial training meets denormals, which slow it a hundredfold
 torch.set_flush_denormal(True)

@@ -165,7 +165,8 @@ def summary(study: Study, plan: Plan) -> str:
     if not finished:
         return head
     best, start = study.best_trial, next((t for t in finished if t.number == 0), None)
-    words = shlex.join([*(o for o in plan.overrides if not o.startswith("sweep")), *(f"{k}={v}" for k, v in best.params.items())])
+    kept = [o for o in plan.overrides if not o.startswith(("sweep", "hydra", "seed=")) and o.split("=")[0] not in best.params]
+    words = shlex.join([*kept, *(f"{key}={value}" for key, value in best.params.items())])
     began = f", the start's {start.value:.4f}" if start else ""
     return f"{head}\nbest is trial {best.number}: {best.value:.4f}{began}\n  tl-run -m sweep=seeds {words}"
 

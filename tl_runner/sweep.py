@@ -60,18 +60,22 @@ def _run(plan: Plan, folder: Path, typed: Sequence[str]) -> int:
     except KeyboardInterrupt:
         jobs, stopped = plan.jobs, True
     states = [state(folder / job.name) for job in jobs]
-    print(f"\n{closing(folder)} folder {folder}")
+    print(f"\n{closing(folder, plan.search.get('objective'))} folder {folder}")
     if stopped or "interrupted" in states:
         print(f"tl-run: stopped. Finish what is missing with: tl-run resume={folder}", file=sys.stderr)
         return EXIT_INTERRUPTED
     return EXIT_DONE if set(states) == {"done"} else EXIT_FAILED
 
 
-def closing(folder: Path) -> str:
-    """The sweep's table, as tl-report prints it."""
+def closing(folder: Path, metric: str | None) -> str:
+    """The sweep's table, as tl-report prints it; of a search, of what it went by."""
     from tl_runner.report import formats, runs, table
 
-    return formats.terminal(table.rows(runs.collect([folder])))
+    found = runs.collect([folder])
+    try:
+        return formats.terminal(table.rows(found, metric))
+    except UserError:  # no run got far enough to have it
+        return formats.terminal(table.rows(found))
 
 
 def record(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) -> None:

@@ -39,7 +39,7 @@ def lay_out(rows: Sequence[Row], only_changed: bool = False) -> Grid:
     columns = [*keys, metric.title, *(["gain"] if gains else []), "missing", *(["remarks"] if remarks else [])]
     body = [
         [
-            *(row.keys[k] or "–" for k in keys),
+            *(setting_text(row.keys[k]) for k in keys),
             value_cell(row),
             *([interval_text(metric, row.gain)] if gains else []),
             str(len(row.absent)),
@@ -206,6 +206,16 @@ def value_cell(row: Row) -> str:
         return "– (0)"
     spread = "" if row.std is None else f" ± {number_text(row.metric, row.std)}"
     return f"{number_text(row.metric, row.mean)}{spread} ({row.n})"
+
+
+def setting_text(value: str | None, most: int = 8) -> str:
+    """A key's value; of a number that a search drew, the first four digits."""
+    if value is None:
+        return "–"
+    try:
+        return value if len(value) <= most else f"{float(value):.4g}"
+    except ValueError:
+        return value
 
 
 def interval_text(metric: Metric, value: Interval | None) -> str:

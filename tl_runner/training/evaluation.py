@@ -50,12 +50,10 @@ class Evaluator:
         return {name: self._labelled(predict, self.splits[name]) for name in names if name in self.splits}
 
     def at_the_end(self, predict: Callable[[Tensor], Tensor]) -> tuple[dict[str, report.Report], dict[str, np.ndarray]]:
-        """(reports by split, predictions) on every split but the labelled training ones."""
+        """(reports by split, predictions) on every split."""
         reports: dict[str, report.Report] = {}
         predictions: dict[str, np.ndarray] = {}
         for name, split in self.splits.items():
-            if name in ("source_train", "target_labelled"):
-                continue
             logits = self._logits(predict, split)
             predictions[f"{name}/probabilities"] = logits.softmax(1).cpu().numpy()
             predictions[f"{name}/ids"] = split.ids.cpu().numpy()

@@ -339,7 +339,7 @@ class Trainer:
         return found
 
     def final(self) -> tuple[dict[str, Report], dict[str, np.ndarray]]:
-        """The selected weights on every split but the labelled training ones: (reports by split, predictions)."""
+        """The selected weights on every split: (reports by split, predictions)."""
         phase, epoch = self.phases[-1], self.at.best_epoch or self.at.phases[-1]["epochs"]
         reports, predictions = self.evaluator.at_the_end(phase.predict)
         for split, found in reports.items():
