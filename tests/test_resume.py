@@ -133,3 +133,23 @@ def test_a_run_that_is_done_is_left_alone(tl_run, tmp_path):
     assert ended.code == 0
     assert "done already" in ended.text
     assert (tmp_path / "run" / "result.json").read_bytes() == before
+
+
+def test_a_scheduler_that_handles_a_signal_hears_it_after_the_checkpoint(monkeypatch):
+    """Made up: what submitit does, which takes SIGUSR2 as the sign that a job's time is nearly up."""
+    from tl_runner.training.interrupt import Interrupt
+
+    heard = []
+    before = signal.signal(signal.SIGUSR2, lambda number, frame: heard.append(number))
+    try:
+        with Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGUSR2)
+            assert interrupt.asked
+            assert not heard  # the step is finished and the checkpoint written first
+        assert heard == [signal.SIGUSR2]
+        with Interrupt() as interrupt:
+            signal.raise_signal(signal.SIGTERM)
+            assert interrupt.asked
+        assert len(heard) == 1
+    finally:
+        signal.signal(signal.SIGUSR2, before)
