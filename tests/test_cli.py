@@ -129,7 +129,7 @@ def test_a_users_own_method_is_named_by_its_module(tl_run, tmp_path, monkeypatch
 
 def test_smoke_caps_the_loop_and_adds_no_keys():
     plain, smoke = (plan.check([*more, "method=adda"], sweep=False)[0].config for more in ([], ["debug=smoke"]))
-    assert dict(validate._walk(plain)).keys() == dict(validate._walk(smoke)).keys()
+    assert dict(validate.walk(plain)).keys() == dict(validate.walk(smoke)).keys()
     assert smoke["train"]["limit"] == {"epochs": 1, "steps": 3, "samples": 256}
 
 

@@ -123,6 +123,31 @@ def test_a_changed_data_file_is_another_phase(tl_run, real_root, tmp_path):
     assert command("three") == [False]
 
 
+def test_a_method_with_a_forward_of_its_own_is_not_shared(run, tmp_path, monkeypatch):
+    """Made up: an option that only the subclass reads."""
+    (tmp_path / "loud_pkg.py").write_text(
+        "from tl_runner.methods.source_only import SourceOnly\n\n\nclass Loud(SourceOnly):\n"
+        "    def forward(self, x):\n        return 5 * super().forward(x)\n"
+    )
+    (tmp_path / "loud").mkdir()
+    (tmp_path / "loud" / "__init__.py").write_text("")
+    (tmp_path / "loud_pkg.py").rename(tmp_path / "loud" / "method.py")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    run("one", *FIRST, "method.name=loud.method")
+    assert not files(tmp_path)
+
+
+def test_a_flipped_bit_is_seen(run, tmp_path):
+    one = run("one", *FIRST)
+    (entry,) = (tmp_path / "cache").glob("*.pt")
+    state = torch.load(entry, weights_only=True)
+    next(iter(state["networks"][0].values())).view(torch.int32).flatten()[3] ^= 1 << 20
+    torch.save(state, entry)
+    two = run("two", *FIRST)
+    assert shared(two) == [False]
+    assert rows(one) == rows(two)
+
+
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
 def test_a_damaged_entry_is_computed_again(run, tmp_path, damage):
     one = run("one", *FIRST)

@@ -352,3 +352,16 @@ def test_a_real_sweep(tl_run, tmp_path):
     for row in rows([run for run in runs if run.choices["method"] == "adda"]):
         if row.derived:
             assert row.values == by_key["source_only", row.keys["train.optimizer.lr"]].values
+
+
+def test_differences_of_counts_tie_as_they_should():
+    """Made up: accuracies of 597 images, whose differences are equal but for the last bit."""
+    from scipy.stats import wilcoxon
+
+    hits, gained = [321, 570, 576, 351, 367, 359, 581, 450], [3, 2, 3, 3, -2, 2, 4, 1]
+    b = {seed: h / 597 for seed, h in enumerate(hits)}
+    a = {seed: (h + d) / 597 for seed, (h, d) in enumerate(zip(hits, gained, strict=True))}
+    assert statistics.paired(a, b).wilcoxon_p == pytest.approx(float(wilcoxon(gained).pvalue))
+    same = statistics.paired({0: 0.9, 1: 0.8}, {0: 0.8, 1: 0.7})
+    assert same.t_p is None
+    assert same.difference.mean == pytest.approx(0.1)

@@ -19,7 +19,7 @@ def trials(sweep):
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    study = optuna.load_study(study_name=sweep.name, storage=JournalStorage(JournalFileBackend(str(sweep / "optuna.journal"))))
+    study = optuna.load_study(study_name="tl-run", storage=JournalStorage(JournalFileBackend(str(sweep / "optuna.journal"))))
     return [(t.value, t.params[RATE]) for t in study.trials]
 
 
@@ -89,6 +89,54 @@ def test_what_is_wrong_with_a_search(tl_run, monkeypatch, tmp_path):
     ended = tl_run(*SEARCH, "sweep.trials=1")
     assert ended.code == 2
     assert "tl-run[sweep]" in ended.err
+
+
+SPACES = {
+    "no key": ("method.nosuch=interval(0,1)", "no such key"),
+    "a section": ("method.pretrain=choice(1,2)", "a group of them"),
+    "the wrong way round": (f"{RATE}=interval(9,3)", "lower end comes first"),
+    "a logarithm of 0": (f"{RATE}=tag(log,interval(0,3))", "above 0"),
+}
+
+
+@pytest.mark.parametrize("case", SPACES)
+def test_a_space_that_cannot_be_explored(tl_run, case):
+    words, said = SPACES[case]
+    ended = tl_run("dry_run=true", "-m", "sweep=tpe", "method=source_only", words)
+    assert ended.code == 2
+    assert said in ended.err
+
+
+def test_a_list_that_is_none(tl_run):
+    ended = tl_run("dry_run=true", "-m", "sweep=tpe", "method=source_only", "method.search=[hidden=5]")
+    assert ended.code == 2
+    assert tl_run("-m", "sweep=seeds,tpe").code == 2
+
+
+def test_whole_numbers_stay_whole_and_the_best_trial_can_be_run_again(tl_run, tmp_path):
+    sweep = tmp_path / "sweep"
+    words = ("method.pretrain.batch_size=interval(8,16)", f"{RATE}=choice(1e-3,2e-3)", "seed=0,1", "sweep.trials=3")
+    ended = tl_run(*SEARCH, *words, f"hydra.sweep.dir={sweep}")
+    assert ended.code == 0, ended.text
+    import shlex
+
+    again = next(line.strip() for line in ended.err.splitlines() if line.startswith("  tl-run -m sweep=seeds"))
+    ended = tl_run("dry_run=true", *shlex.split(again)[1:])
+    assert ended.code == 0, ended.text
+    assert "5 runs, all valid" in ended.out
+
+
+def test_a_damaged_journal(tl_run, tmp_path):
+    sweep = tmp_path / "sweep"
+    assert tl_run(*SEARCH, "sweep.trials=2", f"hydra.sweep.dir={sweep}").code == 0
+    journal = sweep / "optuna.journal"
+    journal.write_bytes(journal.read_bytes()[:-40])
+    ended = tl_run(f"resume={sweep}")
+    assert ended.code == 2
+    assert "Delete it and resume" in ended.err
+    journal.unlink()
+    assert tl_run(f"resume={sweep}").code == 0
+    assert len(results(sweep)) == 2
 
 
 def test_a_dry_run_says_what_would_be_explored(tl_run):

@@ -181,3 +181,76 @@ def test_the_id_of_a_command(monkeypatch):
     first, lasting = resume.run_id(words, {})
     assert not lasting
     assert resume.run_id(words, {})[0] != first
+
+
+def test_a_run_that_another_process_is_at_is_left_alone(tl_run, tmp_path):
+    sweep = tmp_path / "sweep"
+    killed("step", 4 * 2 + 3, sweep, "-m", *TINY, "method=source_only", "seed=0,1")
+    held = sweep / "1-source_only-fonts2digits-s1"
+    before, handle = stamps(held), os.open(held, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        ended = tl_run(f"resume={sweep}")
+        assert ended.code == 130
+        assert "another process" in ended.err
+        assert tl_run(f"resume={held}").code == 2
+        assert stamps(held) == before
+    finally:
+        os.close(handle)
+    assert tl_run(f"resume={sweep}").code == 0
+
+
+def test_a_preset_that_has_changed_is_not_resumed(tl_run, tmp_path):
+    own, sweep = tmp_path / "own" / "sweep", tmp_path / "sweep"
+    own.mkdir(parents=True)
+    text = "# @package _global_\n# Mine.\nhydra: {sweeper: {params: {train.optimizer.lr: '1e-3,2e-3'}}}\n"
+    (own / "mine.yaml").write_text(text)
+    words = ("--config-dir", str(own.parent), "-m", "sweep=mine", *TINY, "method=source_only")
+    assert tl_run(*words, f"hydra.sweep.dir={sweep}").code == 0
+    record = (sweep / "sweep.json").read_bytes()
+    (own / "mine.yaml").write_text(text.replace("2e-3", "3e-3"))
+    ended = tl_run(f"resume={sweep}")
+    assert ended.code == 2
+    assert "train.optimizer.lr=0.003" in ended.err
+    assert (sweep / "sweep.json").read_bytes() == record
+    own.parent.rename(tmp_path / "elsewhere")
+    ended = tl_run(f"resume={sweep}")
+    assert ended.code == 2
+    assert "not there any more" in ended.err
+
+
+def test_a_misspelt_key_in_a_preset_of_ones_own(tl_run, tmp_path):
+    own = tmp_path / "own" / "sweep"
+    own.mkdir(parents=True)
+    (own / "typo.yaml").write_text("# @package _global_\n# Mine.\ntrain: {epoch: 1}\n")
+    ended = tl_run("--config-dir", str(own.parent), "-m", "sweep=typo", "seed=0,1")
+    assert ended.code == 2
+    assert "train.epoch, set in sweep/typo.yaml: no such key" in ended.err
+
+
+@pytest.mark.parametrize("name", ["back\\slash", "a ${b} c", "quo'te", "x=1,y[2]", "../up/sweep"])
+def test_odd_folders(tl_run, tmp_path, monkeypatch, name):
+    from tl_runner.sweep import _quoted
+
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    words = ("-m", *TINY, "method=source_only", "train.epochs=1", "seed=0,1")
+    ended = tl_run(*words, f"hydra.sweep.dir={_quoted(name)}") if name.startswith("..") else None
+    if ended is None:
+        place = tmp_path / "here" / name
+        place.mkdir()
+        monkeypatch.chdir(place)
+        ended = tl_run(*words, "hydra.sweep.dir=sweep")
+        assert len(results(place)) == 2
+    assert ended.code == 0, ended.text
+    assert len(results(tmp_path)) == 2
+    (sweep,) = {p.parent for p in tmp_path.rglob("sweep.json")}
+    monkeypatch.chdir(tmp_path)
+    assert tl_run(f"resume={sweep}").code == 0
+
+
+def test_an_id_that_cannot_name_a_folder(tl_run, monkeypatch):
+    monkeypatch.setenv("TL_RUN_ID", "../../esc")
+    ended = tl_run("debug=smoke")
+    assert ended.code == 2
+    assert "names folders" in ended.err

@@ -181,11 +181,18 @@ def _do(command: Command, typed: list[str], lasting: bool) -> int:
     plan = _plan(command)
     if command.dry_run:
         return _listed(plan)
-    if torchrun.rank():
-        return _followed(plan.jobs[0], typed)
     from tl_runner.plan import taken
+    from tl_runner.record.folder import state
 
     folder = plan.folder if command.sweep else plan.jobs[0].folder
+    if torchrun.world() > 1:
+        from tl_runner.training.ranks import here
+
+        if here().share(lambda: lasting and resume.begun(folder, command.overrides) and state(folder) == "done"):
+            print(f"{folder} is done already; its result.json stands.")
+            return EXIT_DONE
+    if torchrun.rank():
+        return _followed(plan.jobs[0], typed)
     if lasting and taken(folder) and resume.begun(folder, command.overrides):
         print(f"tl-run: this command was begun before; going on in {folder}", file=sys.stderr)
         return _resume(Command(resume=str(folder)), typed)
@@ -271,9 +278,11 @@ def _words(error: Exception) -> str:
 
 def _resumed(job: Job, folder: Path, typed: list[str]) -> int:
     """Go on in ``folder``; Hydra is not asked again, so its three files stay as they are."""
+    from tl_runner.record.folder import held
     from tl_runner.run import guarded
 
-    code, _, message = guarded(job.config, job.choices, folder, typed, resume=True, sweep=False, quiet=False)
+    with held(folder):
+        code, _, message = guarded(job.config, job.choices, folder, typed, resume=True, sweep=False, quiet=False)
     if message:
         print(f"tl-run: {message}", file=sys.stderr)
     return code

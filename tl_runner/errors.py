@@ -28,6 +28,10 @@ class CheckpointError(UserError):
     """A checkpoint cannot be read or belongs to another run."""
 
 
+class BusyError(UserError):
+    """Another process is at work in the folder."""
+
+
 class DivergedError(Exception):
     """Training produced NaN or infinity: the run failed (exit code 1), and the message says what to try."""
 

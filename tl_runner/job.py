@@ -12,15 +12,18 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from tl_runner.errors import EXIT_INTERRUPTED, EXIT_USER
+from tl_runner.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, BusyError
+from tl_runner.record.folder import held
 from tl_runner.training.interrupt import Interrupt
 
 
 def alone(config: DictConfig, *, command: Sequence[str], fresh: bool) -> int:
     """The one job of a command: its exit code. ``fresh``: Hydra made the folder, and a run that cannot begin takes it back."""
-    code, content, message = _run(config, command, resume=False, sweep=False, quiet=False)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with held(folder):
+        code, content, message = _run(config, command, resume=False, sweep=False, quiet=False)
     if content is None and fresh:
-        clear(Path(HydraConfig.get().runtime.output_dir))
+        clear(folder)
     if message:
         print(f"tl-run: {message}", file=sys.stderr)
     return code
@@ -36,9 +39,13 @@ def of_sweep(config: DictConfig, *, command: Sequence[str], parent: int) -> floa
     folder, quiet = Path(hydra.runtime.output_dir), os.getpid() != parent
     words = " ".join(hydra.overrides.task)
     print(f"{folder.name}  {words}" if quiet else f"\n{folder.name}  {words}", file=sys.stderr)
-    code, content, message = _run(config, command, resume=True, sweep=True, quiet=quiet)
-    if code == EXIT_USER:
-        content = _refused(config, folder, message)
+    try:
+        with held(folder):
+            code, content, message = _run(config, command, resume=True, sweep=True, quiet=quiet)
+            if code == EXIT_USER:
+                content = _refused(config, folder, message)
+    except BusyError as error:  # a worker of an earlier attempt is still at it
+        code, content, message = EXIT_FAILED, None, str(error)
     if message:
         print(f"tl-run: {folder.name}: {message}" if quiet else f"tl-run: {message}", file=sys.stderr)
     if code == EXIT_INTERRUPTED and not quiet:

@@ -15,13 +15,15 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tl_runner.errors import ConfigError
 from tl_runner.paths import CONF_DIR
-from tl_runner.validate import Checker, parse, plain
+from tl_runner.validate import Checker, nearest_key, parse, plain, walk
+
+SETTINGS = ("trials", "objective", "direction", "random", "at_once", "storage")  # of a search, as in conf/sweep/tpe.yaml
 
 
 @dataclass
@@ -96,10 +98,11 @@ def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None
             problems += found
             if built and not wrong:
                 folder = folder_of(job, first + number, sweep)
-                if sweep and (".." in folder.parts or not folder.is_relative_to(made.folder)):
+                name = os.path.relpath(folder, made.folder) if sweep else folder.name
+                if name.split(os.sep)[0] == os.pardir:
                     problems.append(f"hydra.sweep.subdir: {folder} does not lie in the sweep's folder {made.folder}.")
                 else:
-                    made.jobs.append(Job(list(job), *built, folder, str(folder.relative_to(made.folder)) if sweep else folder.name))
+                    made.jobs.append(Job(list(job), *built, folder, name))
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return made
@@ -131,14 +134,37 @@ def searched(made: Plan, whole: DictConfig, overrides: Sequence[Override]) -> li
         intervals = [o for o in overrides if o.is_sweep_override() and not o.is_discrete_sweep()]
         made.space = {o.key_or_group: o for o in intervals}
         return [f"{o.input_line}: an interval is for a search. Add sweep=tpe." for o in intervals]
-    declared = parse([f"method.{line}" for line in whole.method.get("search") or []])
+    lines = whole.method.get("search") or []
+    if (not OmegaConf.is_list(lines) and lines) or not all(isinstance(line, str) for line in lines):
+        return ["method.search should be a list of lines such as 'KEY=interval(LOW, HIGH)'."]
+    declared = parse([f"method.{line}" for line in lines])
     swept = [o for o in overrides if o.is_sweep_override() and o.key_or_group != "seed"]
     made.search, made.space = options, {o.key_or_group: o for o in (*declared, *swept)}
     groups = [o.input_line for o in swept if o.key_or_group in whole.hydra.runtime.choices]
     problems = [f"{line}: a search runs within one choice of every group. Start one for each." for line in groups]
+    problems += [said for key, space in made.space.items() if key not in groups and (said := _unsearchable(whole, key, space))]
+    if missing := [key for key in SETTINGS if key not in options]:
+        problems.append(f"sweep={whole.hydra.runtime.choices.sweep}: a search has to set {', '.join(missing)}. Start from the preset tpe.")
     if not made.space:
         problems.append("sweep=tpe: this method declares no search. Give what to explore: 'KEY=interval(LOW, HIGH)'.")
     return problems
+
+
+def _unsearchable(whole: DictConfig, key: str, space: Override) -> str | None:
+    """Why a key cannot be explored so, or None."""
+    known = {path: value for path, value in walk(plain(whole)) if not path.startswith("hydra")}
+    if key not in known:
+        return f"{key}: no such key to search over.{nearest_key(key, known)}"
+    if isinstance(known[key], dict):
+        return f"{key}: a search is over single values, and this is a group of them."
+    if not space.is_sweep_override():
+        return f"{space.input_line}: give a search something to choose from: {key}=interval(LOW, HIGH) or choice(A, B)."
+    value: Any = space.value()
+    if isinstance(value, IntervalSweep) and not value.start < value.end:  # type: ignore[operator]
+        return f"{space.input_line}: the interval's lower end comes first."
+    if isinstance(value, IntervalSweep) and "log" in value.tags and value.start <= 0:  # type: ignore[operator]
+        return f"{space.input_line}: a logarithm needs an interval above 0."
+    return None
 
 
 def folder_of(overrides: Sequence[str], number: int, sweep: bool) -> Path:

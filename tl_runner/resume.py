@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from tl_runner.errors import CheckpointError
+from tl_runner.errors import CheckpointError, ConfigError
 
 
 @dataclass
@@ -46,7 +47,7 @@ def read(path: str) -> Recorded:
         from tl_runner import sweep
 
         whole = sweep.recorded(folder)
-        return Recorded(folder, whole["overrides"], whole.get("config_dir"), sweep=True)
+        return Recorded(folder, whole["overrides"], own_configs(whole.get("config_dir"), path), sweep=True)
     try:
         overrides = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
         hydra = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]
@@ -58,7 +59,17 @@ def read(path: str) -> Recorded:
         raise CheckpointError(f"resume={path}: its .hydra folder is damaged ({type(error).__name__}).") from error
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise CheckpointError(f"resume={path}: .hydra/overrides.yaml is not a list of overrides.")
-    return Recorded(folder, [o for o in overrides if not o.startswith("hydra.")], own[0] if own else None)
+    mine = [o for o in overrides if not o.startswith("hydra.")]
+    return Recorded(folder, mine, own_configs(own[0] if own else None, path))
+
+
+def own_configs(folder: object, path: str) -> str | None:
+    """The user's config folder of the time, which must still be there: Hydra would do without it in silence."""
+    if folder is None:
+        return None
+    if not isinstance(folder, str) or not Path(folder).is_dir():
+        raise CheckpointError(f"resume={path} was started with --config-dir {folder}, which is not there any more. Put it back.")
+    return folder
 
 
 def run_id(words: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[str, bool]:
@@ -67,6 +78,8 @@ def run_id(words: Sequence[str], environ: Mapping[str, str] = os.environ) -> tup
     ``TL_RUN_ID``, where it is set, else the number of a SLURM batch job with a digest of the command, else the time.
     """
     if environ.get("TL_RUN_ID"):
+        if not re.fullmatch(r"[\w.-]*\w[\w.-]*", environ["TL_RUN_ID"]):
+            raise ConfigError([f"TL_RUN_ID={environ['TL_RUN_ID']} names folders: use letters, digits, '_', '-' and '.'."])
         return environ["TL_RUN_ID"], True
     number = environ.get("SLURM_ARRAY_JOB_ID", environ.get("SLURM_JOB_ID"))
     if number and not (sys.stdin and sys.stdin.isatty()):  # at a terminal inside an allocation, the same line twice is two runs

@@ -98,9 +98,9 @@ def run(
         ranks.same("data files", lambda: task.checksums)
         ranks.same("weights", lambda: [p.double().sum().item() for p in method.parameters()])
 
-        progress.keep(path / "run.log")
-        if config.get("track"):
+        if ranks.main and config.get("track"):
             folder.tracker = plugins.module("record", config["track"]["name"]).Tracker(path, folder.metrics())
+        progress.keep(path / "run.log")
         if not began:
             folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
             folder.json("environment.json", environment(device, command, task.checksums, ranks.world))

@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
+from math import ceil, floor
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -44,14 +45,19 @@ def run(plan: Plan, folder: Path, typed: Sequence[str]) -> list[Job]:
         KeyboardInterrupt: a run was interrupted; its trial is left open.
         ConfigError: Optuna is missing, or the objective is no metric of the runs.
     """
-    study = open_study(plan, folder)
+    study, space = open_study(plan, folder), distributions(plan)
+    start = _values(plan.jobs[0], plan.space)
     if not study.trials:
-        study.enqueue_trial(_values(plan.jobs[0], plan.space))
+        outside = [k for k, d in space.items() if hasattr(d, "choices") and start[k] not in d.choices]
+        if outside:
+            print(f"tl-run: {', '.join(outside)}: the config's value is none of the choices, so the first trial is drawn.", file=sys.stderr)
+        else:
+            study.enqueue_trial(start)
     first, plan.jobs = plan.jobs, []
     for trial in study.trials:
         if trial.state.is_finished():
             plan.jobs += jobs_of(plan, trial, len(first))
-    while open_trials := _open(study, plan):
+    while open_trials := _open(study, space, plan.search):
         batch = [(trial, jobs_of(plan, trial, len(first))) for trial in open_trials]
         new = [job for _, jobs in batch for job in jobs]
         plan.jobs += new
@@ -79,31 +85,46 @@ def open_study(plan: Plan, folder: Path) -> Study:
     address, direction = plan.search["storage"], plan.search["direction"]
     try:
         storage: Any = address or JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-        return optuna.create_study(storage=storage, study_name=folder.name, direction=direction, load_if_exists=True)
+        # a journal is this sweep's alone and may move with it; a data base may hold the studies of others
+        name = str(folder) if address else "tl-run"
+        study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
+        _ = study.trials
+        return study
     except Exception as error:
-        raise ConfigError([f"sweep.storage={address or folder / 'optuna.journal'}: {type(error).__name__}: {error}"]) from error
+        where = address or folder / "optuna.journal"
+        cure = "Choose another sweep.storage." if address else "Delete it and resume: finished runs are not repeated."
+        raise ConfigError([f"{where} cannot be used ({type(error).__name__}: {error}). {cure}"]) from error
 
 
-def _open(study: Study, plan: Plan) -> list[FrozenTrial]:
+def _open(study: Study, space: Mapping[str, BaseDistribution], options: Mapping[str, Any]) -> list[FrozenTrial]:
     """The trials that were cut off, else new ones, as many as are still wanted."""
     from optuna.samplers import TPESampler
+    from optuna.trial import TrialState
 
     cut_off = [t for t in study.trials if t.state.name == "RUNNING"]
-    if cut_off:
-        return cut_off
-    options = plan.search
-    left = options["trials"] - sum(t.state.is_finished() for t in study.trials)
+    for trial in cut_off:
+        if trial.params.keys() != space.keys():  # killed between asking and being told
+            study.tell(trial.number, state=TrialState.FAIL)
+    if whole := [t for t in cut_off if t.params.keys() == space.keys()]:
+        return whole
+    left = options["trials"] - sum(t.state.is_finished() and t.params.keys() == space.keys() for t in study.trials)
     for _ in range(min(left, options["at_once"])):
         number = sum(t.state.name != "WAITING" for t in study.trials)
         # seeded by the trial's number, so that a search that was cut off asks the same as one that was not
         study.sampler = TPESampler(seed=number, n_startup_trials=options["random"], constant_liar=options["at_once"] > 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # constant_liar is marked experimental; a start outside of the interval is the user's choice
-            study.ask({key: distribution(space) for key, space in plan.space.items()})
+            study.ask(dict(space))
     return [t for t in study.trials if t.state.name == "RUNNING"]
 
 
-def distribution(space: Override) -> BaseDistribution:
+def distributions(plan: Plan) -> dict[str, BaseDistribution]:
+    """What a search explores, in Optuna's words; a key whose value is a whole number stays one."""
+    start = _values(plan.jobs[0], plan.space)
+    return {key: distribution(space, type(start[key]) is int) for key, space in plan.space.items()}
+
+
+def distribution(space: Override, whole: bool) -> BaseDistribution:
     """Optuna's word for a sweep of Hydra's grammar."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -111,8 +132,9 @@ def distribution(space: Override) -> BaseDistribution:
     if isinstance(value, IntervalSweep):
         low: Any = value.start
         high: Any = value.end
-        kind = IntDistribution if isinstance(low, int) and isinstance(high, int) else FloatDistribution
-        return kind(low, high, log="log" in value.tags)
+        if whole:
+            return IntDistribution(ceil(low), floor(high), log="log" in value.tags)
+        return FloatDistribution(low, high, log="log" in value.tags)
     if isinstance(value, RangeSweep):
         values: list[Any] = list(value.range())
         return CategoricalDistribution(values)
@@ -134,24 +156,27 @@ def tell(study: Study, trial: FrozenTrial, objective: str, folders: Sequence[Pat
     states = [state(f) for f in folders]
     if not {"done", "failed"}.issuperset(states):
         raise KeyboardInterrupt
-    if "failed" in states:
+    results = [] if "failed" in states else [json.loads((f / "result.json").read_text(encoding="utf-8")) for f in folders]
+    scores = [score(result, objective) for result in results]
+    values = [value for value in scores if value is not None]
+    if results and len(values) == len(results):
+        study.tell(trial.number, fmean(values))
+    else:
         study.tell(trial.number, state=TrialState.FAIL)
-        return
-    study.tell(trial.number, fmean(score(json.loads((f / "result.json").read_text(encoding="utf-8")), objective) for f in folders))
 
 
-def score(result: Mapping[str, Any], objective: str) -> float:
-    """The number at ``split.metric`` of a result.
+def score(result: Mapping[str, Any], objective: str) -> float | None:
+    """The number at ``split.metric`` of a result; None where it is undefined.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such metric.
     """
-    known = {f"{split}.{name}": v for split, values in result["metrics"].items() for name, v in values.items() if v is not None}
+    known = {f"{split}.{name}": value for split, values in result["metrics"].items() for name, value in values.items()}
     if objective not in known:
         raise ConfigError(
             [f"sweep.objective={objective}: these runs have no such metric.{nearest(objective, known)} There are {', '.join(known)}."]
         )
-    return float(known[objective])
+    return known[objective]
 
 
 def summary(study: Study, plan: Plan) -> str:

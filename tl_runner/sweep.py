@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import Any
 
 from hydra._internal.callbacks import Callbacks
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobStatus
 from hydra.types import HydraContext, RunMode
 from omegaconf import OmegaConf
 
@@ -54,13 +56,16 @@ def _run(plan: Plan, folder: Path, typed: Sequence[str]) -> int:
             jobs = search.run(plan, folder, typed)
         else:
             jobs = plan.jobs
+            if (folder / FILE).exists():
+                unchanged(folder, jobs)
             record(plan, folder, jobs, typed)
             launch(plan, folder, jobs, typed)
         stopped = False
     except KeyboardInterrupt:
         jobs, stopped = plan.jobs, True
     states = [state(folder / job.name) for job in jobs]
-    print(f"\n{closing(folder, plan.search.get('objective'))} folder {folder}")
+    if (folder / FILE).exists():
+        print(f"\n{closing(folder, plan.search.get('objective'))} folder {folder}")
     if stopped or "interrupted" in states:
         print(f"tl-run: stopped. Finish what is missing with: tl-run resume={folder}", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -88,6 +93,22 @@ def record(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) 
     }
     if not (folder / FILE).exists() or recorded(folder)["jobs"] != content["jobs"]:
         write_atomic(folder / FILE, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def unchanged(folder: Path, jobs: Sequence[Job]) -> None:
+    """Whether the command still comes to the jobs that it came to when the sweep began.
+
+    Raises:
+        CheckpointError: a config file of the user's has changed.
+    """
+    before = [(job.get("folder"), job.get("overrides")) for job in recorded(folder)["jobs"]]
+    now = [(job.name, job.overrides) for job in jobs]
+    if before != now:
+        other = next((n for b, n in zip(before, now, strict=False) if b != n), (f"{len(now)} jobs instead of {len(before)}", []))
+        raise CheckpointError(
+            f"The command of {folder} does not come to the same jobs any more ({other[0]} {' '.join(other[1])}).\n"
+            "  A preset or the folders' names have changed since. Put them back, or start a new sweep."
+        )
 
 
 def left(jobs: Sequence[Job], folder: Path) -> list[Job]:
@@ -122,15 +143,20 @@ def launch(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) 
         return
     with composer(plan.config_dir) as hydra:
         config = hydra.compose_config("config", plan.overrides, RunMode.MULTIRUN)
-        config.hydra.sweep.dir = str(folder)
+        config.hydra.sweep.dir = str(folder).replace("${", r"\${")
         OmegaConf.save(config, folder / "multirun.yaml")
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
         task = partial(job.of_sweep, command=list(typed), parent=os.getpid())
         launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
         try:
-            launcher.launch([_overrides(j, folder) for j in todo], initial_job_idx=0)
+            ends = launcher.launch([_overrides(j, folder) for j in todo], initial_job_idx=0)
+            problems = [f"{j.name}: {e._return_value!r}" for j, e in zip(todo, ends, strict=True) if e.status is JobStatus.FAILED]
         except Exception as error:  # a worker died or a queue said no; the folders tell which jobs are left
-            print(f"tl-run: the launcher gave up: {type(error).__name__}: {error}", file=sys.stderr)
+            problems = [f"the launcher gave up: {type(error).__name__}: {error}"]
+            if all(state(folder / j.name) == "missing" for j in todo):
+                raise UserError(problems[0]) from error
+        for problem in problems:
+            print(f"tl-run: {problem}", file=sys.stderr)
 
 
 def _overrides(job: Job, folder: Path) -> list[str]:
@@ -142,5 +168,6 @@ def _overrides(job: Job, folder: Path) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """For Hydra's grammar: inside quotes any character stands for itself."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """For Hydra's grammar, where a backslash before a quote and OmegaConf's ``${`` are more than themselves."""
+    escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text.replace("${", r"\${"))
+    return f"'{escaped}'"

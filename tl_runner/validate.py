@@ -50,6 +50,8 @@ class Checker:
             return None
         if override.is_sweep_override() and not sweep:
             return f"{override.input_line}: several values make a sweep. Add -m."
+        if key == "sweep" and override.is_sweep_override():
+            return f"{override.input_line}: one preset at a time; give the other's keys on the line."
         if key in self.groups:
             if None in self._values(override):
                 leave = "leave the word out" if key in PRESETS else f"a run cannot do without a {key}"
@@ -77,9 +79,10 @@ class Checker:
             full = compose("config", list(choices), return_hydra_config=True)
             runtime = dict(full.hydra.runtime.choices)
             chosen = [f"{g}={c}" for g, c in runtime.items() if c is not None and g in self.groups and "@" not in g]
-            bare = compose("config", [c for c in chosen if c.split("=")[0] not in (*PRESETS, "hydra")])
+            bare = plain(compose("config", [c for c in chosen if c.split("=")[0] not in (*PRESETS, "sweep", "hydra")]))
             with_presets = {k: v for k, v in plain(full).items() if k != "hydra"}
-            self._bases[key] = with_presets, plain(bare), runtime
+            bare |= {k: v for k, v in with_presets.items() if k == "sweep"}  # the one preset with settings of its own
+            self._bases[key] = with_presets, bare, runtime
         return self._bases[key]
 
     def job(self, overrides: Sequence[str]) -> tuple[list[str], tuple[dict[str, Any], dict[str, str]] | None]:
@@ -87,8 +90,8 @@ class Checker:
         parsed = parse(overrides)
         choices = [f"{o.key_or_group}={_word(o.value())}" for o in parsed if o.key_or_group in self.groups and not o.is_delete()]
         config, bare, runtime = self.base(choices)
-        known, problems = dict(_walk(bare)), []
-        preset = next((f"{g}/{runtime[g]}.yaml" for g in PRESETS if runtime.get(g)), "a preset")
+        known, problems = dict(walk(bare)), []
+        preset = next((f"{g}/{runtime[g]}.yaml" for g in (*PRESETS, "sweep") if runtime.get(g)), "a preset")
         for path in _paths(config):
             if path not in known:
                 problems.append(f"{path}, set in {preset}: no such key.{nearest_key(path, known)}")
@@ -103,12 +106,12 @@ class Checker:
                 OmegaConf.update(merged, key, override.value())
         try:
             resolved = plain(merged, resolve=True)
-            defaults = dict(_walk(plain(OmegaConf.create(bare), resolve=True)))
+            defaults = dict(walk(plain(OmegaConf.create(bare), resolve=True)))
         except (InterpolationResolutionError, OmegaConfBaseException) as error:
             return [*problems, str(error).splitlines()[0]], None
         assert isinstance(resolved, dict)
-        typed = dict(_walk(plain(merged)))
-        for path, value in _walk(resolved):
+        typed = dict(walk(plain(merged)))
+        for path, value in walk(resolved):
             if str(typed.get(path)).startswith("${") and typed[path] == known.get(path) and "oc.env" not in typed[path]:
                 continue  # the value that it points to is checked where it stands
             if path not in defaults and not any(path in p for p in problems):
@@ -147,7 +150,7 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"method={method['name']} needs a {need} domain, which this data does not have."
     if config["selection"] == "source_val" and data.get("val_fraction") == 0:
         yield "selection=source_val needs source images to validate on: set data.val_fraction above 0."
-    if config["backbone"].get("batch_norm") and any(v == 1 for k, v in _walk(config) if k.endswith("batch_size")):
+    if config["backbone"].get("batch_norm") and any(v == 1 for k, v in walk(config) if k.endswith("batch_size")):
         yield "batch_size=1 and batch norm: one image has no batch statistics. Use at least 2, or backbone.batch_norm=false."
     device = config["device"]
     if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):
@@ -175,16 +178,17 @@ def plain(config: Any, resolve: bool = False) -> dict[str, Any]:
     return out
 
 
-def _walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of every key, sections included."""
     for key, value in config.items():
         path = f"{prefix}{key}"
         yield path, value
         if isinstance(value, dict):
-            yield from _walk(value, f"{path}.")
+            yield from walk(value, f"{path}.")
 
 
 def _paths(config: Any) -> list[str]:
-    return [path for path, _ in _walk(config)]
+    return [path for path, _ in walk(config)]
 
 
 def _unquoted(text: str) -> str:

@@ -30,7 +30,7 @@ Report = dict[str, Any]
 
 BINS = 15  # of the calibration error, as Guo et al. have it
 RANKING_RESAMPLES = 200  # the ranking metrics cost a sort a class
-RANKING_LIMIT = 2_000_000  # probabilities of a split, above which they get no interval
+RANKING_LIMIT = 600_000  # probabilities of a split, above which they get no interval
 
 
 def classification(probabilities: Array, labels: Array, *, resamples: int = 1000, seed: int = 0) -> Report:
@@ -50,7 +50,7 @@ def classification(probabilities: Array, labels: Array, *, resamples: int = 1000
       count as such in the means over all K;
     - balanced accuracy is the mean recall of the classes that have samples;
     - AUC and average precision of a class need samples of it and of others: else None, and left out of the macro mean;
-    - log loss clips a probability of 0 to 2.2e-16.
+    - log loss is computed in float64 and clips a probability of 0 to 2.2e-16 (scikit-learn clips float32 at 1.2e-7).
     """
     n, k = probabilities.shape
     classes, predicted = np.arange(k), probabilities.argmax(1)
@@ -210,7 +210,7 @@ def _notes(absent: Array, unpredicted: Array, present: Array) -> dict[str, list[
         note(f"no sample of class {_listed(absent)}: left out of the mean.", "balanced_accuracy")
         note(f"no sample of class {_listed(absent)}: recall and F1 count as 0 in the macro mean.", "recall_macro", "f1_macro")
     if len(unpredicted):
-        note(f"class {_listed(unpredicted)} is never predicted: precision counts as 0.", "precision_macro", "precision_weighted")
+        note(f"never predicted: class {_listed(unpredicted)}; precision counts as 0.", "precision_macro", "precision_weighted")
     return notes
 
 

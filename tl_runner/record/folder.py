@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tl_runner.errors import UserError
+from tl_runner.errors import BusyError
 
 
 class RunFolder:
@@ -120,7 +120,7 @@ def held(folder: Path) -> Iterator[None]:
     """Hold a folder against a second process.
 
     Raises:
-        UserError: another process holds it.
+        BusyError: another process holds it.
     """
     try:
         handle = os.open(folder, os.O_RDONLY)
@@ -129,7 +129,7 @@ def held(folder: Path) -> Iterator[None]:
         return
     try:
         if not locked(handle):
-            raise UserError(f"{folder} is being run by another process at this moment.")
+            raise BusyError(f"{folder} is being run by another process at this moment.")
         yield
     finally:
         os.close(handle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,7 @@ def result(
         "sizes": {name: len(split) for name, split in trainer.splits.items()},
         "phases": at.phases,
         "warnings": at.warnings,
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "wall_s": round(trainer.wall_s(), 3),
         "data_s": round(data_s, 3),
         "images_per_s": round(at.images / at.train_s, 1) if at.train_s else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,8 @@ class Tracker:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError([f"track=tensorboard needs TensorBoard ({error}): pip install 'tl-run[track]'."]) from error
-        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+        for old in (folder / "tensorboard").glob("events.out.tfevents.*"):
+            old.unlink()
         self._writer = SummaryWriter(str(folder / "tensorboard"))
         for row in rows:
             self.add(row)

@@ -41,7 +41,7 @@ def lay_out(rows: Sequence[Row], only_changed: bool = False) -> Grid:
         [
             *(setting_text(row.keys[k]) for k in keys),
             value_cell(row),
-            *([interval_text(metric, row.gain)] if gains else []),
+            *([gain_cell(row)] if gains else []),
             str(len(row.absent)),
             *([remark(row)] if remarks else []),
         ]
@@ -176,6 +176,8 @@ def label(row: Row, run: Run, rows: Sequence[Row]) -> str:
 
 def why(run: Run, metric: Metric, most: int = 90) -> str:
     """Status and the first line of the error, shortened."""
+    if run.status == "done" and run.seed is None:
+        return "done, but its seed is not known"
     if run.status == "done":
         return f"done, but {metric.name} is not defined"
     line = run.error.strip().split("\n")[0]
@@ -206,6 +208,12 @@ def value_cell(row: Row) -> str:
         return "– (0)"
     spread = "" if row.std is None else f" ± {number_text(row.metric, row.std)}"
     return f"{number_text(row.metric, row.mean)}{spread} ({row.n})"
+
+
+def gain_cell(row: Row) -> str:
+    """The gain, and how many pairs it is of where that is fewer than the runs."""
+    pairs = f" ({row.gain.n} pair{'s' * (row.gain.n != 1)})" if row.gain and row.gain.n < row.n else ""
+    return interval_text(row.metric, row.gain) + pairs
 
 
 def setting_text(value: str | None, most: int = 8) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -49,7 +50,8 @@ class Row:
         absent: the runs that give no value: failed, interrupted, missing, or without this metric.
         repeated: runs of a seed that another run has given already.
         gain: over ``source_only`` with the same other keys, paired by seed; None if there is no pair.
-        best: the best mean of its data set; oracles do not take part.
+        best: the best mean of its data set, where the rows have the same seeds and none is another setting of a rival's method
+            (to choose between those by target labels would make an oracle); oracles do not take part.
         oracle: target labels were used.
         derived: not run by itself: the phase ``pretrain`` of other rows.
     """
@@ -155,10 +157,10 @@ def compare(table: Sequence[Row], a: str, b: str) -> list[Comparison]:
 
 
 def _row(keys: Keys, metric: Metric, runs: list[Run]) -> Row:
-    """One run a seed counts: a done one before another, then the last by folder, since run ids begin with the time."""
+    """One run a seed counts: a done one before another, then the one that ended last."""
     first: dict[object, Run] = {}
     repeated = []
-    newest_first = sorted(runs, key=lambda r: str(r.folder), reverse=True)
+    newest_first = sorted(runs, key=lambda r: (str(r.result.get("ended", "")), str(r.folder)), reverse=True)
     for run in sorted(newest_first, key=lambda r: r.value(metric.name) is None):
         if run.seed is not None and run.seed in first:
             repeated.append(run)
@@ -173,7 +175,7 @@ def _row(keys: Keys, metric: Metric, runs: list[Run]) -> Row:
         metric,
         values,
         runs=kept,
-        absent=[run for run in kept if run.value(metric.name) is None],
+        absent=[run for run in kept if run.value(metric.name) is None or run.seed is None],
         repeated=repeated,
         oracle=any(run.result.get("uses_target_labels") is True for run in kept),
     )
@@ -201,15 +203,20 @@ def _pretrained(table: Sequence[Row]) -> list[Row]:
 def _gain(row: Row, table: Sequence[Row]) -> Interval | None:
     if row.keys["method"] == BASELINE:
         return None
-    base = next((r for r in table if r.keys["method"] == BASELINE and r.n and matches(r.keys, row.keys, "method")), None)
-    return paired(row.values, base.values).difference if base else None
+    bases = [r for r in table if r.keys["method"] == BASELINE and r.n and matches(r.keys, row.keys, "method")]
+    return paired(row.values, bases[0].values).difference if len(bases) == 1 else None
 
 
 def _is_best(row: Row, table: Sequence[Row]) -> bool:
-    rivals = [r.mean for r in table if r.mean is not None and not r.oracle and r.keys["data"] == row.keys["data"]]
-    if row.mean is None or row.oracle or len(rivals) < 2:
+    """Among rows of the same seeds; and settings of one method are not chosen between by the target's test labels."""
+    rivals = [r for r in table if r.mean is not None and not r.oracle and r.keys["data"] == row.keys["data"]]
+    means = [r.mean for r in rivals if r.mean is not None]
+    if row.mean is None or row.oracle or len(rivals) < 2 or any(r.values.keys() != row.values.keys() for r in rivals):
         return False
-    return row.mean == (min(rivals) if row.metric.lower_is_better else max(rivals))
+    settings = Counter(tuple(r.keys[k] for k in CHOICES) for r in rivals)
+    if row.metric.name.startswith(("target_test", "score")) and max(settings.values()) > 1:
+        return False
+    return row.mean == (min(means) if row.metric.lower_is_better else max(means))
 
 
 def _order(row: Row) -> list:

@@ -7,9 +7,10 @@ device and the code itself. So a stored phase is, to the bit, what computing it 
 from __future__ import annotations
 
 import json
+import platform
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from hashlib import blake2b
@@ -41,10 +42,10 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
     """
     said = {
         "code": code(frozenset(own_files(method))),
-        "torch": [torch.__version__, torch.backends.cpu.get_cpu_capability()],
+        "machine": [torch.__version__, torch.backends.cpu.get_cpu_capability(), processor(), torch.backends.cudnn.version()],
         "device": [device.describe(), device.precision, device.channels_last, device.compile, device.cuda_graphs],
         "phase": [phase.name, dict(phase.reads), phase.epochs, phase.batch_size, phase.steps_per_epoch, phase.shared],
-        "updates": [[u.name, dict(u.optimizer), u.repeats] for u in phase.updates],
+        "updates": [[u.name, dict(u.optimizer), u.repeats, u.gate and vars(u.gate)] for u in phase.updates],
         "seed": seed,
         "options": options,
     }
@@ -55,7 +56,14 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
             _add(digest, tensor)
     for network in _networks(phase):
         digest.update(repr(network).encode())  # what has no weights: dropout, activations
-        for name, tensor in network.state_dict().items():
+    digest.update(_of_weights([n.state_dict() for n in _networks(phase)]).encode())
+    return digest.hexdigest()
+
+
+def _of_weights(networks: Sequence[Mapping[str, Tensor]]) -> str:
+    digest = blake2b(digest_size=16)
+    for weights in networks:
+        for name, tensor in weights.items():
             digest.update(name.encode())
             _add(digest, tensor)
     return digest.hexdigest()
@@ -68,11 +76,20 @@ def _add(digest: Any, tensor: Tensor | None) -> None:
 
 
 def own_files(method: Method) -> set[Path]:
-    """The source files of a user's own method and networks."""
-    classes = {c for module in method.modules() for c in type(module).__mro__}
-    modules = {c.__module__ for c in classes if c.__module__.split(".")[0] not in ("torch", "builtins", "abc", "tl_runner")}
-    files = (getattr(sys.modules.get(m), "__file__", None) for m in modules)
-    return {Path(f) for f in files if f}
+    """The source files of the packages that a user's own method and networks come from."""
+    tops = {c.__module__.split(".")[0] for module in method.modules() for c in type(module).__mro__}
+    files = (getattr(sys.modules.get(top), "__file__", None) for top in tops - {"torch", "builtins", "abc", "tl_runner"})
+    roots = [Path(f) for f in files if f]
+    return {file for root in roots for file in (root.parent.rglob("*.py") if root.name == "__init__.py" else [root])}
+
+
+@cache
+def processor() -> str:
+    """The processor's name: other ones may round otherwise."""
+    try:
+        return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
 
 
 @cache
@@ -105,6 +122,8 @@ class PhaseCache:
             pairs = list(zip(_networks(phase), state["networks"], strict=True))
             if any(_shapes(network.state_dict()) != _shapes(weights) for network, weights in pairs):
                 return None
+            if state["digest"] != _of_weights(state["networks"]):  # a flipped bit is read without complaint
+                return None
             for network, weights in pairs:
                 network.load_state_dict(weights)
             return dict(state["record"])
@@ -113,7 +132,8 @@ class PhaseCache:
 
     def save(self, key: str, phase: Phase, record: Mapping[str, Any]) -> None:
         """Keep a finished phase: its networks' weights and ``record``."""
-        state = {"networks": [n.state_dict() for n in _networks(phase)], "record": dict(record)}
+        networks = [n.state_dict() for n in _networks(phase)]
+        state = {"networks": networks, "digest": _of_weights(networks), "record": dict(record)}
         try:
             checkpoints.save(self.folder / f"{key}.pt", state)
         except OSError:  # a full disk costs time here, not the run

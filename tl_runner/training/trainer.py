@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method, Phase
@@ -172,6 +173,7 @@ class Trainer:
         if self._resumed is None:
             self.at.phase_began = self.wall_s()
             if phase.begin:
+                randomness.seed_all(self.seed, phase.name, "begin")
                 phase.begin()
         self._resumed = None
         final = phase is self.phases[-1]
