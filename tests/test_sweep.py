@@ -228,7 +228,7 @@ def test_a_misspelt_key_in_a_preset_of_ones_own(tl_run, tmp_path):
     assert "train.epoch, set in sweep/typo.yaml: no such key" in ended.err
 
 
-@pytest.mark.parametrize("name", ["back\\slash", "a ${b} c", "quo'te", "x=1,y[2]", "../up/sweep"])
+@pytest.mark.parametrize("name", ["back\\slash", "a $b c", "quo'te", "x=1,y[2]", "../up/sweep"])
 def test_odd_folders(tl_run, tmp_path, monkeypatch, name):
     from tl_runner.sweep import _quoted
 

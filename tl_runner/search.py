@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, QuotedString, RangeSweep
 
 from tl_runner import sweep
-from tl_runner.errors import ConfigError, nearest
+from tl_runner.errors import ConfigError, UserError, nearest
 from tl_runner.plan import Job, Plan, make
 from tl_runner.record.folder import state
 
@@ -37,6 +37,18 @@ def described(plan: Plan) -> str:
 
 
 def run(plan: Plan, folder: Path, typed: Sequence[str]) -> list[Job]:
+    """:func:`explore`, with the complaints of a storage that cannot be read made ours."""
+    try:
+        return explore(plan, folder, typed)
+    except UserError:
+        raise
+    except (ValueError, AssertionError, KeyError, OSError) as error:
+        where = plan.search["storage"] or folder / "optuna.journal"
+        cure = "Choose another sweep.storage." if plan.search["storage"] else "Delete it and resume: finished runs are not repeated."
+        raise ConfigError([f"{where} cannot be used ({type(error).__name__}: {error}). {cure}"]) from error
+
+
+def explore(plan: Plan, folder: Path, typed: Sequence[str]) -> list[Job]:
     """Ask, run and tell until the study has its trials. Every job there was.
 
     A trial with a run that fails counts as failed, and the search goes on; one that was cut off is finished first.
@@ -73,7 +85,7 @@ def open_study(plan: Plan, folder: Path) -> Study:
     """The study of a sweep, from its storage.
 
     Raises:
-        ConfigError: Optuna is not installed, or the storage cannot be opened.
+        ConfigError: Optuna is not installed.
     """
     try:
         import optuna
@@ -83,17 +95,10 @@ def open_study(plan: Plan, folder: Path) -> Study:
         raise ConfigError([f"sweep=tpe needs Optuna ({error}): pip install 'tl-run[sweep]'."]) from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     address, direction = plan.search["storage"], plan.search["direction"]
-    try:
-        storage: Any = address or JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-        # a journal is this sweep's alone and may move with it; a data base may hold the studies of others
-        name = str(folder) if address else "tl-run"
-        study = optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
-        _ = study.trials
-        return study
-    except Exception as error:
-        where = address or folder / "optuna.journal"
-        cure = "Choose another sweep.storage." if address else "Delete it and resume: finished runs are not repeated."
-        raise ConfigError([f"{where} cannot be used ({type(error).__name__}: {error}). {cure}"]) from error
+    storage: Any = address or JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
+    # a journal is this sweep's alone and may move with it; a data base may hold the studies of others
+    name = str(folder) if address else "tl-run"
+    return optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
 
 
 def _open(study: Study, space: Mapping[str, BaseDistribution], options: Mapping[str, Any]) -> list[FrozenTrial]:

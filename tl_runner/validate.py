@@ -91,7 +91,7 @@ class Checker:
         choices = [f"{o.key_or_group}={_word(o.value())}" for o in parsed if o.key_or_group in self.groups and not o.is_delete()]
         config, bare, runtime = self.base(choices)
         known, problems = dict(walk(bare)), []
-        preset = next((f"{g}/{runtime[g]}.yaml" for g in (*PRESETS, "sweep") if runtime.get(g)), "a preset")
+        preset = next((f"{g}/{runtime[g]}.yaml" for g in ("experiment", "sweep", "debug", "local") if runtime.get(g)), "a preset")
         for path in _paths(config):
             if path not in known:
                 problems.append(f"{path}, set in {preset}: no such key.{nearest_key(path, known)}")

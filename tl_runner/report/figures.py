@@ -60,10 +60,11 @@ class Panels:
         """Mean curves with their standard deviation, by the number of their colour."""
         with self._panel(what) as (axis, done):
             scale = 100 if percent else 1
-            for i, band in bands.items():
+            for drawn, (i, band) in enumerate(bands.items()):
+                width = 1.6 + 0.9 * max(0, min(len(bands), 4) - 1 - drawn)  # methods that share a phase have one curve: each still shows
                 marker = "o" if len(band.x) < 25 else ""
                 line = {"color": colour(i), "dashes": [float(d) for d in dashes(i).split()] or (None, None)}
-                axis.plot(band.x, scale * band.mean, linewidth=1.6, marker=marker, markersize=2.6, **line)
+                axis.plot(band.x, scale * band.mean, linewidth=width, marker=marker, markersize=2.6, **line)
                 low, high = band.mean - band.std, band.mean + band.std
                 if percent:
                     low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
@@ -91,7 +92,8 @@ class Panels:
         """Accuracy against confidence; the bars at the foot are the share of the samples in each bin."""
         with self._panel(what, height=3.2) as (axis, done):
             axis.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle="--", alpha=0.5)
-            axis.bar(found.confidence, 0.25 * found.share / found.share.max(), width=0.7 / BINS, color=_INK, alpha=0.2, linewidth=0)
+            centres = (np.ceil(found.confidence * BINS) - 0.5) / BINS
+            axis.bar(centres, 0.25 * found.share / found.share.max(), width=0.7 / BINS, color=_INK, alpha=0.2, linewidth=0)
             axis.plot(found.confidence, found.accuracy, color=colour(0), linewidth=1.6, marker="o", markersize=3.4)
             axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
             axis.set_aspect("equal")

@@ -157,7 +157,10 @@ def legend(rows: Sequence[Row], best: bool, gains: bool) -> list[str]:
     lower = " Lower is better." if rows[0].metric.lower_is_better else ""
     said = [f"{rows[0].metric.name}: mean ± standard deviation over seeds (number of runs).{lower}"]
     if best:
-        said.append("* best mean of its data set" + ("; oracles do not take part." if any(row.oracle for row in rows) else "."))
+        said.append(
+            "* best mean of its data set over the seeds that all have"
+            + ("; oracles do not take part." if any(row.oracle for row in rows) else ".")
+        )
     if gains:
         said.append(f"Gain over {BASELINE}: mean difference of runs with the same seed [Student's 95 % interval].")
     return said

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 from tl_runner.errors import UserError, nearest
 from tl_runner.report.runs import CHOICES, Run, warn
@@ -50,8 +51,8 @@ class Row:
         absent: the runs that give no value: failed, interrupted, missing, or without this metric.
         repeated: runs of a seed that another run has given already.
         gain: over ``source_only`` with the same other keys, paired by seed; None if there is no pair.
-        best: the best mean of its data set, where the rows have the same seeds and none is another setting of a rival's method
-            (to choose between those by target labels would make an oracle); oracles do not take part.
+        best: the best mean of its data set over the seeds that all rivals have. Oracles do not take part; and where rivals are
+            settings of one method there is none, since to choose between those by target labels would make an oracle.
         oracle: target labels were used.
         derived: not run by itself: the phase ``pretrain`` of other rows.
     """
@@ -208,15 +209,18 @@ def _gain(row: Row, table: Sequence[Row]) -> Interval | None:
 
 
 def _is_best(row: Row, table: Sequence[Row]) -> bool:
-    """Among rows of the same seeds; and settings of one method are not chosen between by the target's test labels."""
-    rivals = [r for r in table if r.mean is not None and not r.oracle and r.keys["data"] == row.keys["data"]]
-    means = [r.mean for r in rivals if r.mean is not None]
-    if row.mean is None or row.oracle or len(rivals) < 2 or any(r.values.keys() != row.values.keys() for r in rivals):
+    """Over the seeds that all rivals have; and settings of one method are not chosen between by the target's test labels."""
+    rivals = [r for r in table if r.n and not r.oracle and r.keys["data"] == row.keys["data"]]
+    if not row.n or row.oracle or len(rivals) < 2:
         return False
+    common = set.intersection(*(set(r.values) for r in rivals))
+    if not common:
+        return False
+    means = {id(r): fmean(r.values[seed] for seed in sorted(common)) for r in rivals}
     settings = Counter(tuple(r.keys[k] for k in CHOICES) for r in rivals)
     if row.metric.name.startswith(("target_test", "score")) and max(settings.values()) > 1:
         return False
-    return row.mean == (min(means) if row.metric.lower_is_better else max(means))
+    return means[id(row)] == (min if row.metric.lower_is_better else max)(means.values())
 
 
 def _order(row: Row) -> list:
