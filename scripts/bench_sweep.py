@@ -49,7 +49,10 @@ def main() -> None:
 
     print(f"{len(jobs)} runs: {' '.join(grid)}; {os.cpu_count()} CPUs, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}")
     print(f"{'':<22} {'wall s':>8} {'start':>8} {'data':>8} {'pretrain':>9} {'rest':>8}")
-    for name, wall_s, results in (("separate processes", separate_s, separate), (f"shared, {asked.workers} process(es)", shared_s, shared)):
+    for name, wall_s, results in (
+        ("separate processes", separate_s, separate),
+        (f"{'one process' if asked.workers == 1 else f'{asked.workers} processes'}, shared", shared_s, shared),
+    ):
         data = sum(r["data_s"] for r in results)
         pretrain = sum(p["wall_s"] for r in results for p in r["phases"] if p["name"] == "pretrain")
         rest = sum(r["wall_s"] for r in results) - pretrain
