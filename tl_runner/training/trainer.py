@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,24 +26,8 @@ from tl_runner.training.evaluation import Evaluator
 from tl_runner.training.interrupt import Interrupt, Interrupted
 from tl_runner.training.loop import PhaseLoop
 from tl_runner.training.phase_cache import PhaseCache
+from tl_runner.training.position import Position
 from tl_runner.training.ranks import ALONE, Ranks
-
-
-@dataclass
-class Position:
-    """Where a run stands: counters and what it has found so far. All of it is in the checkpoint."""
-
-    phase: int = 0
-    epoch: int = 0
-    step: int = 0  # of the epoch
-    best_score: float = -math.inf
-    best_epoch: int | None = None
-    wall_s: float = 0.0
-    phase_began: float = 0.0  # in the run's wall seconds
-    train_s: float = 0.0
-    images: int = 0
-    phases: list[dict[str, Any]] = field(default_factory=list)  # of the finished ones: name, metrics, seconds
-    warnings: list[str] = field(default_factory=list)
 
 
 class Trainer:

@@ -1,0 +1,24 @@
+"""Where a run stands."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class Position:
+    """Where a run stands: counters and what it has found so far. All of it is in the checkpoint."""
+
+    phase: int = 0
+    epoch: int = 0
+    step: int = 0  # of the epoch
+    best_score: float = -math.inf
+    best_epoch: int | None = None
+    wall_s: float = 0.0
+    phase_began: float = 0.0  # in the run's wall seconds
+    train_s: float = 0.0
+    images: int = 0
+    phases: list[dict[str, Any]] = field(default_factory=list)  # of the finished ones: name, metrics, seconds
+    warnings: list[str] = field(default_factory=list)
