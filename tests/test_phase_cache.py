@@ -166,13 +166,12 @@ def test_a_damaged_entry_is_computed_again(run, tmp_path, damage):
 
 
 def test_a_users_own_network_is_part_of_the_key(run, tmp_path, monkeypatch):
-    """Made up: a method whose forward pass is changed in its file between two runs."""
+    """Made up: a method in a package without ``__init__``, whose file is changed between two runs."""
     import importlib
     import sys
 
     package = tmp_path / "own_pkg"
     package.mkdir()
-    (package / "__init__.py").write_text("")
     text = "from tl_runner.methods.source_only import SourceOnly\n\n\nclass Mine(SourceOnly):\n    scale = 1.0\n"
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, scale in (("one", "1.0"), ("two", "1.0"), ("three", "2.0")):

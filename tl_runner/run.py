@@ -34,7 +34,7 @@ from tl_runner.errors import (
 from tl_runner.methods.base import Method
 from tl_runner.plan import taken
 from tl_runner.record.environment import environment
-from tl_runner.record.folder import RunFolder, Unwritten
+from tl_runner.record.folder import RunFolder, Unwritten, named_choices
 from tl_runner.record.outcome import closing_table, result, write_figures
 from tl_runner.record.progress import Progress, Silent, log
 from tl_runner.training import device as devices
@@ -263,7 +263,7 @@ def record_failure(
         "metrics": {},
         "seed": config["seed"],
         "selection": config["selection"],
-        "choices": {group: choices[group] for group in ("data", "backbone", "method", "device")},
+        "choices": named_choices(choices),
         "wall_s": round(time.perf_counter() - started, 3),
     }
     try:

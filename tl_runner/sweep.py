@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 from tl_runner import job
 from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CheckpointError, UserError
 from tl_runner.plan import Job, Plan, composer
-from tl_runner.record.folder import held, state, write_atomic
+from tl_runner.record.folder import held, named_choices, state, write_atomic
 
 FILE = "sweep.json"
 
@@ -89,7 +89,7 @@ def record(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) 
         "command": list(typed),
         "overrides": plan.overrides,
         "config_dir": plan.config_dir,
-        "jobs": [{"folder": j.name, "overrides": j.overrides, "choices": chosen(j.choices), "seed": j.config["seed"]} for j in jobs],
+        "jobs": [{"folder": j.name, "overrides": j.overrides, "choices": named_choices(j.choices), "seed": j.config["seed"]} for j in jobs],
     }
     if not (folder / FILE).exists() or recorded(folder)["jobs"] != content["jobs"]:
         write_atomic(folder / FILE, (json.dumps(content, indent=1) + "\n").encode())
@@ -129,11 +129,6 @@ def recorded(folder: Path) -> dict[str, Any]:
         return content
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{folder / FILE} is damaged ({type(error).__name__}: {error}). Start the sweep afresh.") from error
-
-
-def chosen(choices: dict[str, str]) -> dict[str, str]:
-    """The choices that a result names."""
-    return {group: choices[group] for group in ("data", "backbone", "method", "device")}
 
 
 def launch(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) -> None:

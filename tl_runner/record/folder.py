@@ -71,6 +71,11 @@ class RunFolder:
         return json.loads(self.result_file.read_text(encoding="utf-8")) if self.result_file.exists() else None
 
 
+def named_choices(choices: Mapping[str, str]) -> dict[str, str]:
+    """The groups' choices that a record names."""
+    return {group: choices[group] for group in ("data", "backbone", "method", "device")}
+
+
 def state(folder: Path) -> str:
     """What has become of a run: done, failed, interrupted, or missing."""
     try:
@@ -94,9 +99,6 @@ class Unwritten(RunFolder):
         pass
 
     def text(self, name: str, content: str) -> None:
-        pass
-
-    def arrays(self, name: str, content: Mapping[str, Any]) -> None:
         pass
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from tl_runner.data.tasks import Task
 from tl_runner.metrics.report import Report
 from tl_runner.record import figures
-from tl_runner.record.folder import RunFolder
+from tl_runner.record.folder import RunFolder, named_choices
 
 if TYPE_CHECKING:
     from tl_runner.training.device import Device
@@ -58,7 +58,7 @@ def result(
         "uses_target_labels": trainer.uses_target_labels,
         "protocol": task.protocol,
         "seed": trainer.seed,
-        "choices": {group: choices[group] for group in ("data", "backbone", "method", "device")},
+        "choices": named_choices(choices),
         "classes": list(task.classes),
         **{part: {name: report[part] for name, report in reports.items() if part in report} for part in PARTS},
         "sizes": {name: len(split) for name, split in trainer.splits.items()},

@@ -78,9 +78,10 @@ def _add(digest: Any, tensor: Tensor | None) -> None:
 def own_files(method: Method) -> set[Path]:
     """The source files of the packages that a user's own method and networks come from."""
     tops = {c.__module__.split(".")[0] for module in method.modules() for c in type(module).__mro__}
-    files = (getattr(sys.modules.get(top), "__file__", None) for top in tops - {"torch", "builtins", "abc", "tl_runner"})
-    roots = [Path(f) for f in files if f]
-    return {file for root in roots for file in (root.parent.rglob("*.py") if root.name == "__init__.py" else [root])}
+    modules = [sys.modules[top] for top in tops - {"torch", "builtins", "abc", "tl_runner"}]
+    packages = [Path(folder) for m in modules for folder in getattr(m, "__path__", ())]
+    alone = {Path(m.__file__) for m in modules if not hasattr(m, "__path__") and m.__file__}
+    return alone.union(*(folder.rglob("*.py") for folder in packages))
 
 
 @cache
