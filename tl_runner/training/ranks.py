@@ -23,6 +23,7 @@ from tl_runner.methods.base import Phase
 
 T = TypeVar("T")
 LEFT = "rank 0 has left"
+GOODBYE = timedelta(seconds=5)
 TIMEOUT = timedelta(hours=1)  # rank 0 evaluates while the others wait for what it found
 
 
@@ -169,8 +170,10 @@ def joined() -> Iterator[None]:
             with suppress(RuntimeError):  # the store has gone with rank 0
                 store.wait([LEFT])
     finally:
-        if rank == 0:
-            store.set(LEFT, "")
+        with suppress(RuntimeError):
+            store.set(LEFT if rank == 0 else f"rank {rank} has left", "")
+            if rank == 0:  # the store may live here, and torch complains where it goes while others still listen
+                store.wait([f"rank {other} has left" for other in range(1, world)], GOODBYE)
         dist.destroy_process_group()
 
 
