@@ -17,7 +17,7 @@ import torch
 from omegaconf import OmegaConf
 
 from tl_runner import plugins, randomness
-from tl_runner.backbones.base import Backbone
+from tl_runner.backbones.base import Backbone, by_domain
 from tl_runner.data.augment import Affine
 from tl_runner.data.tasks import Split, Task
 from tl_runner.errors import (
@@ -31,7 +31,7 @@ from tl_runner.errors import (
     LostError,
     UserError,
 )
-from tl_runner.methods.base import Method
+from tl_runner.methods.base import Method, Setting
 from tl_runner.plan import taken
 from tl_runner.record.environment import environment
 from tl_runner.record.folder import RunFolder, Unwritten, named_choices
@@ -178,15 +178,19 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
     """
     backbone_class = plugins.class_in("backbones", config["backbone"]["name"], Backbone)
     method_class = plugins.class_in("methods", config["method"]["name"], Method)
-    backbone_keys = {k: v for k, v in config["backbone"].items() if k != "name"}
+    backbone_keys = {k: v for k, v in config["backbone"].items() if k not in ("name", "bn")}
+    bn = config["backbone"].get("bn", "concat")
     method_keys = {k: v for k, v in config["method"].items() if k not in ("name", "needs", "search")}
     fits(backbone_class, backbone_keys, 1)
-    fits(method_class, method_keys, 3)
+    fits(method_class, method_keys, 1)
 
     def make_backbone() -> Backbone:
-        return backbone_class(task.shape, **backbone_keys)
+        backbone = backbone_class(task.shape, **backbone_keys)
+        return by_domain(backbone) if bn == "domain_specific" else backbone
 
-    return method_class(len(task.classes), make_backbone, config["seed"], **method_keys)
+    labelled = "target_labelled" in task.splits
+    setting = Setting(len(task.classes), task.shape, make_backbone, config["seed"], bn, labelled, task.sources)
+    return method_class(setting, **method_keys)
 
 
 def fits(made: Callable, keys: Mapping[str, Any], given: int) -> None:

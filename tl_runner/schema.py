@@ -64,6 +64,16 @@ def pair(rule: Rule) -> Rule:
     return check
 
 
+def some_of(*options: str) -> Rule:
+    """A list of one or more of a few names."""
+
+    def check(value: Any) -> str | None:
+        fine = isinstance(value, list) and value and all(v in options for v in value)
+        return None if fine else f"a list of one or more of {', '.join(options)}"
+
+    return check
+
+
 def device(value: Any) -> str | None:
     """A device name, with or without an index."""
     kind, _, index = str(value).partition(":")
@@ -82,6 +92,7 @@ RULES: dict[str, Rule] = {
     "selection": one_of(*SELECTION),
     "epochs": count,
     "steps_per_epoch": either(null, count),
+    "pretrain.epochs": number(0, whole=True),
     "batch_size": count,
     "limit.epochs": either(null, count),
     "limit.steps": either(null, count),
@@ -94,6 +105,18 @@ RULES: dict[str, Rule] = {
     "warmup": number(0, 1),
     "optimizer.name": one_of("adam", "adamw", "sgd"),
     "discriminator_optimizer.name": one_of("adam", "adamw", "sgd"),
+    "reconstruction_optimizer.name": one_of("adam", "adamw", "sgd"),
+    "bn": one_of("concat", "separate", "domain_specific", "frozen"),
+    "weight": at_least_0,
+    "pseudo_weight": at_least_0,
+    "method.layers": some_of("features", "logits"),
+    "kernels": count,
+    "kernel_ratio": number(1, open_low=True),
+    "estimator": one_of("unbiased", "linear"),
+    "random_map": either(null, number(0, whole=True)),
+    "temperature": number(0, open_low=True),
+    "agree_steps": count,
+    "noise": number(0, 0.99),
     "root": folder,
     "cache.phases": one_of("auto", True, False),
     "cache.dir": folder,

@@ -152,6 +152,8 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield "selection=source_val needs source images to validate on: set data.val_fraction above 0."
     if config["backbone"].get("batch_norm") and any(v == 1 for k, v in walk(config) if k.endswith("batch_size")):
         yield "batch_size=1 and batch norm: one image has no batch statistics. Use at least 2, or backbone.batch_norm=false."
+    if config["backbone"].get("batch_norm") is False and config["backbone"].get("bn", "concat") != "concat":
+        yield f"backbone.bn={config['backbone']['bn']} is about batch norm, and backbone.batch_norm=false has none. Leave one of them out."
     device = config["device"]
     if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):
         yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."

@@ -1,8 +1,11 @@
-"""What every backbone is."""
+"""What every backbone is, and how its batch norm tells two domains apart."""
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Backbone(nn.Module):
@@ -12,3 +15,46 @@ class Backbone(nn.Module):
 
     def __call__(self, x: Tensor) -> Tensor:
         return super().__call__(x)
+
+
+class DomainBatchNorm(nn.Module):
+    """Batch norm with statistics, scale and shift of its own for each domain; ``domain`` says whose are in use.
+
+    Chang et al., "Domain-Specific Batch Normalization for Unsupervised Domain Adaptation", CVPR 2019, eq. 4-6.
+    """
+
+    def __init__(self, norm: nn.Module):
+        super().__init__()
+        self.source, self.target = norm, deepcopy(norm)
+        self.domain = "source"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.target(x) if self.domain == "target" else self.source(x)
+
+
+def norms_of(network: nn.Module) -> list[nn.Module]:
+    """Its batch-norm layers."""
+    return [m for m in network.modules() if isinstance(m, _BatchNorm)]
+
+
+def by_domain(network: Backbone) -> Backbone:
+    """The same network, each of its batch norms now a :class:`DomainBatchNorm`."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, _BatchNorm):
+                setattr(module, name, DomainBatchNorm(child))
+    return network
+
+
+def switch(network: nn.Module, domain: str) -> None:
+    """Let the next forward passes use the batch norm of ``domain``: source or target."""
+    for module in network.modules():
+        if isinstance(module, DomainBatchNorm):
+            module.domain = domain
+
+
+def target_from_source(network: nn.Module) -> None:
+    """Start the target's batch norm where the source's stands."""
+    for module in network.modules():
+        if isinstance(module, DomainBatchNorm):
+            module.target.load_state_dict(module.source.state_dict())

@@ -19,11 +19,13 @@ class Split:
         x: images, uint8 (N, C, H, W).
         y: class indices, int64 (N,), or None where the labels are not for the method's eyes.
         ids: each sample's position in its original file or drawing order, int64 (N,).
+        domain: which of several sources or targets each sample is from, int64 (N,); None where there is one.
     """
 
     x: Tensor
     y: Tensor | None
     ids: Tensor
+    domain: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -60,6 +62,7 @@ class Task:
     splits: dict[str, Split]
     protocol: str
     checksums: dict[str, str] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():

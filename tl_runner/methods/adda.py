@@ -10,18 +10,17 @@ source codes. No target label is used. The target classifier is the target encod
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tl_runner.losses.adversarial import discriminator_accuracy, discriminator_loss, inverted_label_loss
-from tl_runner.methods.base import Batch, Gate, Losses, Metrics, Phase, Update
-from tl_runner.methods.source_only import SourceOnly
+from tl_runner.methods.adaptation import TargetEncoder, mlp
+from tl_runner.methods.base import Batch, Gate, Losses, Metrics, Phase, Setting, Update
 
 
-class Adda(SourceOnly):
+class Adda(TargetEncoder):
     """Two phases: ``pretrain`` (source only's, to the bit) and ``adapt``.
 
     Args:
@@ -34,12 +33,12 @@ class Adda(SourceOnly):
         hidden: units of the discriminator's two hidden layers.
     """
 
-    def __init__(self, *built: Any, pretrain: Mapping[str, Any], adapt: Mapping[str, Any], discriminator_input: str, hidden: int):
-        super().__init__(*built, pretrain=pretrain)
-        self.adapt = adapt
+    def __init__(
+        self, setting: Setting, *, pretrain: Mapping[str, Any], adapt: Mapping[str, Any], discriminator_input: str, hidden: int
+    ):
+        super().__init__(setting, pretrain=pretrain, adapt=adapt)
         self.on_logits = discriminator_input == "logits"
-        self.target_encoder = self.fresh("backbone", self._make_backbone)
-        width = self.num_classes if self.on_logits else self.encoder.out_features
+        width = setting.num_classes if self.on_logits else self.encoder.out_features
         self.discriminator = self.fresh("discriminator", lambda: mlp(width, hidden, hidden, 1))
 
     def code(self, encoder: nn.Module, x: Tensor) -> Tensor:
@@ -55,32 +54,18 @@ class Adda(SourceOnly):
         return {"discriminator": discriminator_loss(source, target)}, {"discriminator_accuracy": accuracy}
 
     def fool(self, batch: Batch, progress: float) -> Losses:
-        """batch.target.x (B, C, H, W), labelled as source (eq. 9, line 3)."""
-        return {"encoder": inverted_label_loss(self.discriminator(self.code(self.target_encoder, batch.target.x)))}
+        """batch.target.x (B, C, H, W), labelled as source (eq. 9, line 3); labelled target images, if any, are classified as well."""
+        fooled = inverted_label_loss(self.discriminator(self.code(self.target_encoder, batch.target.x)))
+        return {"encoder": fooled, **self.labelled_cross_entropy(batch)}
 
     def phases(self) -> list[Phase]:
         options = self.adapt
         gate = Gate("discriminator_accuracy", options["gate"], options["gate_window"]) if options["gate"] else None
-        adapt = Phase.of(
-            options,
-            name="adapt",
-            reads={"source": "source_train", "target": "target_train"},
-            updates=[
-                Update("discriminator", [self.discriminator], options["discriminator_optimizer"], self.discriminate),
-                Update("target_encoder", [self.target_encoder], options["optimizer"], self.fool, gate=gate),
-            ],
-            predict=lambda x: self.head(self.target_encoder(x)),
-            embed={"source": self.encoder, "target": self.target_encoder},
-            begin=lambda: self.target_encoder.load_state_dict(self.encoder.state_dict()),
-            watch=collapse,
-        )
-        return [*super().phases(), adapt]
-
-
-def mlp(*widths: int) -> nn.Sequential:
-    """Linear layers with ReLU between."""
-    layers = [m for i, o in pairwise(widths) for m in (nn.Linear(i, o), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
+        updates = [
+            Update("discriminator", [self.discriminator], options["discriminator_optimizer"], self.discriminate),
+            Update("target_encoder", [self.target_encoder], options["optimizer"], self.fool, gate=gate),
+        ]
+        return self.adapting(updates, self.reads(source="source_train", target="target_train"), watch=collapse)
 
 
 def collapse(means: Mapping[str, float]) -> str | None:

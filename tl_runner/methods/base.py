@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_runner import randomness
-from tl_runner.backbones.base import Backbone
+from tl_runner.backbones.base import Backbone, switch
 
 Losses = Mapping[str, Tensor]  # scalars; their sum is minimised
 Metrics = Mapping[str, Tensor]  # scalars to be averaged over an epoch; no gradient
@@ -20,15 +21,23 @@ Metrics = Mapping[str, Tensor]  # scalars to be averaged over an epoch; no gradi
 
 @dataclass
 class Samples:
-    """One domain's part of a batch: ``x`` float (B, C, H, W), ``y`` int64 (B,) or None, ``index`` int64 (B,)."""
+    """One domain's part of a batch.
+
+    Attributes:
+        x: images, float (B, C, H, W).
+        y: labels, int64 (B,), or None.
+        index: positions in the split, int64 (B,).
+        domain: which of several sources or targets each image is from, int64 (B,); None where there is one.
+    """
 
     x: Tensor
     y: Tensor | None
     index: Tensor
+    domain: Tensor | None = None
 
 
 class Batch(SimpleNamespace):
-    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``."""
+    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``; ``batch.kept`` is :attr:`Phase.each_epoch`'s."""
 
 
 @dataclass
@@ -50,7 +59,7 @@ class Update:
     Attributes:
         name: also its key in the checkpoint.
         networks: what it trains; every other network has its gradients off while it runs.
-        optimizer: name, lr, betas, ..., as in ``conf/train/_optimizer.yaml``.
+        optimizer: name, lr, betas, ..., as in ``conf/train/_optimizer.yaml``; None is forward passes alone, for batch norm's statistics.
         step: (batch, progress in [0, 1) of the phase) to losses, or to (losses, metrics).
         repeats: times per step.
         gate: when to run; None is always.
@@ -59,7 +68,7 @@ class Update:
 
     name: str
     networks: Sequence[nn.Module]
-    optimizer: Mapping[str, Any]
+    optimizer: Mapping[str, Any] | None
     step: Callable[[Batch, float], Losses | tuple[Losses, Metrics]]
     repeats: int = 1
     gate: Gate | None = None
@@ -75,8 +84,13 @@ class Phase:
         reads: the batch's domains and the split that each comes from.
         updates: run in this order in every step.
         predict: images (B, C, H, W) to logits (B, K): the classifier that this phase is making.
+        source_predict: the same for images of the source, where batch norm keeps a branch for each domain; None: ``predict``.
         epochs, steps_per_epoch, batch_size: its length; ``steps_per_epoch`` None is one pass over the first split.
         begin: run once when the phase starts, not when it is resumed.
+        each_epoch: what is computed once an epoch, from passes over whole splits without augmentation: given
+            ``outputs(network, domain)``, which gives float32 (N, ...), it returns tensors that every batch of the epoch has as ``kept``.
+        augment: whether batches are random views of the images, as ``data.augment`` says.
+        resting: layers that stay in eval mode although an update trains a network that holds them.
         shared: the options that the updates' steps depend on, as JSON, if the phase may be shared between runs: then its outcome
             follows from these, its networks' first weights, what it reads and the seed alone. None: computed by every run.
         embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains.
@@ -90,7 +104,11 @@ class Phase:
     epochs: int
     batch_size: int
     steps_per_epoch: int | None = None
+    source_predict: Callable[[Tensor], Tensor] | None = None
     begin: Callable[[], object] | None = None
+    each_epoch: Callable[[Callable[[Callable[[Tensor], Tensor], str], Tensor]], dict[str, Tensor]] | None = None
+    augment: bool = True
+    resting: Sequence[nn.Module] = ()
     shared: Mapping[str, Any] | None = None
     embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     watch: Callable[[Mapping[str, float]], str | None] = field(default=lambda means: None)
@@ -102,26 +120,49 @@ class Phase:
         return cls(**lengths, **fields)
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a method is built on.
+
+    Attributes:
+        num_classes: K.
+        shape: (C, H, W) of every image.
+        make_backbone: a new backbone.
+        seed: of the run.
+        bn: how batch norm sees two domains: concat, separate, domain_specific, frozen.
+        labelled: whether there are target images with labels for training, the split ``target_labelled``.
+        sources: names of the source domains, in the order of ``Samples.domain``.
+    """
+
+    num_classes: int
+    shape: tuple[int, int, int]
+    make_backbone: Callable[[], Backbone]
+    seed: int
+    bn: str = "concat"
+    labelled: bool = False
+    sources: Sequence[str] = ()
+
+
 class Method(nn.Module, ABC):
     """A transfer method: its networks are its submodules, its training is its phases.
 
-    A subclass takes (task, backbone) and its YAML keys as keywords. Networks are made under :meth:`fresh`, so that
+    A subclass takes a :class:`Setting` and its YAML keys as keywords. Networks are made under :meth:`fresh`, so that
     one network's size never changes another's first weights.
     """
 
-    def __init__(self, num_classes: int, make_backbone: Callable[[], Backbone], seed: int):
+    def __init__(self, setting: Setting):
         super().__init__()
-        self.num_classes, self._make_backbone, self._seed = num_classes, make_backbone, seed
+        self.setting = setting
 
     def fresh(self, name: str, make: Callable[[], nn.Module]) -> Any:
         """A network whose first weights depend on the seed and ``name`` alone."""
-        with randomness.seeded(self._seed, "init", name):
+        with randomness.seeded(self.setting.seed, "init", name):
             return make()
 
     def encoder_and_head(self) -> tuple[Backbone, nn.Linear]:
         """A fresh backbone and a linear head on it; the same for every method of one seed."""
-        backbone = self.fresh("backbone", self._make_backbone)
-        return backbone, self.fresh("head", lambda: nn.Linear(backbone.out_features, self.num_classes))
+        backbone = self.fresh("backbone", self.setting.make_backbone)
+        return backbone, self.fresh("head", lambda: nn.Linear(backbone.out_features, self.setting.num_classes))
 
     @abstractmethod
     def phases(self) -> list[Phase]:
@@ -135,31 +176,47 @@ class Method(nn.Module, ABC):
 class Classifier(Method):
     """A backbone and a linear head, and the supervised phase that trains them."""
 
-    def __init__(self, *built: Any):
-        super().__init__(*built)
+    def __init__(self, setting: Setting):
+        super().__init__(setting)
         self.encoder, self.head = self.encoder_and_head()
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to logits (B, K)."""
-        return self.head(self.encoder(x))
+        return self.head(self.features(x))
 
-    def supervised(self, name: str, options: Mapping[str, Any], domain: str, split: str) -> Phase:
-        """Cross-entropy on one labelled split, both networks trained."""
+    def features(self, x: Tensor, domain: str = "source") -> Tensor:
+        """Images (B, C, H, W) to features (B, d); ``domain`` is whose batch norm is used, where each has its own."""
+        switch(self.encoder, "source" if domain == "source" else "target")
+        return self.encoder(x)
+
+    def reads(self, **splits: str) -> dict[str, str]:
+        """What a phase reads, and ``labelled`` beside it: the target images with labels, where the run has any."""
+        return splits | ({"labelled": "target_labelled"} if self.setting.labelled else {})
+
+    def supervised(self, name: str, options: Mapping[str, Any], reads: Mapping[str, str]) -> Phase:
+        """Cross-entropy on labelled splits, both networks trained; each split weighs the same."""
         smoothing = options["label_smoothing"]
 
         def classify(batch: Batch, progress: float) -> Losses:
-            samples: Samples = getattr(batch, domain)
-            assert samples.y is not None
-            return {"cross_entropy": F.cross_entropy(self(samples.x), samples.y, label_smoothing=smoothing)}
+            parts: list[Samples] = [getattr(batch, domain) for domain in reads]
+            logits = self(torch.cat([part.x for part in parts]) if len(parts) > 1 else parts[0].x)
+            return {"cross_entropy": cross_entropy(logits, [part.y for part in parts], smoothing)}
 
         update = Update("classifier", [self.encoder, self.head], options["optimizer"], classify)
         return Phase.of(
             options,
             name=name,
-            reads={domain: split},
+            reads=reads,
             updates=[update],
             predict=self,
             # a subclass with a forward of its own may read options that nobody here knows of
             shared={"label_smoothing": smoothing} if type(self).forward is Classifier.forward else None,
-            embed={"source": self.encoder, "target": self.encoder},
+            embed={"source": self.features, "target": self.features},
         )
+
+
+def cross_entropy(logits: Tensor, labels: Sequence[Tensor | None], smoothing: float) -> Tensor:
+    """Of logits (B_1 + B_2 + ..., K) against the labels of their parts, (B_1,), (B_2,), ...; a mean over all samples."""
+    known = [y for y in labels if y is not None]
+    assert len(known) == len(labels)
+    return F.cross_entropy(logits, torch.cat(known) if len(known) > 1 else known[0], label_smoothing=smoothing)

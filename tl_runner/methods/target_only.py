@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tl_runner.methods.base import Classifier, Phase
+from tl_runner.methods.base import Classifier, Phase, Setting
 
 
 class TargetOnly(Classifier):
@@ -15,9 +15,9 @@ class TargetOnly(Classifier):
         supervise: lengths and optimiser.
     """
 
-    def __init__(self, *built: Any, supervise: Mapping[str, Any]):
-        super().__init__(*built)
+    def __init__(self, setting: Setting, *, supervise: Mapping[str, Any]):
+        super().__init__(setting)
         self.supervise = supervise
 
     def phases(self) -> list[Phase]:
-        return [self.supervised("supervise", self.supervise, "target", "target_labelled")]
+        return [self.supervised("supervise", self.supervise, {"target": "target_labelled"})]

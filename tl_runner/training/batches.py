@@ -66,4 +66,8 @@ class Batches:
             x = self.augment(x, None, self.ranks.rank, self.ranks.world)
         if self.device.channels_last:
             x = x.contiguous(memory_format=torch.channels_last)
-        return Samples(x, None if split.y is None else split.y[index], index)
+        return Samples(x, _at(split.y, index), index, _at(split.domain, index))
+
+
+def _at(values: Tensor | None, index: Tensor) -> Tensor | None:
+    return None if values is None else values[index]

@@ -10,12 +10,14 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tl_runner import randomness
 from tl_runner.methods.base import Batch, Gate, Losses, Method, Metrics, Phase, Update
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
+from tl_runner.training.evaluation import outputs_of
 from tl_runner.training.ranks import ALONE, Ranks
 from tl_runner.training.schedules import factor, make_optimizer
 
@@ -79,18 +81,23 @@ class UpdateRunner:
     def __init__(self, update: Update, device: Device, ranks: Ranks):
         self.update, self.device, self.ranks = update, device, ranks
         self.parameters = list(dict.fromkeys(p for n in update.networks for p in n.parameters()))
-        self.optimizer = make_optimizer(update.optimizer, self.parameters)
-        self.scaler = device.scaler()
+        self.optimizer = make_optimizer(update.optimizer, self.parameters) if update.optimizer else None
+        self.scaler = device.scaler() if update.optimizer else None
         self.gate = GateKeeper(update.gate, ranks) if update.gate else None
         self.ran = 0  # steps of this epoch
-        self._scheduled = update.optimizer["schedule"] != "constant" or update.optimizer["warmup"] > 0
+        self.rate: float | None = update.optimizer["lr"] if update.optimizer else None
 
     def __call__(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Forward, backward and step, ``repeats`` times. What it reports, on the device."""
-        if self._scheduled:
-            rate = self.update.optimizer["lr"] * factor(self.update.optimizer, progress)
+        self.ran += 1
+        if self.optimizer is None:
+            with torch.no_grad(), self.device.autocast():
+                return {name: value for part in _both(self.update.step(batch, progress)) for name, value in part.items()}
+        assert self.update.optimizer
+        if self.update.optimizer["schedule"] != "constant" or self.update.optimizer["warmup"]:
+            self.rate = self.update.optimizer["lr"] * factor(self.update.optimizer, progress)
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = self.rate
         reported: dict[str, Tensor] = {}
         for _ in range(self.update.repeats):
             with self.device.autocast():
@@ -106,19 +113,19 @@ class UpdateRunner:
             else:
                 self.optimizer.step()
             reported = {**losses, **metrics}
-        self.ran += 1
         return reported
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict() if self.optimizer else None,
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "gate": self.gate.state_dict() if self.gate else None,
             "ran": self.ran,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        if self.optimizer:
+            self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         if self.gate:
@@ -145,6 +152,7 @@ class PhaseLoop:
         method.requires_grad_(False)
         self.updates = [UpdateRunner(u, device, ranks) for u in phase.updates]
         self.meter = Meter()
+        self.kept: dict[str, Tensor] = {}
         self._learning: UpdateRunner | None = None
 
     @property
@@ -159,6 +167,10 @@ class PhaseLoop:
         self.meter.reset()
         for runner in self.updates:
             runner.ran = 0
+        if self.phase.each_epoch:
+            self.kept = self.phase.each_epoch(
+                lambda network, domain: outputs_of(self.method, network, self.batches.splits[domain], self.device)
+            )
 
     def run_epoch(self, epoch: int, first_step: int, after_step: Callable[[int], bool]) -> bool:
         """Steps ``first_step`` to the last of ``epoch``; False if ``after_step(steps done)`` asked to stop."""
@@ -166,6 +178,8 @@ class PhaseLoop:
         for update in self.phase.updates:
             for network in update.networks:
                 network.train()
+        for layer in self.phase.resting:
+            layer.eval()
         for step in range(first_step, self.steps):
             self._step(epoch * self.steps + step, step)
             if after_step(step + 1):
@@ -178,6 +192,7 @@ class PhaseLoop:
         device.begin_step()
         randomness.seed_device(device.torch, self.seed, name, count, "batch")
         batch = self.batches[step]
+        batch.kept = self.kept
         reported: dict[str, Tensor] = {}
         for runner in self.updates:
             if runner.gate and not runner.gate.open:
@@ -199,16 +214,23 @@ class PhaseLoop:
                 p.requires_grad_(True)
             self._learning = runner
 
+    def rates(self) -> dict[str, float]:
+        """The learning rates of the last step, by update where there are several."""
+        several = len(self.updates) > 1
+        return {f"lr_{r.update.name}" if several else "lr": r.rate for r in self.updates if r.rate is not None}
+
     def rested(self) -> str | None:
         """The name of a gated update that did not run at all in this epoch."""
         return next((r.update.name for r in self.updates if r.gate and r.ran == 0), None)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step needs beyond the weights and the counters."""
-        return {"meter": self.meter.state_dict(), "updates": {r.update.name: r.state_dict() for r in self.updates}}
+        kept = {name: tensor.cpu() for name, tensor in self.kept.items()}
+        return {"meter": self.meter.state_dict(), "updates": {r.update.name: r.state_dict() for r in self.updates}, "kept": kept}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.meter.load_state_dict(state["meter"], self.device)
+        self.kept = {name: tensor.to(self.device.torch) for name, tensor in state["kept"].items()}
         for runner in self.updates:
             runner.load_state_dict(state["updates"][runner.update.name])
 

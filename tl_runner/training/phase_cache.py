@@ -45,14 +45,14 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
         "machine": [torch.__version__, torch.backends.cpu.get_cpu_capability(), processor(), torch.backends.cudnn.version()],
         "device": [device.describe(), device.precision, device.channels_last, device.compile, device.cuda_graphs],
         "phase": [phase.name, dict(phase.reads), phase.epochs, phase.batch_size, phase.steps_per_epoch, phase.shared],
-        "updates": [[u.name, dict(u.optimizer), u.repeats, u.gate and vars(u.gate)] for u in phase.updates],
+        "updates": [[u.name, u.optimizer and dict(u.optimizer), u.repeats, u.gate and vars(u.gate)] for u in phase.updates],
         "seed": seed,
         "options": options,
     }
     digest = blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16)
     for name in sorted(splits):
         digest.update(name.encode())
-        for tensor in (splits[name].x, splits[name].y, splits[name].ids):
+        for tensor in (splits[name].x, splits[name].y, splits[name].ids, splits[name].domain):
             _add(digest, tensor)
     for network in _networks(phase):
         digest.update(repr(network).encode())  # what has no weights: dropout, activations

@@ -234,7 +234,7 @@ class Trainer:
         steps = phase.steps_per_epoch
         batches = Batches(
             {domain: self.splits[name] for domain, name in phase.reads.items()},
-            phase.batch_size, steps, self.device, self.augment, (self.seed, phase.name), self.ranks,
+            phase.batch_size, steps, self.device, self.augment if phase.augment else None, (self.seed, phase.name), self.ranks,
         )  # fmt: skip
         batches.steps = min(batches.steps, limit["steps"] or batches.steps)
         epochs = min(phase.epochs, limit["epochs"] or phase.epochs)
@@ -264,7 +264,7 @@ class Trainer:
         means = self._finite(loop)
         at.epoch, at.step = at.epoch + 1, 0
         count = at.epoch * loop.steps
-        self._record(phase, count, "+".join(phase.reads.values()), means)
+        self._record(phase, count, "+".join(phase.reads.values()), means | loop.rates())
         scores = self.ranks.share(lambda: self._evaluate(phase, count))
         if final:
             self._select(scores)
