@@ -81,7 +81,7 @@ def adaptation_factor(progress: float, gamma: float = 10.0) -> float:
 def multilinear_map(features: Tensor, probabilities: Tensor) -> Tensor:
     """Each sample's outer product of probabilities and features, for a discriminator conditioned on the prediction.
 
-    Long et al., "Conditional Adversarial Domain Adaptation" (CDAN), NeurIPS 2018, section 3.2. Entry k d + i is p_k f_i: the
+    Long et al., "Conditional Adversarial Domain Adaptation" (CDAN), NeurIPS 2018, section 3. Entry k d + i is p_k f_i: the
     features weighted by the first class come first, as in the authors' code. Gradients pass to both arguments; CDAN gives
     detached probabilities, so that the discriminator does not train the classifier.
 
@@ -98,7 +98,7 @@ def multilinear_map(features: Tensor, probabilities: Tensor) -> Tensor:
 class RandomisedMap(nn.Module):
     """:func:`multilinear_map` at a fixed width: (R_f f) * (R_g g) / sqrt(width) with Gaussian R_f, R_g that are never trained.
 
-    CDAN section 3.2; the authors take it, 1024 wide, where K d > 4096. On average over the draws of R_f and R_g its inner
+    CDAN section 3; the authors take it, 1024 wide, where K d > 4096. On average over the draws of R_f and R_g its inner
     products are those of the exact map. The matrices are buffers, saved with the weights: a discriminator is worth nothing
     with others.
 

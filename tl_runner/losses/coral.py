@@ -27,7 +27,8 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
 
 
 def _covariance(x: Tensor) -> Tensor:
-    """(n, d) -> (d, d), over n - 1, in full precision."""
+    """(n, d) -> (d, d), over n - 1, in float32 at least."""
     with torch.autocast(x.device.type, enabled=False):
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         centred = x - x.mean(dim=0)
         return centred.T @ centred / (len(x) - 1)

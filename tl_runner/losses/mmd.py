@@ -2,13 +2,13 @@
 
 Gretton et al., "A Kernel Two-Sample Test", JMLR 2012: the estimators. Long et al., "Learning Transferable Features with Deep
 Adaptation Networks", ICML 2015 (DAN): several kernels. Long et al., "Deep Transfer Learning with Joint Adaptation Networks",
-ICML 2017 (JAN): the joint MMD (JMMD), whose kernel is the product of the layers' kernels (section 4.1).
+ICML 2017 (JAN): the joint MMD (JMMD), whose kernel is the product of the layers' kernels (section 4).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -41,8 +41,8 @@ def mmd(source: Sequence[Tensor], target: Sequence[Tensor], bandwidths: Sequence
     distributions is zero on average and often negative.
 
     - ``unbiased``: the U-statistic (Gretton et al. eq. 3), all pairs but a sample with itself; time and memory O(B^2).
-    - ``linear``: mean over disjoint quadruples of k(s, s') + k(t, t') - k(s, t') - k(s', t) (Gretton et al. lemma 14; DAN's
-      estimate; JAN's section 4.2); O(B), and noisier. It uses 2 floor(min(B_s, B_t) / 2) samples of each domain.
+    - ``linear``: mean over disjoint quadruples of k(s, s') + k(t, t') - k(s, t') - k(s', t) (Gretton et al. lemma 14; the
+      estimate that DAN and JAN train with); O(B), and noisier. It uses 2 floor(min(B_s, B_t) / 2) samples of each domain.
 
     Args:
         source, target: a layer each, (B_s, d_l) and (B_t, d_l); rows of all layers are the same samples. B_s and B_t may differ.
@@ -92,21 +92,33 @@ ESTIMATORS: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Ten
 
 def _pairwise_kernel(x: Sequence[Tensor], y: Sequence[Tensor], bandwidths: Sequence[Tensor]) -> Tensor:
     """Of row i of x and row i of y: layers of (n, d_l) -> (n,)."""
-    return _joint_kernel([(a - b).square().sum(dim=1) for a, b in zip(x, y, strict=True)], bandwidths)
+    differences = [_full_precision(a) - _full_precision(b) for a, b in zip(x, y, strict=True)]
+    return _joint_kernel([d.square().sum(dim=1) for d in differences], bandwidths)
 
 
 def _joint_kernel(squared: Sequence[Tensor], bandwidths: Sequence[Tensor]) -> Tensor:
-    """Product over layers of the mean over bandwidths of exp(-squared / bandwidth); all of the shape of ``squared[0]``."""
-    return math.prod(sum(torch.exp(d * rate) for rate in -1 / gs) / len(gs) for d, gs in zip(squared, bandwidths, strict=True))
+    """Product over layers of :func:`_kernel`."""
+    return reduce(torch.mul, [_kernel(d, g) for d, g in zip(squared, bandwidths, strict=True)])
+
+
+def _kernel(squared: Tensor, bandwidths: Tensor) -> Tensor:
+    """Mean over bandwidths (m,) of exp(-squared / bandwidth), of the shape of ``squared``."""
+    return reduce(torch.add, [torch.exp(squared * rate) for rate in -1 / bandwidths]) / len(bandwidths)
 
 
 def _squared_distances(x: Tensor) -> Tensor:
-    """(n, d) -> (n, n), in one matrix product, in full precision; centred first, which keeps the rounding small."""
+    """(n, d) -> (n, n), in one matrix product; centred first, which keeps the rounding small."""
     with torch.autocast(x.device.type, enabled=False):
+        x = _full_precision(x)
         x = x - x.mean(dim=0)
         gram = x @ x.T
         squares = gram.diagonal()
         return (squares[:, None] + squares - 2 * gram).clamp_min(0)
+
+
+def _full_precision(x: Tensor) -> Tensor:
+    """float32 at least: half precision rounds the distances between near samples away."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _off_diagonal(square: Tensor) -> Tensor:
