@@ -20,7 +20,7 @@ class Backbone(nn.Module):
 class DomainBatchNorm(nn.Module):
     """Batch norm with statistics, scale and shift of its own for each domain; ``domain`` says whose are in use.
 
-    Chang et al., "Domain-Specific Batch Normalization for Unsupervised Domain Adaptation", CVPR 2019, eq. 4-6.
+    Chang et al., "Domain-Specific Batch Normalization for Unsupervised Domain Adaptation", CVPR 2019, section 3.
     """
 
     def __init__(self, norm: nn.Module):
@@ -32,7 +32,7 @@ class DomainBatchNorm(nn.Module):
         return self.target(x) if self.domain == "target" else self.source(x)
 
 
-def norms_of(network: nn.Module) -> list[nn.Module]:
+def norms_of(network: nn.Module) -> list[_BatchNorm]:
     """Its batch-norm layers."""
     return [m for m in network.modules() if isinstance(m, _BatchNorm)]
 

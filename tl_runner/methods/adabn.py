@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from tl_runner.backbones.base import norms_of
 from tl_runner.errors import ConfigError
 from tl_runner.methods.adaptation import TargetEncoder

@@ -40,7 +40,7 @@ class Adaptation(SourceOnly):
 
     def resting(self, encoder: nn.Module) -> list[nn.Module]:
         """The layers of an adapting encoder whose statistics stay the source's: all batch norms under ``bn=frozen``."""
-        return norms_of(encoder) if self.setting.bn == "frozen" else []
+        return [*norms_of(encoder)] if self.setting.bn == "frozen" else []
 
 
 class SharedEncoder(Adaptation):

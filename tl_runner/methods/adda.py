@@ -33,9 +33,7 @@ class Adda(TargetEncoder):
         hidden: units of the discriminator's two hidden layers.
     """
 
-    def __init__(
-        self, setting: Setting, *, pretrain: Mapping[str, Any], adapt: Mapping[str, Any], discriminator_input: str, hidden: int
-    ):
+    def __init__(self, setting: Setting, *, pretrain: Mapping[str, Any], adapt: Mapping[str, Any], discriminator_input: str, hidden: int):
         super().__init__(setting, pretrain=pretrain, adapt=adapt)
         self.on_logits = discriminator_input == "logits"
         width = setting.num_classes if self.on_logits else self.encoder.out_features

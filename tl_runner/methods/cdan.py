@@ -1,7 +1,7 @@
 """CDAN: conditional adversarial adaptation. The discriminator sees features and predictions together, multiplied out.
 
-Long, Cao, Wang & Jordan, "Conditional Adversarial Domain Adaptation", NeurIPS 2018, eq. 4-9. The predictions carry no
-gradient into the map; where it would have more than 4,096 entries it is a random projection of itself (eq. 6). With ``entropy``
+Long, Cao, Wang & Jordan, "Conditional Adversarial Domain Adaptation", NeurIPS 2018, section 3. The predictions carry no
+gradient into the map; where it would have more than 4,096 entries it is a random projection of itself. With ``entropy``
 (CDAN+E) every sample weighs 1 + exp(-H), sure predictions more, each domain's weights with mean 1.
 """
 
@@ -23,7 +23,7 @@ from tl_runner.losses.adversarial import (
 from tl_runner.methods.adaptation import Layers, SharedEncoder, mlp
 from tl_runner.methods.base import Batch, Losses, Metrics, Setting
 
-LARGEST = 4096  # entries of the exact map (the paper's section 3.2)
+LARGEST = 4096  # entries of the exact map (the paper's section 3)
 
 
 class Cdan(SharedEncoder):

@@ -1,6 +1,6 @@
 """DAN: deep adaptation network. Features and logits of the two domains are drawn together by a multi-kernel MMD.
 
-Long, Cao, Wang & Jordan, "Learning Transferable Features with Deep Adaptation Networks", ICML 2015, eq. 4: cross-entropy plus
+Long, Cao, Wang & Jordan, "Learning Transferable Features with Deep Adaptation Networks", ICML 2015: cross-entropy plus
 a constant weight times the sum of the layers' squared MMDs. As in the authors' code the kernels weigh the same (the paper
 solves a quadratic program for them), and the source-trained network stands where they begin from ImageNet's.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from tl_runner.losses.mmd import median_bandwidths, mmd
@@ -25,7 +26,7 @@ class Dan(SharedEncoder):
         layers: whose MMDs are added up: ``features``, ``logits``.
         kernels, kernel_ratio: how many Gaussians, and the ratio of neighbouring bandwidths; the middle one is the median
             squared distance. The paper's family is 33 kernels of ratio sqrt(2).
-        estimator: ``unbiased`` (every pair of samples) or ``linear`` (disjoint pairs, the paper's eq. 5).
+        estimator: ``unbiased`` (every pair of samples) or ``linear`` (disjoint quadruples, the paper's).
     """
 
     couples = True
@@ -40,7 +41,7 @@ class Dan(SharedEncoder):
     def step(self, batch: Batch, progress: float) -> Losses:
         at = self.activations(batch)
         distances = [self.distance(at.source[layer], at.target[layer]) for layer in self.layers]
-        return {"cross_entropy": at.cross_entropy, "mmd": self.weight * sum(distances)}
+        return {"cross_entropy": at.cross_entropy, "mmd": self.weight * torch.stack(distances).sum()}
 
     def distance(self, source: Tensor, target: Tensor) -> Tensor:
         """Squared MMD of one layer, (B_s, d) and (B_t, d)."""

@@ -1,8 +1,8 @@
 """DANN: domain-adversarial training. A reversed gradient makes the features useless to a domain discriminator.
 
 Ganin, Ustinova, Ajakan, Germain, Larochelle, Laviolette, Marchand & Lempitsky, "Domain-Adversarial Training of Neural Networks",
-JMLR 2016, eq. 9-18: the reversal scales the gradient into the encoder by lambda_p = 2 / (1 + exp(-10 p)) - 1, p the progress of
-the phase; the discriminator itself learns at full rate.
+JMLR 2016, sections 4.2 and 5.2.2: the reversal scales the gradient into the encoder by lambda_p = 2 / (1 + exp(-10 p)) - 1, p the progress
+of the phase; the discriminator itself learns at full rate.
 """
 
 from __future__ import annotations

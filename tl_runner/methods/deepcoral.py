@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+
 from tl_runner.losses.coral import coral
 from tl_runner.methods.adaptation import SharedEncoder
 from tl_runner.methods.base import Batch, Losses, Setting
@@ -31,4 +33,4 @@ class DeepCoral(SharedEncoder):
     def step(self, batch: Batch, progress: float) -> Losses:
         at = self.activations(batch)
         distances = [coral(at.source[layer], at.target[layer]) for layer in self.layers]
-        return {"cross_entropy": at.cross_entropy, "coral": self.weight * sum(distances)}
+        return {"cross_entropy": at.cross_entropy, "coral": self.weight * torch.stack(distances).sum()}

@@ -1,7 +1,7 @@
 """DRCN: deep reconstruction-classification network. The encoder that classifies the source also has to reconstruct the target.
 
 Ghifary, Kleijn, Zhang, Balduzzi & Li, "Deep Reconstruction-Classification Networks for Unsupervised Domain Adaptation", ECCV 2016,
-eq. 1-6 and algorithm 1: each step classifies source images, then restores target images from noisy ones. The paper weighs the two
+algorithm 1: each step classifies source images, then restores target images from noisy ones. The paper weighs the two
 by lambda, a factor on their learning rates; here each has a rate of its own.
 """
 
@@ -36,12 +36,12 @@ class Drcn(SharedEncoder):
         ]
 
     def step(self, batch: Batch, progress: float) -> Losses:
-        """batch.source.x and .y, and the labelled target images if any (eq. 3)."""
+        """batch.source.x and .y, and the labelled target images if any."""
         logits = {domain: self.head(f) for domain, f in self.encode(batch, "source", "labelled").items()}
         return {"cross_entropy": self.cross_entropy(logits, batch)}
 
     def reconstruct(self, batch: Batch, progress: float) -> Losses:
-        """batch.target.x, float (B, C, H, W), from a noisy copy of itself: the mean squared error of a pixel (eq. 4)."""
+        """batch.target.x, float (B, C, H, W), from a noisy copy of itself: the mean squared error of a pixel."""
         clean = batch.target.x
         batch.target.x = clean * (torch.rand_like(clean) >= self.noise)
         restored = self.decoder(self.encode(batch, "target")["target"])

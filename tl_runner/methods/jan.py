@@ -1,6 +1,6 @@
 """JAN: joint adaptation network. Features and predictions of the two domains are drawn together jointly, by one MMD.
 
-Long, Zhu, Wang & Jordan, "Deep Transfer Learning with Joint Adaptation Networks", ICML 2017, eq. 8-9: the kernel is the product
+Long, Zhu, Wang & Jordan, "Deep Transfer Learning with Joint Adaptation Networks", ICML 2017, section 4: the kernel is the product
 of the layers' kernels, so that the joint distribution of features and predictions is compared, not each by itself. The weight
 rises as 2 / (1 + exp(-10 p)) - 1, as in the authors' code.
 """

@@ -1,6 +1,6 @@
 """MCC: minimum class confusion. Target predictions are trained not to confuse one class with another; no discriminator.
 
-Jin, Wang, Long & Wang, "Minimum Class Confusion for Versatile Domain Adaptation", ECCV 2020, eq. 2-7.
+Jin, Wang, Long & Wang, "Minimum Class Confusion for Versatile Domain Adaptation", ECCV 2020, section 3.
 """
 
 from __future__ import annotations

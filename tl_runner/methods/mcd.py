@@ -1,6 +1,6 @@
 """MCD: maximum classifier discrepancy. Two heads look for target samples that they disagree on, the encoder removes them.
 
-Saito, Watanabe, Ushiku & Harada, "Maximum Classifier Discrepancy for Unsupervised Domain Adaptation", CVPR 2018, eq. 1-9 and
+Saito, Watanabe, Ushiku & Harada, "Maximum Classifier Discrepancy for Unsupervised Domain Adaptation", CVPR 2018, section 3.3,
 steps A, B, C: classify the source; heads alone: classify the source and disagree on the target; encoder alone, n times: agree.
 """
 
@@ -45,17 +45,17 @@ class Mcd(SharedEncoder):
         return self.head_a(features) + self.head_b(features)
 
     def classify_source(self, batch: Batch, progress: float) -> Losses:
-        """Step A, eq. 2: batch.source.x and .y, and the labelled target images if any."""
+        """Step A: batch.source.x and .y, and the labelled target images if any."""
         features = self.encode(batch, "source", "labelled")
         return {"cross_entropy": self.both(features, batch)}
 
     def disagree(self, batch: Batch, progress: float) -> Losses:
-        """Step B, eq. 3-4: step A's loss minus the discrepancy on batch.target.x."""
+        """Step B: step A's loss minus the discrepancy on batch.target.x."""
         features = self.encode(batch, "source", "target", "labelled")
         return {"heads_cross_entropy": self.both(features, batch), "disagreement": -self.discrepancy(features["target"])}
 
     def agree(self, batch: Batch, progress: float) -> Losses:
-        """Step C, eq. 5: the discrepancy on batch.target.x."""
+        """Step C: the discrepancy on batch.target.x."""
         return {"discrepancy": self.discrepancy(self.encode(batch, "target")["target"])}
 
     def both(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
@@ -64,5 +64,5 @@ class Mcd(SharedEncoder):
         return self.cross_entropy(logits[0], batch) + self.cross_entropy(logits[1], batch)
 
     def discrepancy(self, features: Tensor) -> Tensor:
-        """Of the two heads' probabilities on features (B, d), eq. 9."""
+        """Of the two heads' probabilities on features (B, d)."""
         return classifier_discrepancy(self.head_a(features).softmax(1), self.head_b(features).softmax(1))
