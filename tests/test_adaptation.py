@@ -1,0 +1,438 @@
+"""What the adaptation methods promise, where published code goes wrong; batch norm of two domains; labelled target images."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import TINY, results
+from test_methods import build, go, loop_of, same, state
+
+from tl_runner import help
+from tl_runner.backbones.base import DomainBatchNorm, norms_of, switch
+from tl_runner.losses.adversarial import adaptation_factor
+from tl_runner.losses.coral import coral
+from tl_runner.losses.self_training import centroid_pseudo_labels
+from tl_runner.methods.adaptation import Adaptation, SharedEncoder, TargetEncoder
+from tl_runner.paths import CONF_DIR
+from tl_runner.training.evaluation import outputs_of
+
+METHODS = [name for name, _ in help.choices("method", CONF_DIR)]
+MODES = ("concat", "separate", "domain_specific", "frozen")
+
+
+def adapting(*words: str):
+    """(method, loop) of the phase adapt, begun, its first epoch drawn."""
+    _, task, method, device = build(*words)
+    if "pretrain" in [p.name for p in method.phases()]:
+        go(loop_of(method, 0, task, device))
+    loop = loop_of(method, -1, task, device)
+    if loop.phase.begin:
+        loop.phase.begin()
+    loop.begin_epoch(0)
+    return method, loop
+
+
+def step_of(loop, name=None, progress=0.5, batch=None):
+    """One update's losses, backward, no optimiser step: (losses, metrics)."""
+    runner = next(r for r in loop.updates if name in (None, r.update.name))
+    for network in runner.update.networks:
+        network.train()
+    for layer in loop.phase.resting:
+        layer.eval()
+    loop._learn(runner)
+    batch = batch or loop.batches[0]
+    batch.kept = loop.kept
+    found = runner.update.step(batch, progress)
+    losses, metrics = found if isinstance(found, tuple) else (found, {})
+    loop.method.zero_grad()
+    sum(losses.values()).backward()
+    return losses, metrics
+
+
+def gradients(network) -> torch.Tensor:
+    return torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in network.parameters()])
+
+
+# ---- every method
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_without_a_right_to_target_labels_has_none(name):
+    _, task, method, _ = build(f"method={name}")
+    if isinstance(method, Adaptation):
+        assert task.splits["target_train"].y is None
+        assert "target_labelled" not in task.splits
+        assert all("target_labelled" not in phase.reads.values() for phase in method.phases())
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n != "target_only"])
+def test_labelled_target_images_join_the_classification_loss_of_every_method(name, tl_run, tmp_path):
+    ended = tl_run(*TINY, "train.epochs=1", "train.steps_per_epoch=1", f"method={name}", "data.target_labels=3",
+                   f"hydra.run.dir={tmp_path / 'run'}")  # fmt: skip
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    assert result["uses_target_labels"] is True
+    assert result["sizes"]["target_labelled"] == 30
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    losses = {row["phase"]: row for row in rows if "step" in row and "target_labelled" in row["split"]}
+    assert "cross_entropy" in losses["pretrain"]
+    if name not in ("source_only", "adabn"):  # the one has no second phase, the other trains nothing in it
+        assert "cross_entropy" in losses["adapt"]
+
+
+def test_the_classification_loss_is_the_mean_over_source_and_labelled_images():
+    _, task, method, device = build("method=dan", "data.target_labels=3", "backbone.batch_norm=false", "method.weight=0")
+    batch = loop_of(method, 1, task, device)
+    batch.begin_epoch(0)
+    batch = batch.batches[0]
+    logits, y = method(torch.cat([batch.source.x, batch.labelled.x])), torch.cat([batch.source.y, batch.labelled.y])
+    torch.testing.assert_close(method.step(batch, 0.5)["cross_entropy"], F.cross_entropy(logits, y, label_smoothing=0.1))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_losses_that_relate_samples_to_each_other_say_so(name):
+    """A batch loss that is a mean over samples is the mean of its halves; one that is not must be refused over ranks."""
+    words = ("backbone.batch_norm=false", "train.batch_size=16", "train.label_smoothing=0")
+    if name == "adabn":
+        pytest.skip("it has no loss")
+    method, loop = adapting(f"method={name}", *words)
+    method.double()
+    noisy = name == "drcn"  # its noise is drawn anew
+    for runner in loop.updates:
+        whole = loop.batches[0]
+
+        def part(rows, whole=whole):
+            piece = type(whole)(kept=loop.kept)
+            for domain in loop.phase.reads:
+                samples = getattr(whole, domain)
+                y = None if samples.y is None else samples.y[rows]
+                setattr(piece, domain, type(samples)(samples.x[rows].double(), y, samples.index[rows]))
+            return piece
+
+        def loss(batch, runner=runner):
+            found = runner.update.step(batch, 0.5)
+            return sum((found[0] if isinstance(found, tuple) else found).values())
+
+        halves = (loss(part(slice(0, 8))) + loss(part(slice(8, 16)))) / 2
+        if not noisy:
+            assert runner.update.couples is not torch.allclose(loss(part(slice(None))), halves, rtol=1e-9, atol=0), runner.update.name
+
+
+# ---- batch norm
+
+
+@pytest.mark.parametrize("bn", MODES)
+def test_batch_norm_sees_the_domains_as_it_is_told(bn):
+    method, loop = adapting("method=deepcoral", f"backbone.bn={bn}")
+    before, batch = state(method.encoder), loop.batches[0]
+    step_of(loop, batch=batch)
+    norms = norms_of(method.encoder)
+    first = norms[0]
+    moved = not torch.equal(state(method.encoder)["layers.1.running_mean" if bn != "domain_specific" else "layers.1.source.running_mean"],
+                            before["layers.1.running_mean" if bn != "domain_specific" else "layers.1.source.running_mean"])  # fmt: skip
+    assert moved is (bn != "frozen")
+    assert (len(norms) == 6) is (bn == "domain_specific")
+    if bn == "concat":
+        assert first.num_batches_tracked == before["layers.1.num_batches_tracked"] + 1
+    if bn == "separate":
+        assert first.num_batches_tracked == before["layers.1.num_batches_tracked"] + 2
+    method.eval()
+    method.encoder.train(bn != "frozen")
+    together = method.encoder.layers[0](torch.cat([batch.source.x, batch.target.x]))
+    apart = [method.encoder.layers[0](part.x) for part in (batch.source, batch.target)]
+    if bn in ("concat", "separate"):
+        fed = [together] if bn == "concat" else apart
+        momentum, mean = 0.1, before["layers.1.running_mean"]
+        for x in fed:
+            mean = (1 - momentum) * mean + momentum * x.mean((0, 2, 3))
+        torch.testing.assert_close(first.running_mean, mean)
+
+
+def test_the_modes_of_batch_norm_differ():
+    features = {}
+    for bn in MODES:
+        method, loop = adapting("method=deepcoral", f"backbone.bn={bn}")
+        batch = loop.batches[0]
+        method.encoder.train()
+        for layer in loop.phase.resting:
+            layer.eval()
+        features[bn] = method.encode(batch)["target"].detach()
+    assert not torch.allclose(features["concat"], features["separate"])
+    assert not torch.allclose(features["concat"], features["frozen"])
+    torch.testing.assert_close(features["separate"], features["domain_specific"])  # which starts as a copy of the source's
+
+
+def test_domain_specific_norms_start_equal_and_go_their_own_ways():
+    method, loop = adapting("method=deepcoral", "backbone.bn=domain_specific")
+    norms = [m for m in method.encoder.modules() if isinstance(m, DomainBatchNorm)]
+    assert len(norms) == 3
+    assert all(same(state(n.source), state(n.target)) for n in norms)
+    source, target = loop.phase.source_predict, loop.phase.predict
+    go(loop)
+    assert not any(same(state(n.source), state(n.target)) for n in norms)
+    method.eval()
+    x = loop.batches[0].target.x
+    switch(method.encoder, "target")
+    torch.testing.assert_close(target(x), method.head(method.encoder(x)))
+    switch(method.encoder, "source")
+    torch.testing.assert_close(source(x), method.head(method.encoder(x)))
+    assert not torch.allclose(source(x), target(x))
+
+
+@pytest.mark.parametrize("bn", MODES)
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("source_only", "target_only")])
+def test_a_frozen_source_encoder_is_not_touched_in_any_mode(name, bn):
+    if (name, bn) == ("adabn", "frozen"):
+        pytest.skip("refused, tested below")
+    method, loop = adapting(f"method={name}", f"backbone.bn={bn}")
+    before = {n: state(network) for n, network in method.named_children()}
+    go(loop)
+    if isinstance(method, TargetEncoder):
+        assert same(before["encoder"], state(method.encoder))  # batch norm's statistics too
+        assert same(before["head"], state(method.head))
+        statistics = {k for k in before["target_encoder"] if "running" in k}
+        moved = any(not torch.equal(before["target_encoder"][k], state(method.target_encoder)[k]) for k in statistics)
+        assert moved is (bn != "frozen")
+    else:
+        assert isinstance(method, SharedEncoder)
+        statistics = {k for k in before["encoder"] if "running" in k}
+        moved = any(not torch.equal(before["encoder"][k], state(method.encoder)[k]) for k in statistics)
+        assert moved is (bn != "frozen")
+
+
+# ---- one by one
+
+
+def test_dann_scales_the_encoders_gradient_and_not_the_discriminators():
+    found = {}
+    for weight in (0, 1, 2):
+        method, loop = adapting("method=dann", f"method.weight={weight}", "backbone.batch_norm=false")
+        _, metrics = step_of(loop, progress=0.5)
+        found[weight] = gradients(method.encoder), gradients(method.discriminator), metrics["lambda"]
+        assert metrics["lambda"] == pytest.approx(weight * 0.98661, abs=1e-5)
+        if weight == 0:
+            method.zero_grad()
+            F.cross_entropy(method(loop.batches[0].source.x), loop.batches[0].source.y, label_smoothing=0.1).backward()
+            torch.testing.assert_close(gradients(method.encoder), found[0][0])  # nothing of the discriminator
+    assert found[0][1].abs().sum() > 0
+    torch.testing.assert_close(found[0][1], found[1][1])
+    torch.testing.assert_close(found[2][0] - found[0][0], 2 * (found[1][0] - found[0][0]), rtol=1e-3, atol=1e-6)
+
+
+def test_danns_ramp_is_over_the_whole_phase_and_on_record(tl_run, tmp_path):
+    assert tl_run(*TINY, "method=dann", f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    found = [row["lambda"] for row in rows if "lambda" in row]
+    expected = [sum(adaptation_factor((4 * epoch + step) / 8) for step in range(4)) / 4 for epoch in range(2)]
+    assert found == pytest.approx(expected, rel=1e-5)
+    rates = [row["lr"] for row in rows if row["phase"] == "adapt" and "lr" in row]
+    assert rates == pytest.approx([0.001 * (1 - 3 / 8), 0.001 * (1 - 7 / 8)])
+
+
+@pytest.mark.parametrize("entropy", ["false", "true"])
+def test_cdan_trains_the_head_by_labels_alone_through_its_map(entropy):
+    """The predictions in the map are detached: with the weights of the samples off, the head hears of labels only."""
+    method, loop = adapting("method=cdan", f"method.entropy={entropy}", "backbone.batch_norm=false")
+    step_of(loop, progress=0.9)
+    whole = gradients(method.head)
+    method.zero_grad()
+    batch = loop.batches[0]
+    F.cross_entropy(method(batch.source.x), batch.source.y, label_smoothing=0.1).backward()
+    assert torch.allclose(whole, gradients(method.head), atol=1e-7) is (entropy == "false")
+
+
+def test_cdans_random_matrices_are_kept_with_the_weights_and_never_trained():
+    method, loop = adapting("method=cdan")
+    before = state(method.map)
+    assert set(before) == {"feature_matrix", "class_matrix"}
+    assert "map.feature_matrix" in method.state_dict()
+    assert method.discriminator[0].in_features == 1024  # 500 x 10 is above the paper's 4,096
+    go(loop)
+    assert same(before, state(method.map))
+    exact = build("method=cdan", "method.random_map=0")[2]
+    assert exact.map is None
+    assert exact.discriminator[0].in_features == 5000
+
+
+def test_deep_corals_gradient_reaches_the_encoder_from_both_losses():
+    method, loop = adapting("method=deepcoral", "method.weight=3", "backbone.batch_norm=false")
+    step_of(loop)
+    whole, batch = gradients(method.encoder), loop.batches[0]
+    method.zero_grad()
+    F.cross_entropy(method(batch.source.x), batch.source.y, label_smoothing=0.1).backward()
+    by_labels = gradients(method.encoder)
+    method.zero_grad()
+    (3 * coral(method(batch.source.x), method(batch.target.x))).backward()
+    by_coral = gradients(method.encoder)
+    assert by_labels.abs().sum() > 0
+    assert by_coral.abs().sum() > 0
+    torch.testing.assert_close(whole, by_labels + by_coral, rtol=1e-4, atol=1e-7)
+
+
+def test_dan_adds_up_its_layers():
+    one, other, both = (
+        step_of(adapting("method=dan", f"method.layers=[{layers}]", "backbone.batch_norm=false")[1])[0]["mmd"]
+        for layers in ("features", "logits", "features,logits")
+    )
+    torch.testing.assert_close(both, one + other)
+
+
+def test_mcds_steps_touch_only_what_they_may():
+    method, loop = adapting("method=mcd", "backbone.bn=separate")
+    networks = ("encoder", "head_a", "head_b", "head")
+    assert not torch.equal(method.head_a[0].weight, method.head_b[0].weight)  # or they would never disagree
+    assert [r.update.repeats for r in loop.updates] == [1, 1, 4]
+    may = {"A": {"encoder", "head_a", "head_b"}, "B": {"head_a", "head_b"}, "C": {"encoder"}}
+    for runner in loop.updates:
+        before = {n: [p.clone() for p in getattr(method, n).parameters()] for n in networks}
+        loop._learn(runner)
+        batch = loop.batches[0]
+        batch.kept = {}
+        runner(batch, 0.0)
+        moved = {n for n in networks if any(not torch.equal(p, q) for p, q in zip(before[n], getattr(method, n).parameters(), strict=True))}
+        assert moved == may[runner.update.name]
+    method.eval()
+    x = loop.batches[0].target.x
+    f = method.features(x, "target")
+    torch.testing.assert_close(loop.phase.predict(x), method.head_a(f) + method.head_b(f))
+
+
+def test_mcds_heads_seek_what_its_encoder_avoids():
+    _, loop = adapting("method=mcd", "backbone.batch_norm=false")
+    losses, _ = step_of(loop, "B")
+    again, _ = step_of(loop, "C")
+    torch.testing.assert_close(losses["disagreement"], -again["discrepancy"])
+
+
+def test_shot_reads_no_source_and_leaves_the_head_alone_to_the_bit():
+    method, loop = adapting("method=shot")
+    assert loop.phase.reads == {"target": "target_train"}
+    assert not hasattr(loop.batches[0], "source")
+    before = {n: state(network) for n, network in method.named_children()}
+    losses = go(loop)
+    assert {"entropy", "diversity", "pseudo_labels"} <= set(losses)
+    assert same(before["head"], state(method.head))
+    assert same(before["encoder"], state(method.encoder))
+    assert not same(before["target_encoder"], state(method.target_encoder))
+    owned = {id(p) for r in loop.updates for p in r.parameters}
+    assert not owned & {id(p) for p in method.head.parameters()}
+
+
+def test_shots_pseudo_labels_are_those_of_the_epochs_start_by_sample():
+    method, loop = adapting("method=shot")
+    split = loop.batches.splits["target"]
+    features = outputs_of(method, method.target_encoder, split, loop.device)
+    expected = centroid_pseudo_labels(features, method.head(features).softmax(1))
+    assert torch.equal(loop.kept["pseudo_labels"], expected)
+    batch = loop.batches[0]
+    losses, _ = step_of(loop, batch=batch)
+    method.target_encoder.train()
+    logits = method.head(method.target_encoder(batch.target.x))
+    torch.testing.assert_close(losses["pseudo_labels"], 0.1 * F.cross_entropy(logits, expected[batch.target.index]), rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_kept_for_an_epoch_is_in_the_checkpoint():
+    """Stopped inside an epoch, the pseudo-labels must be those of its start, not of the weights as they are by then."""
+    method, loop = adapting("method=shot")
+    loop.run_epoch(0, 0, lambda done: done == 2)
+    saved, weights = copy.deepcopy(loop.state_dict()), state(method)
+    loop.run_epoch(0, 2, lambda done: False)
+    expected = state(method)
+    _, task, other, device = build("method=shot")
+    again = loop_of(other, 1, task, device)
+    other.load_state_dict(weights)
+    again.load_state_dict(saved)
+    again.batches.begin_epoch(0)
+    again.run_epoch(0, 2, lambda done: False)
+    assert same(expected, state(other))
+
+
+def test_adabn_trains_nothing_and_takes_the_targets_statistics():
+    method, loop = adapting("method=adabn", "train.batch_size=50", "train.limit.samples=200")
+    before, split = state(method.target_encoder), loop.batches.splits["target"]
+    assert loop.phase.augment is False
+    go(loop)
+    after = state(method.target_encoder)
+    assert all(torch.equal(v, after[k]) for k, v in before.items() if "running" not in k and "tracked" not in k)
+    x = method.target_encoder.layers[0](split.x.float() / 255)
+    assert loop.steps == 4
+    torch.testing.assert_close(after["layers.1.running_mean"], x.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("method=adabn", "backbone.bn=frozen"), "backbone.bn"),
+    (("method=adabn", "backbone.batch_norm=false"), "batch_norm=true"),
+    (("method=dann", "backbone.batch_norm=false", "backbone.bn=separate"), "batch_norm"),
+    (("method=shot", "method.pretrain.epochs=0"), "pretrain.epochs"),
+    (("method=source_only", "method.pretrain.epochs=0"), "pretrain.epochs"),
+    (("method=dan", "method.layers=[feature]"), "features, logits"),
+    (("method=dan", "method.estimator=linea"), "linear"),
+])  # fmt: skip
+def test_what_cannot_be(tl_run, words, said):
+    ended = tl_run(*TINY, *words)
+    assert ended.code == 2
+    assert said in ended.err
+
+
+def test_drcn_reconstructs_the_clean_target_from_a_noisy_one():
+    method, loop = adapting("method=drcn", "backbone.batch_norm=false", "method.noise=0.5")
+    batch = loop.batches[0]
+    clean = batch.target.x.clone()
+    step_of(loop, "autoencoder", batch=batch)
+    assert torch.equal(batch.target.x, clean)
+    assert gradients(method.head).abs().sum() == 0
+    assert gradients(method.encoder).abs().sum() > 0
+    assert method.decoder(method.encoder(clean)).shape == clean.shape
+    step_of(loop, "classifier")
+    assert gradients(method.decoder).abs().sum() == 0
+
+
+def test_without_a_pretraining_phase_both_domains_train_from_the_start(tl_run, tmp_path):
+    assert tl_run(*TINY, "method=dann", "method.pretrain.epochs=0", f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    (result,) = results(tmp_path)
+    assert [p["name"] for p in result["phases"]] == ["adapt"]
+
+
+TOY = '''
+"""A method that this project has never heard of: it pulls the means of the features together, and counts the sources."""
+
+from tl_runner.methods.adaptation import SharedEncoder
+
+
+class Toy(SharedEncoder):
+    couples = True
+
+    def __init__(self, setting, *, weight, **phases):
+        super().__init__(setting, **phases)
+        self.weight = weight
+
+    def step(self, batch, progress):
+        at = self.activations(batch)
+        distance = (at.source["features"].mean(0) - at.target["features"].mean(0)).square().sum()
+        return {"cross_entropy": at.cross_entropy, "means": self.weight * distance}
+'''
+YAML = """# Toy: pulls the means of the features together.
+defaults:
+  - _adaptation
+  - _self_
+name: toy_package.toy
+weight: 0.5
+"""
+
+
+def test_one_more_method_touches_no_existing_file(tl_run, tmp_path, monkeypatch):
+    (tmp_path / "toy_package").mkdir()
+    (tmp_path / "toy_package" / "toy.py").write_text(TOY)
+    (tmp_path / "configs" / "method").mkdir(parents=True)
+    (tmp_path / "configs" / "method" / "toy.yaml").write_text(YAML)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ended = tl_run("--config-dir", str(tmp_path / "configs"), *TINY, "method=toy", "method.weight=0.1", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    assert result["choices"]["method"] == "toy"
+    assert [p["name"] for p in result["phases"]] == ["pretrain", "adapt"]
+    assert "means" in (tmp_path / "run" / "metrics.jsonl").read_text()
