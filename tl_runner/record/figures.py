@@ -52,7 +52,7 @@ def _panel(axis: Any, rows: Sequence[Mapping[str, Any]], title: str, named: bool
     series: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
         for key, value in row.items():
-            if key not in SKIPPED and key != "log_loss":
+            if key not in SKIPPED and key != "log_loss" and not key.startswith("lr"):
                 series.setdefault(f"{row['split']} {key}" if named else key, []).append((row["step"], value))
     for i, (name, points) in enumerate(series.items()):
         steps, values = zip(*points, strict=True)
