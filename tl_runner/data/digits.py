@@ -51,41 +51,50 @@ def load(
     """
     sources, targets = named(source, target)
     made = {name: build(name, own) for name in (*sources, *targets)}
-    read = {name: domain.read(Path(root).expanduser(), download, seed) for name, domain in made.items()}
-
     generator = torch.Generator().manual_seed(seed)
-    train: dict[str, Split] = {}
-    val: dict[str, Split] = {}
-    for name, (images, _, _) in read.items():
-        sample = made[name].sampled if protocol == "sampled" else None
-        train[name], val[name] = draw(images, sample, val_fraction if name in sources else 0.0, generator)
-    seen = [see_labels(train[name], target_labels, generator) for name in targets]
+    parts: dict[str, dict[str, Split]] = {"train": {}, "val": {}, "test": {}}
+    checksums: dict[str, str] = {}
+    for name, domain in made.items():
+        images, parts["test"][name], sums = domain.read(Path(root).expanduser(), download, seed)
+        sample = domain.sampled if protocol == "sampled" else None
+        held_out = val_fraction if name in sources else 0.0
+        parts["train"][name], parts["val"][name] = draw(images, sample, held_out, generator)
+        checksums |= sums
 
-    def together(parts: Sequence[Split]) -> Split:
-        return joined([fitted(part, size, channels) for part in parts])
-
-    splits = {"source_train": together([train[name] for name in sources])}
-    if all(len(val[name]) for name in sources):
-        splits["source_val"] = together([val[name] for name in sources])
-    splits["source_test"] = together([read[name][1] for name in sources])
-    splits |= {key: together([parts[key] for parts in seen]) for key in seen[0]}
-    splits["target_test"] = together([read[name][1] for name in targets])
-    if len(targets) > 1:
-        splits |= {f"target_test_{name}": together([read[name][1]]) for name in targets}
-
-    words = spoken([f"{len(train[name]):,} {domain.title}" for name, domain in made.items()])
+    drawn = spoken([f"{len(parts['train'][name]):,} {domain.title}" for name, domain in made.items()])
     notes = [note for domain in made.values() for note in domain.notes()]
     if (size, channels) != (28, 1):
         notes.append(f"{size}x{size} in {'colour' if channels == 3 else 'grey'}")
     return Task(
         name=f"{sources[0]}2{targets[0]}" if len(made) == 2 else f"{spoken(sources)} to {spoken(targets)}",
         classes=tuple("0123456789"),
-        splits=splits,
-        protocol=", ".join([f"{protocol}: {words} training images", *notes]),
-        checksums={file: digest for _, _, sums in read.values() for file, digest in sums.items()},
+        splits={
+            role: joined([fitted(split, size, channels) for split in splits])
+            for role, splits in roles(parts, sources, targets, target_labels, generator).items()
+        },
+        protocol=", ".join([f"{protocol}: {drawn} training images", *notes]),
+        checksums=checksums,
         sources=sources,
         targets=targets,
     )
+
+
+def roles(
+    parts: Mapping[str, Mapping[str, Split]],
+    sources: Sequence[str],
+    targets: Sequence[str],
+    target_labels: int | str,
+    generator: torch.Generator,
+) -> dict[str, list[Split]]:
+    """What each split of the task is made of; ``parts`` are the domains' splits, by train, val and test, then by name."""
+    source = {f"source_{part}": [splits[name] for name in sources] for part, splits in parts.items()}
+    if any(len(split) == 0 for split in source["source_val"]):
+        del source["source_val"]
+    seen = [see_labels(parts["train"][name], target_labels, generator) for name in targets]
+    target = {role: [splits[role] for splits in seen] for role in seen[0]}
+    target["target_test"] = [parts["test"][name] for name in targets]
+    each = {f"target_test_{name}": [parts["test"][name]] for name in targets} if len(targets) > 1 else {}
+    return {**source, **target, **each}
 
 
 def named(source: str | Sequence[str], target: str | Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -109,19 +109,20 @@ class Downloaded(Domain):
     @classmethod
     def part(cls, root: Path, train: bool) -> Split:
         """The training or the test images of files that are there."""
-        files, size = (group[0 if train else 1] for group in (cls.files, cls.sizes))
+        number = 0 if train else 1
+        size, files = cls.sizes[number], ", ".join(str(root / file) for file in cls.files[number])
         try:
             x, y = cls.arrays(root, train)
         except (OSError, EOFError, ValueError, RuntimeError, AssertionError, LookupError, TypeError) as error:
             raise DataError(
                 f"{cls.title} cannot be read ({type(error).__name__}: {error}).\n"
-                f"  A file is damaged or not what its name says: {', '.join(str(root / file) for file in files)}.\n"
+                f"  A file is damaged or not what its name says: {files}.\n"
                 f"  Delete it and add data.download=true, or {BY_HAND}."
             ) from error
         if len(x) != size or len(y) != size:
             raise DataError(
-                f"{cls.title}: {'training' if train else 'test'} files hold {len(x):,} images and {len(y):,} labels, "
-                f"expected {size:,}.\n  They are cut short or swapped. Delete them and add data.download=true, or {BY_HAND}."
+                f"{cls.title}: {files}: {len(x):,} images and {len(y):,} labels, expected {size:,}.\n"
+                f"  Files are cut short or swapped. Delete them and add data.download=true, or {BY_HAND}."
             )
         return Split(x, y, torch.arange(len(x)))
 

@@ -109,10 +109,10 @@ def load(
         raise DataError(f"data.source={source}, data.target={target}: one must be fonts and the other digits.")
     generator = torch.Generator().manual_seed(seed)
     fonts = font_digits(per_face, Affine(**jitter), generator)
-    digits, digits_test = handwritten_split()
+    digits, test = handwritten_split()
     whole = {"fonts": fonts, "digits": digits}
     kept, held_out = hold_out(len(whole[source]), val_fraction, generator)
-    tests = {"fonts": font_digits(max(1, per_face // 10), Affine(**jitter), generator), "digits": digits_test}
+    tests = {"fonts": font_digits(max(1, per_face // 10), Affine(**jitter), generator), "digits": test}
     train = {**whole, source: whole[source].take(kept)}
     return Task(
         name=f"{source}2{target}",
@@ -124,7 +124,7 @@ def load(
             **see_labels(train[target], target_labels, generator),
             "target_test": tests[target],
         },
-        protocol=f"{len(train['fonts'])} rendered training images, {len(train['digits'])} / {len(digits_test)} handwritten ones (fixed split)",
+        protocol=f"{len(train['fonts'])} rendered training images, {len(train['digits'])} / {len(test)} handwritten ones (fixed split)",
         sources=(source,),
         targets=(target,),
     )
