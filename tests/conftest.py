@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import made_digits
 import pytest
 
 from tl_runner import cli
@@ -61,6 +62,13 @@ def real_root() -> Path:
     root = data_root()
     assert root is not None
     return root
+
+
+@pytest.fixture
+def made_up_root(tmp_path, monkeypatch) -> Path:
+    """A data root with a tiny made-up set of every kind that needs files."""
+    made_digits.shrink(monkeypatch)
+    return made_digits.make_everything(tmp_path / "made up")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 import yaml
-from conftest import data_root, results
+from conftest import results
 
 from tl_runner import help, plan, plugins
 from tl_runner.backbones.base import Backbone
@@ -15,7 +15,6 @@ from tl_runner.paths import CONF_DIR
 
 GROUPS = {group: [name for name, _ in help.choices(group, CONF_DIR)] for group in help.GROUPS}
 FILES = sorted(p for p in CONF_DIR.rglob("*.yaml") if p.parent.name != "local")
-NEEDS_FILES = {"mnist2usps", "usps2mnist"}
 EXTRA = {"processes": "joblib", "slurm": "submitit", "slurm_local": "submitit", "ray_cluster": "ray"}
 
 
@@ -67,25 +66,45 @@ def _name(group, choice):
     return plan.check([f"{group}={choice}"], sweep=False)[0].config[group]["name"]
 
 
-@pytest.mark.parametrize("data", GROUPS["data"])
+@pytest.fixture
+def smoke(tl_run, tmp_path, made_up_root):
+    """``smoke(*words)``: the result of a run of a few steps; data that reads files finds made-up ones."""
+
+    def command(*words):
+        reads_files = "root" in plan.check(list(words), sweep=False)[0].config["data"]
+        root = [f"data.root={made_up_root}"] if reads_files else []
+        ended = tl_run("debug=smoke", "device=cpu", *words, *root, f"hydra.run.dir={tmp_path / 'run'}")
+        assert ended.code == 0, ended.text
+        (result,) = results(tmp_path)
+        assert result["status"] == "done"
+        assert 0 <= result["score"] <= 1
+        return result
+
+    return command
+
+
 @pytest.mark.parametrize("method", GROUPS["method"])
-def test_every_method_runs_on_every_data_under_smoke(tl_run, tmp_path, method, data):
-    if data in NEEDS_FILES and data_root() is None:
-        pytest.skip("no MNIST and USPS under TL_DATA_ROOT or ../shared/data")
-    root = [f"data.root={data_root()}"] if data in NEEDS_FILES else []
-    ended = tl_run("debug=smoke", "device=cpu", f"method={method}", f"data={data}", *root, f"hydra.run.dir={tmp_path / 'run'}")
-    assert ended.code == 0, ended.text
-    (result,) = results(tmp_path)
-    assert result["status"] == "done"
-    assert 0 <= result["score"] <= 1
+def test_every_method_runs_under_smoke(smoke, method):
+    smoke(f"method={method}")
+
+
+@pytest.mark.parametrize("data", GROUPS["data"])
+@pytest.mark.parametrize("method", ["source_only", "adda"])
+def test_every_data_runs_under_smoke(smoke, method, data):
+    smoke(f"method={method}", f"data={data}", "figures=false")
+
+
+@pytest.mark.parametrize("backbone", GROUPS["backbone"])
+def test_every_backbone_runs_under_smoke(smoke, backbone):
+    smoke("method=source_only", f"backbone={backbone}", "figures=false")
+
+
+def test_each_of_several_targets_is_scored_by_itself(smoke):
+    result = smoke("method=source_only", "data=digits_multi", "data.source=mnist", "data.target=[usps,digits]", "train.limit.samples=null")
+    both, usps, digits = (result["metrics"][f"target_test{name}"]["accuracy"] for name in ("", "_usps", "_digits"))
+    assert both == pytest.approx((15 * usps + 597 * digits) / 612)
 
 
 @pytest.mark.parametrize("experiment", GROUPS["experiment"])
-def test_every_experiment_runs_under_smoke(tl_run, tmp_path, experiment):
-    (job,) = plan.check([f"experiment={experiment}"], sweep=False)
-    needs = job.choices["data"] in NEEDS_FILES
-    if needs and data_root() is None:
-        pytest.skip("no MNIST and USPS under TL_DATA_ROOT or ../shared/data")
-    root = [f"data.root={data_root()}"] if needs else []
-    ended = tl_run("debug=smoke", "device=cpu", f"experiment={experiment}", *root, f"hydra.run.dir={tmp_path / 'run'}")
-    assert ended.code == 0, ended.text
+def test_every_experiment_runs_under_smoke(smoke, experiment):
+    smoke(f"experiment={experiment}")

@@ -3,52 +3,28 @@
 from __future__ import annotations
 
 import bz2
-import struct
+import hashlib
 
 import numpy as np
 import pytest
 import torch
+from made_digits import make_root, shrink, write_idx
 
 from tl_runner.data import digits, rendered
 from tl_runner.data.augment import Affine
 from tl_runner.data.tasks import Split, Task, see_labels
 from tl_runner.errors import DataError
 
-N = {"mnist": (60, 20), "usps": (50, 15)}  # of the made-up sets
-
-
-def write_idx(path, array):
-    kind = {1: 0x08}[array.itemsize]
-    path.write_bytes(struct.pack(">BBBB", 0, 0, kind, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
-
-
-def make_root(root, seed=0):
-    """MNIST idx files and USPS LIBSVM files with random content."""
-    rng = np.random.default_rng(seed)
-    raw = root / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part, n in zip(("train", "t10k"), N["mnist"], strict=True):
-        write_idx(raw / f"{part}-images-idx3-ubyte", rng.integers(0, 256, (n, 28, 28), dtype=np.uint8))
-        write_idx(raw / f"{part}-labels-idx1-ubyte", (np.arange(n) % 10).astype(np.uint8))
-    (root / "USPS").mkdir()
-    for name, n in zip(("usps.bz2", "usps.t.bz2"), N["usps"], strict=True):
-        rows = rng.uniform(-1, 1, (n, 256))
-        lines = [f"{i % 10 + 1} " + " ".join(f"{j + 1}:{v:.6f}" for j, v in enumerate(row)) for i, row in enumerate(rows)]
-        (root / "USPS" / name).write_bytes(bz2.compress("\n".join(lines).encode()))
-    return root
-
 
 @pytest.fixture
 def made_root(tmp_path, monkeypatch):
-    monkeypatch.setattr(digits, "SIZES", N)
-    monkeypatch.setattr(digits, "SAMPLED", {"mnist": 20, "usps": 15})
-    monkeypatch.setattr(digits, "RANDOM_SPLIT", 12)
+    shrink(monkeypatch)
     return make_root(tmp_path / "made")
 
 
 def load(root, **changes):
     options = {"source": "mnist", "target": "usps", "root": str(root), "download": False, "protocol": "full"}
-    options |= {"usps_split": "official", "val_fraction": 0.1, "target_labels": 0, "seed": 0}
+    options |= {"usps_split": "official", "val_fraction": 0.1, "target_labels": 0, "seed": 0, "size": 28, "channels": 1}
     return digits.load(**{**options, **changes})
 
 
@@ -185,3 +161,21 @@ def test_the_real_sets_have_their_published_sizes(real_root):
     assert (len(random.splits["target_train"]), len(random.splits["target_test"])) == (7438, 1860)
     drawn = load(real_root, protocol="sampled")
     assert (len(drawn.splits["source_train"]), len(drawn.splits["target_train"])) == (2000, 1800)
+
+
+# SHA-256 of the ids that were drawn, by (source, target, protocol) at seed 1, when the recorded results were measured
+DRAWN = {
+    ("mnist", "usps", "full"): "ef614424365048ce",
+    ("mnist", "usps", "sampled"): "93057990c08eeee6",
+    ("usps", "mnist", "full"): "5ea76af986a63252",
+    ("usps", "mnist", "sampled"): "8cc1b39d9ad03e5e",
+}
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("choice", DRAWN)
+def test_the_draws_are_those_of_the_recorded_results(real_root, choice):
+    source, target, protocol = choice
+    task = load(real_root, source=source, target=target, protocol=protocol, seed=1)
+    ids = torch.cat([task.splits[name].ids for name in ("source_train", "source_val", "target_train")])
+    assert hashlib.sha256(ids.numpy().tobytes()).hexdigest()[:16] == DRAWN[choice]

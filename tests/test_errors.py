@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY, results
-from test_data import make_root, write_idx
+from made_digits import make_root, shrink, write_idx
 
-from tl_runner.data import digits
+from tl_runner.data.domains.mnist import MNIST
+from tl_runner.errors import DataError
 
 # words -> what the message must hold
 COMMANDS = {
@@ -68,7 +69,14 @@ COMMANDS = {
     "wrong type by reference": (["train.epochs=${data.name}"], ["train.epochs='rendered'"]),
     "a batch of one": (["train.batch_size=1"], ["at least 2"]),
     "a part for a choice": (["-m", "data=glob(*)"], ["data=_digits", "no such data"]),
-    "a domain to itself": (["data=mnist2usps", "data.source=usps"], ["one must be mnist and the other usps"]),
+    "a domain to itself": (["data=mnist2usps", "data.source=usps"], ["both name usps"]),
+    "a domain twice": (["data=mnist2usps", "data.source=[svhn,svhn]"], ["data.source=['svhn', 'svhn']", "different names"]),
+    "an unknown domain": (["data=mnist2usps", "data.source=mnsit"], ["names mnsit", "svhn and usps", "Did you mean 'mnist'"]),
+    "a domain without its keys": (["data=mnist2usps", "data.source=fonts"], ["data.per_face and data.jitter"]),
+    "missing SVHN": (["data=svhn2mnist"], ["SVHN/train_32x32.mat", "data.download=true", "data=fonts2digits"]),
+    "two channels": (["data=svhn2mnist", "data.channels=2"], ["data.channels=2", "one of 1, 3"]),
+    "tiny images": (["data=svhn2mnist", "data.size=4"], ["data.size=4", "at least 8"]),
+    "images too small for LeNet": (["data=digits_multi", "data.source=fonts", "data.target=digits", "data.size=12"], ["16x16"]),
     "empty config dir": (["--config-dir="], ["needs a folder"]),
     "another sweeper": (["-m", "hydra/sweeper=ax", "seed=0,1"], ["-m sweep=tpe"]),
     "a launcher that is not there": (["-m", "hydra/launcher=proceses", "seed=0,1"], ["processes"]),
@@ -165,7 +173,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("damage", BROKEN, ids=lambda d: d.__name__)
 def test_broken_data_files(tl_run, tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(digits, "SIZES", {"mnist": (60, 20), "usps": (50, 15)})
+    shrink(monkeypatch)
     root = make_root(tmp_path / "data")
     damage(root)
     ended = tl_run("data=mnist2usps", f"data.root={root}", "debug=smoke")
@@ -188,8 +196,8 @@ def test_a_data_root_that_cannot_be_written(tl_run, tmp_path, monkeypatch):
         raise PermissionError(errno.EACCES, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "mkdir", refuse)  # the tests may run as root, whom nothing is refused
-    with pytest.raises(digits.DataError, match="not writable"):
-        digits.fetch("mnist", tmp_path / "data")
+    with pytest.raises(DataError, match="not writable"):
+        MNIST.find(tmp_path / "data", download=True)
 
 
 def test_a_failed_download_says_where_to_put_the_files(tl_run, tmp_path, monkeypatch):
@@ -285,7 +293,7 @@ def test_broken_checkpoints(tl_run, tmp_path, interrupted, damage):
 
 
 def test_data_that_changed_since_the_run_began(tl_run, tmp_path, monkeypatch):
-    monkeypatch.setattr(digits, "SIZES", {"mnist": (60, 20), "usps": (50, 15)})
+    shrink(monkeypatch)
     root = make_root(tmp_path / "data")
     words = (*(w for w in TINY if "per_face" not in w), "method=source_only", "data=mnist2usps", f"data.root={root}")
     assert tl_run(*words, f"hydra.run.dir={tmp_path / 'run'}").code == 0

@@ -86,6 +86,13 @@ def folder(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "a path"
 
 
+def names(value: Any) -> str | None:
+    """A name, or a list of different ones."""
+    listed = value if isinstance(value, list) else [value]
+    fine = listed and all(isinstance(name, str) and name for name in listed) and len({*listed}) == len(listed)
+    return None if fine else "a name or a list of different names"
+
+
 count, at_least_0, part = number(1, whole=True), number(0), number(0, 0.9)
 RULES: dict[str, Rule] = {
     "seed": number(0, whole=True),
@@ -120,6 +127,11 @@ RULES: dict[str, Rule] = {
     "root": folder,
     "cache.phases": one_of("auto", True, False),
     "cache.dir": folder,
+    "data.source": names,
+    "data.target": names,
+    "data.size": number(8, 512, whole=True),
+    "data.channels": one_of(1, 3),
+    "photos": folder,
     "protocol": one_of("full", "sampled"),
     "usps_split": one_of("official", "random"),
     "val_fraction": part,

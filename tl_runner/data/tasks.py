@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -33,16 +33,21 @@ class Split:
     def to(self, device: torch.device, channels_last: bool = False) -> Split:
         """The same samples on ``device``."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        y = None if self.y is None else self.y.to(device)
-        return Split(self.x.to(device).contiguous(memory_format=layout), y, self.ids.to(device))
+        x = self.x.to(device).contiguous(memory_format=layout)
+        return self._with(x, lambda values: values.to(device))
 
     def take(self, index: Tensor) -> Split:
         """The samples at ``index``, in that order."""
-        return Split(self.x[index], None if self.y is None else self.y[index], self.ids[index])
+        return self._with(self.x[index], lambda values: values[index])
 
     def without_labels(self) -> Split:
         """The same samples; the labels are gone, not hidden."""
         return replace(self, y=None)
+
+    def _with(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Split:
+        """Other images, and ``change`` made to what goes with each of them."""
+        y, domain = (None if values is None else change(values) for values in (self.y, self.domain))
+        return Split(x, y, change(self.ids), domain)
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,13 @@ class Task:
     """One transfer problem: the splits of its domains and what they have in common.
 
     Attributes:
-        name: the data choice, such as ``mnist2usps``.
+        name: what the user sees, such as ``mnist2usps``.
         classes: class names, in the order of the label indices.
-        splits: by name: ``source_train``, ``source_val``, ``source_test``, ``target_train``, ``target_test``.
+        splits: by name: ``source_train``, ``source_val``, ``source_test``, ``target_train``, ``target_test``; of several targets
+            also ``target_test_<name>`` each.
         protocol: which samples and which split, in words, for the record.
         checksums: SHA-256 of every file that was read, by path.
+        sources, targets: the domains' names, which ``Split.domain`` of a source's or a target's split counts in.
     """
 
     name: str
@@ -63,6 +70,7 @@ class Task:
     protocol: str
     checksums: dict[str, str] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():
@@ -90,6 +98,19 @@ class Task:
         """(C, H, W) of every image."""
         c, h, w = next(iter(self.splits.values())).x.shape[1:]
         return c, h, w
+
+
+def joined(splits: Sequence[Split]) -> Split:
+    """The samples of several domains one after the other, each with the domain's number; a single one as it is."""
+    if len(splits) == 1:
+        return splits[0]
+    labels = [split.y for split in splits if split.y is not None]
+    return Split(
+        torch.cat([split.x for split in splits]),
+        torch.cat(labels) if len(labels) == len(splits) else None,
+        torch.cat([split.ids for split in splits]),
+        torch.arange(len(splits)).repeat_interleave(torch.tensor([len(split) for split in splits])),
+    )
 
 
 def hold_out(size: int, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
