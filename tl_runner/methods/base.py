@@ -75,11 +75,13 @@ class Phase:
         reads: the batch's domains and the split that each comes from.
         updates: run in this order in every step.
         predict: images (B, C, H, W) to logits (B, K): the classifier that this phase is making.
+        source_predict: the same for images of the source, where batch norm keeps a branch a domain; None: ``predict``.
         epochs, steps_per_epoch, batch_size: its length; ``steps_per_epoch`` None is one pass over the first split.
         begin: run once when the phase starts, not when it is resumed.
         shared: the options that the updates' steps depend on, as JSON, if the phase may be shared between runs: then its outcome
             follows from these, its networks' first weights, what it reads and the seed alone. None: computed by every run.
-        embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains.
+        embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains and the
+            selection rules that compare them. ``target``'s are what ``predict`` classifies.
         watch: epoch means to a warning for the user, or None.
     """
 
@@ -87,6 +89,7 @@ class Phase:
     reads: Mapping[str, str]
     updates: Sequence[Update]
     predict: Callable[[Tensor], Tensor]
+    source_predict: Callable[[Tensor], Tensor] | None = field(default=None, kw_only=True)
     epochs: int
     batch_size: int
     steps_per_epoch: int | None = None

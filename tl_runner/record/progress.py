@@ -15,8 +15,10 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from tl_runner.metrics.rules import RULES
+
 log = logging.getLogger("tl_runner")
-SHOWN = {"source_val": "source_val accuracy", "entropy": None, "im": "target im", "bnm": None, "oracle": "target_test accuracy (oracle)"}
+SHOWN = {name: rule.shown for name, rule in RULES.items()}
 
 
 class Bar:

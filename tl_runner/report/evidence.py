@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from tl_runner.metrics.rules import RULES
 from tl_runner.report.runs import Run, number, warn
 
 BINS = 15
 POINTS = 200  # of each domain in an embedding
 _NOT_VALUES = {"phase", "epoch", "step", "split", "selected", "wall_s"}
 _EVALUATED = {"source_val", "target_train", "target_test"}  # target_train is also what a phase on the target alone trains on
-_EVALUATIONS = {"accuracy", "log_loss", "entropy", "im", "bnm"}
+_EVALUATIONS = {"log_loss", *(rule.name for rule in RULES.values())}
 
 
 @dataclass(frozen=True)
