@@ -21,7 +21,7 @@ class Rule:
         split, name: of the score in ``metrics.jsonl``; empty for ``last``, which looks at none.
         needs: the splits without which there is no score.
         features: whether it also needs the phase's features of both domains (``Phase.embed``).
-        shown: the score's name in the line that an epoch prints; empty leaves it out.
+        shown: the score's name in the line that an epoch prints; empty leaves it out unless the rule decides.
     """
 
     split: str = ""
@@ -44,11 +44,21 @@ RULES = {
     "oracle": Rule(*TRUTH, ("target_test",), shown="target_test accuracy (oracle)"),
 }
 LABEL_FREE = tuple(rule for rule in RULES if rule != "oracle")
+EVALUATIONS = {"log_loss", *(rule.name for rule in RULES.values() if rule.name)}  # what an evaluated split's row may hold
 
 
 def scores(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """What each rule goes by, from an epoch's metrics by split; a rule without its score is left out."""
     return {name: found[rule.split][rule.name] for name, rule in RULES.items() if rule.name in found.get(rule.split, {})}
+
+
+def shown(scores: Mapping[str, float], selection: str) -> dict[str, float]:
+    """The scores that the line of an epoch names: the usual ones and the one that decides; an oracle's only if it does."""
+    return {
+        rule.shown or name: scores[name]
+        for name, rule in RULES.items()
+        if name in scores and (name == selection or (rule.shown and name != "oracle"))
+    }
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,7 @@ from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from tl_runner.metrics.rules import RULES
-
 log = logging.getLogger("tl_runner")
-SHOWN = {name: rule.shown for name, rule in RULES.items()}
 
 
 class Bar:
@@ -87,8 +84,7 @@ class Progress:
 
     def epoch(self, phase: str, epoch: int, epochs: int, values: Mapping[str, float]) -> None:
         """One line an epoch."""
-        shown = [(SHOWN.get(k, k), v) for k, v in values.items()]
-        log.info(f"{phase} {epoch}/{epochs}  " + "  ".join(f"{name} {value:.4f}" for name, value in shown if name))
+        log.info(f"{phase} {epoch}/{epochs}  " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
 
     def say(self, text: str) -> None:
         log.info(text)

@@ -274,8 +274,7 @@ class Trainer:
             self._select(scores)
         if said := phase.watch(means):
             self._warn(f"{phase.name}, epoch {at.epoch}: {said}")
-        shown = {name: score for name, score in scores.items() if name != "oracle" or self.selection == "oracle"}
-        self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **shown})
+        self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **rules.shown(scores, self.selection)})
         self.save(loop)
         if self.ranks.any(interrupt.asked):
             raise Interrupted
