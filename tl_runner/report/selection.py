@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tl_runner.metrics import rules
 from tl_runner.report.runs import Run
@@ -37,7 +37,7 @@ def regret_table(rows: Sequence[Row]) -> list[tuple[Row, int, dict[str, float]]]
 
 @dataclass(frozen=True)
 class Regret:
-    """A rule's mean regret over the runs of a data set, or over those of all, with Student's interval over runs."""
+    """A rule's mean regret over the runs of a data set, or over those of all, with Student's interval over runs, cut to [0, 1]."""
 
     rule: str
     data: str
@@ -55,8 +55,14 @@ def rule_table(rows: Sequence[Row]) -> list[Regret]:
         Regret(rule, data, value)
         for rule in rules.LABEL_FREE
         for data, each in by_data.items()
-        if (value := interval([found[rule] for found in each if rule in found]))
+        if (value := _within(interval([found[rule] for found in each if rule in found])))
     ]
+
+
+def _within(value: Interval | None) -> Interval | None:
+    if value is None or value.low is None or value.high is None:
+        return value
+    return replace(value, low=max(value.low, 0.0), high=min(value.high, 1.0))
 
 
 def _of_runs(row: Row) -> list[dict[str, float]]:

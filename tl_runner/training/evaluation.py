@@ -19,7 +19,7 @@ from tl_runner.training.device import Device
 
 CHUNK = 500  # images at once; logits are the same for any number up to rounding
 WATCHED = 2000  # target images that are looked at after every epoch, the first of a random order
-COMPARED = 400  # images of a split whose features dev and reverse_validation read after every epoch
+COMPARED = 300  # images of a split whose features dev and reverse_validation read after every epoch
 EMBEDDED = 300  # test images of a domain whose features are kept
 
 
