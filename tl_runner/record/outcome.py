@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -121,12 +122,11 @@ def _by_epoch(rules: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 def _wrapped(head: str, parts: Sequence[str]) -> str:
     """``parts`` behind ``head``, over lines of at most ``WIDTH`` that break between parts; empty without any."""
-    lines = [head]
-    for part in parts:
-        if len(lines[-1]) + len(part) > WIDTH and lines[-1].strip() not in ("", head.strip()):
-            lines.append(" " * len(head))
-        lines[-1] += f"{part}   "
-    return "".join(f"{line.rstrip()}\n" for line in lines) if parts else ""
+    if not parts:
+        return ""
+    whole = "   ".join(part.replace(" ", "\xa0") for part in parts)
+    lines = textwrap.fill(whole, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False)
+    return lines.replace("\xa0", " ") + "\n"
 
 
 def _percent(value: float | None) -> str:
