@@ -47,8 +47,11 @@ def with_evidence(folder: Path, accuracy: float, seed: int, epochs: int = 15, im
             if phase == "adapt":
                 rows[-1] |= {"split": "source_train+target_train", "discriminator_accuracy": 0.9 - 0.3 * epoch / epochs}
                 rows.append({**row, "split": "target_test", "accuracy": float(np.clip(reached, 0, 1))})
-            rows.append({**row, "split": "source_val", "accuracy": float(np.clip(1 - 0.5 * np.exp(-3 * epoch / epochs), 0, 1))})
-            scores = {name: reached * scale + draw.normal(0, 0.05) for name, scale in (("entropy", 1), ("im", 2), ("bnm", 0.9))}
+            scales = {"entropy": 1, "im": 2, "snd": -1, "bnm": 0.9, "dev": 0.5, "reverse_validation": 1}
+            scores = {name: reached * scale + draw.normal(0, 0.05) for name, scale in scales.items()}
+            of_source = {name: scores.pop(name) for name in ("dev", "reverse_validation")}
+            validated = float(np.clip(1 - 0.5 * np.exp(-3 * epoch / epochs), 0, 1))
+            rows.append({**row, "split": "source_val", "accuracy": validated, **of_source})
             rows.append({**row, "split": "target_train", **scores})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 

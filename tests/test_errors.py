@@ -47,6 +47,8 @@ COMMANDS = {
     "precision the CPU lacks": (["device=cpu", "device.precision=fp16"], ["fp16", "bf16"]),
     "graphs without CUDA": (["device=cpu", "device.cuda_graphs=true"], ["device=cuda"]),
     "no validation images": (["selection=source_val", "data.val_fraction=0"], ["data.val_fraction above 0"]),
+    "no validation images for dev": (["selection=dev", "data.val_fraction=0"], ["selection=dev", "data.val_fraction above 0"]),
+    "no validation images to reverse on": (["selection=reverse_validation", "data.val_fraction=0"], ["data.val_fraction above 0"]),
     "oracle without labels": (["method=target_only", "data.target_labels=0"], ["data.target_labels"]),
     "several values without -m": (["seed=0,1"], ["Add -m"]),
     "added key": (["+foo=1"], ["foo", "no such key"]),

@@ -9,6 +9,14 @@ import pytest
 import torch
 from conftest import TINY, results
 
+from tl_runner.metrics.rules import RULES
+
+WHERE = {
+    "source_val": ("source_val", "accuracy"),
+    "oracle": ("target_test", "accuracy"),
+    "dev": ("source_val", "dev"),
+    "reverse_validation": ("source_val", "reverse_validation"),
+}
 WORDS = (*(w for w in TINY if not w.startswith(("data.per_face", "train.limit"))), "data=mnist2usps", "data.protocol=sampled")
 
 
@@ -39,7 +47,7 @@ def test_permuted_target_labels_change_no_weight(real_root, tl_run, tmp_path):
     assert first["uses_target_labels"] is False
 
 
-@pytest.mark.parametrize("rule", ["last", "source_val", "entropy", "im", "bnm", "oracle"])
+@pytest.mark.parametrize("rule", RULES)
 def test_selection_rules(tl_run, tmp_path, rule):
     ended = tl_run(*TINY, "train.epochs=3", f"selection={rule}", f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
@@ -55,6 +63,7 @@ def test_selection_rules(tl_run, tmp_path, rule):
     best = torch.load(tmp_path / "run" / "checkpoints" / "best.pt", weights_only=True)
     assert best["selection"] == rule
     if rule != "last":
-        split, key = {"source_val": ("source_val", "accuracy"), "oracle": ("target_test", "accuracy")}.get(rule, ("target_train", rule))
+        split, key = WHERE.get(rule, ("target_train", rule))
         scores = [r[key] for r in rows if r["phase"] == "adapt" and r["split"] == split and "step" in r]
         assert result["selected_epoch"] == scores.index(max(scores)) + 1
+        assert result["rules"][rule]["epoch"] == result["selected_epoch"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from tl_runner.metrics.rules import LABEL_FREE
 from tl_runner.paths import CONF_DIR
 
 GROUPS = ("method", "data", "backbone", "device", "train", "experiment", "sweep", "hydra/launcher", "track", "debug")
@@ -24,7 +25,8 @@ tl-run [group=choice ...] [key=value ...] [-m]     run a transfer-learning exper
 KEYS = """\
 Keys that every run has (the others: tl-run --cfg job)
   seed=0              seeds the data's draw, the weights and every batch
-  selection=last      which epoch is reported: last, source_val, entropy, im, bnm, or oracle (sees target labels)
+  selection=last      which epoch is reported: {rules},
+                      or oracle (sees target labels)
   data.root=PATH      where downloaded data lives; default $TL_DATA_ROOT, else ./data
   train.epochs=N      the default length of a phase; method.<phase>.epochs=N for one phase
   cache.phases=auto   phases that runs have in common are computed once: true, false, or in sweeps (auto)
@@ -65,4 +67,4 @@ def text(*own: Path) -> str:
         if rows:
             width = max(18, *(len(name) for name, _ in rows))
             page.append("\n".join([f"{group}=", *(f"  {name:<{width}}  {line}".rstrip() for name, line in rows)]) + "\n")
-    return "\n".join([*page, KEYS])
+    return "\n".join([*page, KEYS.format(rules=", ".join(LABEL_FREE))])

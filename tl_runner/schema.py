@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tl_runner.errors import nearest
+from tl_runner.metrics.rules import RULES as SELECTION
 
 Rule = Callable[[Any], str | None]  # a value -> what it should have been, or None when it is fine
-SELECTION = ("last", "source_val", "entropy", "im", "bnm", "oracle")
 
 
 def number(low: float, high: float = float("inf"), *, whole: bool = False, open_low: bool = False) -> Rule:

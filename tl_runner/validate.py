@@ -18,6 +18,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from tl_runner.errors import nearest
+from tl_runner.metrics.rules import RULES as SELECTION
 from tl_runner.schema import problem
 
 PRESETS = ("experiment", "debug", "local")  # groups that set other groups' keys and add none
@@ -148,8 +149,8 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"method={method['name']} learns from target labels: set data.target_labels to a number a class, or to all."
         elif need not in gives:
             yield f"method={method['name']} needs a {need} domain, which this data does not have."
-    if config["selection"] == "source_val" and data.get("val_fraction") == 0:
-        yield "selection=source_val needs source images to validate on: set data.val_fraction above 0."
+    if "source_val" in SELECTION[config["selection"]].needs and data.get("val_fraction") == 0:
+        yield f"selection={config['selection']} needs source images to validate on: set data.val_fraction above 0."
     if config["backbone"].get("batch_norm") and any(v == 1 for k, v in walk(config) if k.endswith("batch_size")):
         yield "batch_size=1 and batch norm: one image has no batch statistics. Use at least 2, or backbone.batch_norm=false."
     if config["backbone"].get("batch_norm") is False and config["backbone"].get("bn", "concat") != "concat":

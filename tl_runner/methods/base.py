@@ -93,7 +93,8 @@ class Phase:
         resting: layers that stay in eval mode although an update trains a network that holds them.
         shared: the options that the updates' steps depend on, as JSON, if the phase may be shared between runs: then its outcome
             follows from these, its networks' first weights, what it reads and the seed alone. None: computed by every run.
-        embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains.
+        embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains and the
+            selection rules that compare them. ``target``'s are what ``predict`` classifies.
         watch: epoch means to a warning for the user, or None.
     """
 

@@ -42,7 +42,7 @@ class Shot(TargetEncoder):
         """batch.target.x and batch.kept["pseudo_labels"] (N,), eq. 7."""
         logits = self.head(self.target_encoder(batch.target.x))
         entropy, diversity = information_maximisation(logits)
-        losses = {"entropy": entropy, "diversity": -diversity, **self.labelled_cross_entropy(batch)}
+        losses = {"mean_entropy": entropy, "diversity": -diversity, **self.labelled_cross_entropy(batch)}
         if self.pseudo_weight:
             losses["pseudo_labels"] = self.pseudo_weight * F.cross_entropy(logits, batch.kept["pseudo_labels"][batch.target.index])
         return losses

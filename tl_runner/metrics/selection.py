@@ -1,5 +1,7 @@
 """Scores of a classifier from its target probabilities alone, no labels. Higher is better, each.
 
+``importance.py`` and ``reverse.py`` have the two that read labels of the source as well.
+
 Which of them picks well is an open question: Musgrave et al., "Three New Validators and a Large-Scale Benchmark
 Ranking for Unsupervised Domain Adaptation", arXiv 2208.07360, rank BNM among the best.
 """
@@ -32,4 +34,24 @@ def bnm(p: Tensor) -> Tensor:
     return torch.linalg.matrix_norm(p, "nuc") / (n * min(n, k)) ** 0.5
 
 
-SCORES = {"entropy": entropy, "im": im, "bnm": bnm}
+def snd(p: Tensor, temperature: float = 0.05, chunk: int = 500) -> Tensor:
+    """Soft neighbourhood density of ``p`` (N, K), in [0, log(N - 1)] nats; NaN of one sample, which has no neighbour.
+
+    Saito et al., "Tune it the Right Way: Unsupervised Validation of Domain Adaptation via Soft Neighborhood Density",
+    ICCV 2021, eq. 1-3: each row's neighbours by a softmax over the cosines of its probabilities with all others' over
+    ``temperature``, itself left out; the mean entropy of that. Dense clusters score high, and so does a collapse into
+    one class. The authors' code takes log(p + 1e-5) and gives the sample itself a cosine of -1; this is the paper's.
+
+    Args:
+        chunk: rows at once: memory is chunk x N.
+    """
+    unit = torch.nn.functional.normalize(p, dim=1)
+    total = p.new_zeros(())
+    for start in range(0, len(p), chunk):
+        logits = unit[start : start + chunk] @ unit.T / temperature
+        logits.diagonal(start).fill_(-torch.inf)
+        total = total + torch.special.entr(logits.softmax(1)).sum()
+    return total / len(p)
+
+
+SCORES = {"entropy": entropy, "im": im, "snd": snd, "bnm": bnm}

@@ -1,4 +1,4 @@
-"""Figures of a run: learning curves, confusion matrix, ROC and reliability diagram, as PNG."""
+"""Figures of a run: learning curves, confusion matrix, ROC, reliability diagram and features of both domains, as PNG."""
 
 from __future__ import annotations
 
@@ -11,55 +11,63 @@ import matplotlib
 matplotlib.use("Agg")
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from tl_runner.metrics import report
+from tl_runner.metrics.rules import EVALUATIONS, RULES
+from tl_runner.record.embeddings import WHEN, a_distances, pair
+from tl_runner.similarity import tsne
 
 Array = NDArray
+Points = list[tuple[int, float]]
 
 # Okabe & Ito's colours, told apart with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 NAMED = 10  # classes with a curve of their own
 SKIPPED = {"phase", "epoch", "step", "split", "selected", "wall_s"}
+SPLITS = ("source_val", "target_train", "target_test")  # evaluated; target_train is also what a phase on the target alone trains on
 
 
 def curves(rows: Sequence[Mapping[str, Any]], file: Path, title: str) -> None:
-    """One column of panels a phase: training losses above, validation and label-free scores below."""
+    """One column of panels a phase: training losses, accuracies, and the label-free scores by which an epoch may be chosen."""
     rows = [r for r in rows if "step" in r]
     phases = list(dict.fromkeys(r["phase"] for r in rows))
     if not phases:
         return
-    figure, axes = plt.subplots(2, len(phases), figsize=(5.2 * len(phases), 6.4), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(3, len(phases), figsize=(5.2 * len(phases), 9), squeeze=False, layout="constrained")
     for column, phase in enumerate(phases):
         own = [r for r in rows if r["phase"] == phase]
-        training = [r for r in own if not _evaluated(r["split"])]
-        scores = [r for r in own if _evaluated(r["split"])]
-        _panel(axes[0][column], training, f"{phase}: training", named=False)
-        _panel(axes[1][column], scores, f"{phase}: evaluation", named=True)
-        axes[1][column].set_xlabel("step")
+        reported = dict.fromkeys((r["split"], name) for r in own for name in r if name not in SKIPPED and not name.startswith("lr"))
+        training = {name: _points(own, split, name) for split, name in reported if not (split in SPLITS and name in EVALUATIONS)}
+        _panel(axes[0][column], training, f"{phase}: training")
+        _panel(axes[1][column], {split: _points(own, split, "accuracy") for split in SPLITS}, f"{phase}: accuracy")
+        scores = {name: _spread(_points(own, rule.split, rule.name)) for name, rule in RULES.items() if rule.name != "accuracy"}
+        _panel(axes[2][column], scores, f"{phase}: selection scores, each from its least to its greatest")
+        axes[2][column].set_xlabel("step")
     figure.suptitle(title)
     figure.savefig(file, dpi=120)
     plt.close(figure)
 
 
-def _evaluated(split: str) -> bool:
-    """Training rows name what was read, all of it labelled source or a pair; evaluations one held-out split."""
-    return split in ("source_val", "target_train", "target_test")
+def _points(rows: Sequence[Mapping[str, Any]], split: str, name: str) -> Points:
+    return [(row["step"], row[name]) for row in rows if row["split"] == split and name in row]
 
 
-def _panel(axis: Any, rows: Sequence[Mapping[str, Any]], title: str, named: bool) -> None:
-    series: dict[str, list[tuple[int, float]]] = {}
-    for row in rows:
-        for key, value in row.items():
-            if key not in SKIPPED and key != "log_loss" and not key.startswith("lr"):
-                series.setdefault(f"{row['split']} {key}" if named else key, []).append((row["step"], value))
-    for i, (name, points) in enumerate(series.items()):
+def _spread(points: Points) -> Points:
+    low, high = min((y for _, y in points), default=0.0), max((y for _, y in points), default=0.0)
+    return [(x, (y - low) / ((high - low) or 1.0)) for x, y in points]
+
+
+def _panel(axis: Any, series: Mapping[str, Points], title: str) -> None:
+    drawn = {name: points for name, points in series.items() if points}
+    for i, (name, points) in enumerate(drawn.items()):
         steps, values = zip(*points, strict=True)
         axis.plot(steps, values, label=name, color=COLOURS[i % len(COLOURS)], marker="o", markersize=3)
     axis.set_title(title, fontsize=10)
     axis.grid(alpha=0.3)
-    if series:
+    if drawn:
         axis.legend(fontsize=8)
 
 
@@ -125,5 +133,36 @@ def reliability(probabilities: Array, labels: Array, file: Path, title: str) -> 
     lower.set_ylabel("share of images")
     lower.set_xlabel("confidence: the top probability")
     lower.set_xlim(0, 1)
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
+
+
+def embedding(arrays: Mapping[str, Array], classes: Sequence[str], file: Path, title: str) -> None:
+    """t-SNE of both domains' features before and after adaptation, of :func:`tl_runner.record.embeddings.load`.
+
+    Colour is the class, the sign the domain. Without features of both domains there is no figure.
+    """
+    drawn = {}
+    for when in WHEN:
+        if domains := pair(arrays, when):
+            source, target = tsne.few(*map(len, domains))
+            if points := tsne.together(domains[0][source], domains[1][target]):
+                drawn[when] = [(points[0], arrays["source/labels"][source]), (points[1], arrays["target/labels"][target])]
+    if not drawn:
+        return
+    distances, palette = a_distances(arrays), plt.get_cmap("tab10" if len(classes) <= 10 else "tab20" if len(classes) <= 20 else "turbo")
+    colours = palette(np.arange(len(classes)) if len(classes) <= 20 else np.linspace(0, 1, len(classes)))
+    figure, axes = plt.subplots(1, len(drawn), figsize=(4.6 * len(drawn), 5.2), squeeze=False, layout="constrained")
+    for axis, (when, (of_source, of_target)) in zip(axes[0], drawn.items(), strict=True):
+        axis.scatter(*of_source[0].T, s=26, marker="o", facecolors="none", edgecolors=colours[of_source[1]], linewidths=1)
+        axis.scatter(*of_target[0].T, s=26, marker="^", color=colours[of_target[1]], edgecolors="white", linewidths=0.4)
+        axis.set_title(f"{when if len(drawn) > 1 else 'features'}: A-distance {distances[when]:.2f}", fontsize=10)
+        axis.set(xticks=[], yticks=[])
+        axis.set_box_aspect(1)
+    signs = [Line2D([], [], ls="", marker="o", mfc="none", mec="0.3"), Line2D([], [], ls="", marker="^", mfc="0.3", mec="0.3")]
+    named = [Line2D([], [], ls="", marker="s", mfc=colour, mec="none") for colour in colours] if len(classes) <= 20 else []
+    figure.legend([*signs, *named], ["source", "target", *classes][: len(signs) + len(named)], loc="outside lower center", ncols=12,
+                  fontsize=8, frameon=False, handletextpad=0.1, columnspacing=1)  # fmt: skip
+    figure.suptitle(f"{title}: features by t-SNE", fontsize=11)
     figure.savefig(file, dpi=120)
     plt.close(figure)

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 log = logging.getLogger("tl_runner")
-SHOWN = {"source_val": "source_val accuracy", "entropy": None, "im": "target im", "bnm": None, "oracle": "target_test accuracy (oracle)"}
 
 
 class Bar:
@@ -85,8 +84,7 @@ class Progress:
 
     def epoch(self, phase: str, epoch: int, epochs: int, values: Mapping[str, float]) -> None:
         """One line an epoch."""
-        shown = [(SHOWN.get(k, k), v) for k, v in values.items()]
-        log.info(f"{phase} {epoch}/{epochs}  " + "  ".join(f"{name} {value:.4f}" for name, value in shown if name))
+        log.info(f"{phase} {epoch}/{epochs}  " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
 
     def say(self, text: str) -> None:
         log.info(text)

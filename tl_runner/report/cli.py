@@ -14,6 +14,7 @@ from rich.console import Console
 from tl_runner.errors import EXIT_DONE, EXIT_USER, UserError, nearest
 from tl_runner.report import formats, grid
 from tl_runner.report.runs import Run, collect
+from tl_runner.report.selection import Regret, rule_table
 from tl_runner.report.table import Comparison, Row, compare, rows, sort_key
 
 FORMATS = {"table": "", "csv": ".csv", "md": ".md", "latex": ".tex", "json": ".json", "html": ".html"}  # and what files of each end in
@@ -25,6 +26,7 @@ EXAMPLES = """\
   tl-report outputs --metric target_test.log_loss --sort mean
   tl-report outputs --pivot method data --format latex
   tl-report outputs --paired adda source_only
+  tl-report outputs --rules                                which rule of selection= would have lost least
 """
 
 
@@ -49,6 +51,7 @@ def parser() -> Parser:
     p.add_argument("--pivot", nargs=2, metavar=("ROW", "COLUMN"), help="a matrix over two keys, such as method data")
     p.add_argument("--paired", nargs=2, metavar=("A", "B"), help="test two methods (or two values of one key) over common seeds")
     p.add_argument("--runs", action="store_true", help="one row a run")
+    p.add_argument("--rules", action="store_true", help="what each selection rule would have lost against the best epoch")
     p.add_argument("--sort", metavar="KEY", help=f"a column's key, or {', '.join(NUMBERS)} (best or largest first)")
     p.add_argument("--only-changed", action="store_true", help="leave out columns that are equal in all rows")
     return p
@@ -87,24 +90,29 @@ def report(asked: argparse.Namespace, runs: Sequence[Run]) -> str:
         UserError: a format, metric or key that there is not, or options that exclude each other.
     """
     kind = format_of(asked)
-    if sum(map(bool, (asked.pivot, asked.paired, asked.runs))) > 1:
-        raise UserError("--pivot, --paired and --runs are three different tables: ask for one at a time.")
+    if sum(map(bool, (asked.pivot, asked.paired, asked.runs, asked.rules))) > 1:
+        raise UserError("--pivot, --paired, --runs and --rules are different tables: ask for one at a time.")
     table = in_order(rows(runs, asked.metric), asked.sort)
     tests = compare(table, *asked.paired) if asked.paired else []
     if kind == "html":
         from tl_runner.report.page import page
 
-        if asked.pivot or asked.runs:
-            raise UserError("--pivot and --runs are not for the HTML page, which has every run in it.")
+        if asked.pivot or asked.runs or asked.rules:
+            raise UserError("--pivot, --runs and --rules are not for the HTML page, which has every run and rule in it.")
         return page(table, runs, tests)
+    regrets = rule_table(table) if asked.rules else []
+    if asked.rules and not regrets:
+        raise UserError("--rules: no finished run here has recorded its target test accuracy every epoch.")
     if kind == "json":
-        return formats.as_json(table, tests)
-    return text_table(asked, kind, table, tests)
+        return formats.as_json(table, tests, regrets)
+    if kind == "csv" and regrets:
+        return formats.csv_rules(regrets)
+    return text_table(asked, kind, table, tests, regrets)
 
 
-def text_table(asked: argparse.Namespace, kind: str, table: Sequence[Row], tests: Sequence[Comparison]) -> str:
+def text_table(asked: argparse.Namespace, kind: str, table: Sequence[Row], tests: Sequence[Comparison], regrets: Sequence[Regret]) -> str:
     """One of the text formats."""
-    special = None
+    special = grid.lay_out_rules(regrets) if regrets else None
     if asked.paired:
         special = grid.lay_out_paired(tests, table[0].metric)
     elif asked.pivot:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from tl_runner.metrics.rules import EVALUATIONS
 from tl_runner.report.runs import Run, number, warn
+from tl_runner.similarity import tsne
 
 BINS = 15
-POINTS = 200  # of each domain in an embedding
 _NOT_VALUES = {"phase", "epoch", "step", "split", "selected", "wall_s"}
 _EVALUATED = {"source_val", "target_train", "target_test"}  # target_train is also what a phase on the target alone trains on
-_EVALUATIONS = {"accuracy", "log_loss", "entropy", "im", "bnm"}
 
 
 @dataclass(frozen=True)
@@ -84,8 +82,8 @@ def curve(runs: Iterable[Run], phase: str, split: str, name: str) -> Band | None
 def losses(runs: Sequence[Run], phase: str) -> dict[str, Band]:
     """What a phase's updates reported each epoch, by name: losses, and a discriminator's accuracy."""
     rows = [row for run in runs for row in run.epochs if row.get("phase") == phase]
-    named = {(str(row.get("split")), name) for row in rows for name in row if name not in _NOT_VALUES}
-    reported = sorted((split, name) for split, name in named if not (split in _EVALUATED and name in _EVALUATIONS))
+    named = {(str(row.get("split")), name) for row in rows for name in row if name not in _NOT_VALUES and not name.startswith("lr")}
+    reported = sorted((split, name) for split, name in named if not (split in _EVALUATED and name in EVALUATIONS))
     found = {name: curve(runs, phase, split, name) for split, name in reported}
     return {name: value for name, value in found.items() if value}
 
@@ -138,25 +136,8 @@ def reliability(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> Reliability:
 def embedding(run: Run, when: str) -> tuple[np.ndarray, np.ndarray] | None:
     """t-SNE of a run's features ``before`` or ``after`` adaptation, both domains in one: source and target points (n, 2)."""
     content = arrays(run.folder / "embeddings.npz")
-    domains: list[Any] = [content.get(f"{when}/{domain}") for domain in ("source", "target")]
-    if any(d is None or d.ndim != 2 or d.dtype.kind != "f" or len(d) < 5 or d.shape[1] < 2 for d in domains):
+    source, target = (content.get(f"{when}/{domain}") for domain in ("source", "target"))
+    if source is None or target is None or {source.ndim, target.ndim} != {2} or {source.dtype.kind, target.dtype.kind} != {"f"}:
         return None
-    draw = np.random.default_rng(0)
-    source, target = (d[np.sort(draw.permutation(len(d))[:POINTS])].astype(np.float32) for d in domains)
-    if source.shape[1] != target.shape[1] or not (np.isfinite(source).all() and np.isfinite(target).all()):
-        return None
-    together = np.concatenate([source, target])
-    if not together.std():
-        return None
-    points = tsne(together.tobytes(), len(together))
-    return points[: len(source)], points[len(source) :]
-
-
-@cache
-def tsne(features: bytes, n: int) -> np.ndarray:
-    """t-SNE (n, 2) of float32 features (n, d); methods that share their pretraining share its picture."""
-    from sklearn.manifold import TSNE
-
-    # for so few points the exact gradient is several times faster than the tree's
-    tool = TSNE(perplexity=min(30.0, n / 4), max_iter=500, random_state=0, method="exact")
-    return tool.fit_transform(np.frombuffer(features, dtype=np.float32).reshape(n, -1))
+    rows = tsne.few(len(source), len(target))
+    return tsne.together(source[rows[0]], target[rows[1]])

@@ -19,6 +19,7 @@ from rich.text import Text
 
 from tl_runner.report.grid import Grid, lay_out
 from tl_runner.report.runs import Run
+from tl_runner.report.selection import Regret
 from tl_runner.report.table import Comparison, Row
 
 PIPED_WIDTH = 100
@@ -151,6 +152,12 @@ def csv_grid(grid: Grid) -> str:
     return _csv(grid.columns, grid.body)
 
 
+def csv_rules(found: Sequence[Regret]) -> str:
+    """One line a selection rule and data set; raw numbers (fractions, not points)."""
+    lines = [[one.rule, one.data, one.value.n, one.value.mean, one.value.low, one.value.high] for one in found]
+    return _csv(["selection", "data", "n", "regret", "regret_low", "regret_high"], lines)
+
+
 def _csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -158,7 +165,7 @@ def _csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
-def as_json(rows: Sequence[Row], comparisons: Sequence[Comparison] = ()) -> str:
+def as_json(rows: Sequence[Row], comparisons: Sequence[Comparison] = (), regrets: Sequence[Regret] = ()) -> str:
     """Everything: groups, and each run with folder, status, whole error, settings and metrics."""
     groups = [
         {
@@ -176,7 +183,8 @@ def as_json(rows: Sequence[Row], comparisons: Sequence[Comparison] = ()) -> str:
         }
         for row in rows
     ]
-    content = {"metric": rows[0].metric.name, "groups": groups, "paired": [asdict(c) for c in comparisons]}
+    tables = {"paired": [asdict(c) for c in comparisons], "rules": [asdict(r) for r in regrets]}
+    content = {"metric": rows[0].metric.name, "groups": groups, **tables}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 

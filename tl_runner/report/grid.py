@@ -1,4 +1,4 @@
-"""Tables as text cells, before any format: the groups, a pivot, single runs, paired tests."""
+"""Tables as text cells, before any format: the groups, a pivot, single runs, paired tests, selection rules."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from tl_runner.errors import UserError, nearest
 from tl_runner.report.runs import CHOICES, Run
+from tl_runner.report.selection import Regret
 from tl_runner.report.statistics import LEAST_WILCOXON, Interval
 from tl_runner.report.table import BASELINE, Comparison, Metric, Row, sort_key
 
@@ -114,6 +115,31 @@ def lay_out_paired(comparisons: Sequence[Comparison], metric: Metric) -> Grid:
     ]
     columns = [*keys, "difference of", f"mean{unit} [95 %]", "t-test p", "Wilcoxon p", "pairs"]
     return Grid(columns, [*(False for _ in keys), False, True, True, True, True], body, notes=[*too_few(comparisons), ASSUMES])
+
+
+def lay_out_rules(found: Sequence[Regret]) -> Grid:
+    """One line a selection rule, one column a data set: mean regret in points, its interval and the number of runs."""
+    names, data = (list(dict.fromkeys(getattr(one, key) for one in found)) for key in ("rule", "data"))
+    cells = {(one.rule, one.data): one.value for one in found}
+    body = [[rule, *(regret_cell(cells.get((rule, name))) for name in data)] for rule in names]
+    least = {name: min(value.mean for (_, of), value in cells.items() if of == name) for name in data}
+    best = {(names.index(rule), 1 + data.index(name)) for (rule, name), value in cells.items() if value.mean == least[name]}
+    notes = [
+        "Points of target test accuracy lost against the best epoch of the last phase, which only an oracle finds: mean over runs "
+        "[Student's 95 % interval, cut at 0] (number of runs).",
+        "* best of its column: the least lost.",
+    ]
+    if any(len({value.n for (_, of), value in cells.items() if of == name}) > 1 for name in data):
+        notes.append("Not every run recorded every rule.")
+    return Grid(["selection", *data], [False, *(True for _ in data)], body, frozenset(best), notes)
+
+
+def regret_cell(value: Interval | None) -> str:
+    """``1.2 [0.4, 2.0] (15)``; no brackets from a single run."""
+    if value is None:
+        return ""
+    bounds = "" if value.low is None or value.high is None else f" [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+    return f"{100 * value.mean:.1f}{bounds} ({value.n})"
 
 
 def too_few(comparisons: Sequence[Comparison]) -> list[str]:

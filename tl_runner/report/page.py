@@ -8,11 +8,12 @@ from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 
+from tl_runner.metrics.rules import LABEL_FREE
 from tl_runner.report import markup
-from tl_runner.report.grid import Grid, constants, counts, lay_out, lay_out_paired, number_text, shown_keys
+from tl_runner.report.grid import Grid, constants, counts, lay_out, lay_out_paired, lay_out_rules, number_text, shown_keys
 from tl_runner.report.plates import Plates
 from tl_runner.report.runs import STATUSES, Run, mapping
-from tl_runner.report.selection import RULES, regret_table
+from tl_runner.report.selection import regret_table, rule_table
 from tl_runner.report.table import BASELINE, Comparison, Metric, Row, compare
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -142,7 +143,7 @@ def regret(rows: Sequence[Row]) -> str:
     if not found:
         return ""
     keys, accuracy = shown_keys([row for row, _, _ in found], only_changed=True), Metric("target_test.accuracy", "accuracy")
-    rules = [rule for rule in RULES if any(rule in means for _, _, means in found)]
+    rules = [rule for rule in LABEL_FREE if any(rule in means for _, _, means in found)]
     body, best = [], set()
     for i, (row, n, means) in enumerate(found):
         lost = [number_text(accuracy, means.get(rule)) for rule in rules]
@@ -155,7 +156,8 @@ def regret(rows: Sequence[Row]) -> str:
     ]
     numeric = [*(False for _ in keys), *(True for _ in range(2 + len(rules)))]
     grid = Grid([*keys, "runs", "best epoch, %", *rules], numeric, body, frozenset(best), notes)
-    return markup.table(grid, "Regret of each selection rule in points.")
+    together = markup.table(lay_out_rules(rule_table(rows)), "Mean regret of each selection rule over the runs of all groups.")
+    return markup.table(grid, "Regret of each selection rule in points.") + together
 
 
 def folded(title: str, content: str) -> str:

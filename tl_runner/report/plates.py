@@ -10,6 +10,7 @@ from tl_runner.report.grid import shown_keys
 from tl_runner.report.runs import Run
 from tl_runner.report.statistics import deviation, mean
 from tl_runner.report.table import Row
+from tl_runner.similarity import tsne
 
 MOST = 12  # groups that get panels of their own
 MOST_EMBEDDED = 6
@@ -119,7 +120,7 @@ class Plates:
                     svg = self.panels.points(*points, f"t-SNE of features {when} adaptation, {self.name(row)}, {row.keys['data']}")
                     panels.append(markup.panel(self.name(row), svg, f"{row.keys['data']}, {when}, seed {run.seed}"))
         caption = (
-            f"Features before and after adaptation by t-SNE, up to {evidence.POINTS} images of each domain: circles are source, "
+            f"Features before and after adaptation by t-SNE, up to {tsne.POINTS} images of each domain: circles are source, "
             "triangles target. Each panel is an embedding of its own, so distances do not compare between panels."
         )
         return markup.plate(panels, caption + self._left_out(MOST_EMBEDDED), markup.domains(), pairs=True) if panels else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -11,13 +12,14 @@ from torch import Tensor
 from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.errors import DivergedError
-from tl_runner.methods.base import Method
-from tl_runner.metrics import classification, report, selection
+from tl_runner.methods.base import Method, Phase
+from tl_runner.metrics import classification, importance, report, reverse, rules, selection
 from tl_runner.training.batches import pixels
 from tl_runner.training.device import Device
 
 CHUNK = 500  # images at once; logits are the same for any number up to rounding
 WATCHED = 2000  # target images that are looked at after every epoch, the first of a random order
+COMPARED = 300  # images of a split whose features dev and reverse_validation read after every epoch
 EMBEDDED = 300  # test images of a domain whose features are kept
 
 
@@ -36,38 +38,69 @@ class Evaluator:
         if oracle and "target_test" in splits:
             some["target_test"] = splits["target_test"]
         self._watched = {name: split for name, split in {**splits, **some}.items() if name in ("source_val", *some)}
+        seen = {**splits, **self._watched}
+        self._compared = {name: _rows(seen[name], seed, COMPARED) for name in rules.COMPARED if name in splits}
 
-    def after_epoch(self, predict: Callable[[Tensor], Tensor]) -> dict[str, dict[str, float]]:
-        """Metrics by split: source validation, the label-free scores of target images, and for the record the target's test."""
-        return {
-            name: label_free(self._logits(predict, split)) if name == "target_train" else self._labelled(predict, split)
-            for name, split in self._watched.items()
+    def after_epoch(self, phase: Phase) -> dict[str, dict[str, float]]:
+        """Metrics by split: source validation, the label-free scores of target images, and for the record the target's test.
+
+        A score that the images leave undefined is left out.
+        """
+        logits = {name: self._logits(phase, name, split) for name, split in self._watched.items()}
+        found = {
+            name: label_free(of) if name == "target_train" else labelled_metrics(of, self._watched[name].y) for name, of in logits.items()
         }
+        if {"source", "target"} <= phase.embed.keys() and len(self._compared) == len(rules.COMPARED):
+            found["source_val"] |= self._between_domains(phase, logits)
+        return {name: {key: value for key, value in metrics.items() if math.isfinite(value)} for name, metrics in found.items()}
 
-    def after_phase(self, predict: Callable[[Tensor], Tensor]) -> dict[str, dict[str, float]]:
+    def _between_domains(self, phase: Phase, logits: Mapping[str, Tensor]) -> dict[str, float]:
+        """``dev`` and ``reverse_validation``, by the features of a few images; they read source labels alone.
+
+        Images of the source pass through the network that judges them: where one classifier serves both domains, DEV needs the
+        features that this classifier sees of either. Reverse validation asks whether the two domains' own features agree.
+        """
+        source, target = phase.embed["source"], phase.embed["target"]
+        judging = source if phase.source_predict else target
+        z = {name: self._features(judging if name != "target_train" else target, name) for name in self._compared}
+        rows, y = self._compared["source_val"], self._watched["source_val"].y
+        assert y is not None
+        labels, predicted = y[rows].cpu().numpy(), logits["source_val"][rows].argmax(1).cpu().numpy()
+        scores: dict[str, float] = {}
+        if z["source_train"].shape[1] == z["target_train"].shape[1] and min(map(len, (z["source_train"], z["target_train"]))) > 1:
+            weights = importance.density_ratio(z["source_train"], z["target_train"], z["source_val"])
+            scores["dev"] = -importance.dev_risk(weights, (predicted != labels).astype(float))
+        own = z["source_val"] if source == judging else self._features(source, "source_val")
+        if own.shape[1] == z["target_train"].shape[1]:
+            pseudo = logits["target_train"][self._compared["target_train"]].argmax(1).cpu().numpy()
+            classes = logits["target_train"].shape[1]
+            scores["reverse_validation"] = reverse.reverse_accuracy(z["target_train"], pseudo, own, labels, classes)
+        return scores
+
+    def after_phase(self, phase: Phase) -> dict[str, dict[str, float]]:
         """Metrics by split, on every labelled split that no training reads."""
-        names = ("source_val", "source_test", "target_test")
-        return {name: self._labelled(predict, self.splits[name]) for name in names if name in self.splits}
+        names = [name for name in ("source_val", "source_test", "target_test") if name in self.splits]
+        return {name: labelled_metrics(self._logits(phase, name, self.splits[name]), self.splits[name].y) for name in names}
 
-    def at_the_end(self, predict: Callable[[Tensor], Tensor]) -> tuple[dict[str, report.Report], dict[str, np.ndarray]]:
+    def at_the_end(self, phase: Phase) -> tuple[dict[str, report.Report], dict[str, np.ndarray]]:
         """(reports by split, predictions) on every split."""
         reports: dict[str, report.Report] = {}
         predictions: dict[str, np.ndarray] = {}
         for name, split in self.splits.items():
-            logits = self._logits(predict, split)
+            logits = self._logits(phase, name, split)
             predictions[f"{name}/probabilities"] = logits.softmax(1).cpu().numpy()
             predictions[f"{name}/ids"] = split.ids.cpu().numpy()
             if split.y is None:
-                reports[name] = {"metrics": label_free(logits)}
+                reports[name] = {"metrics": {key: value for key, value in label_free(logits).items() if math.isfinite(value)}}
             else:
                 labels = predictions[f"{name}/labels"] = split.y.cpu().numpy()
                 reports[name] = report.classification(predictions[f"{name}/probabilities"], labels)
         return reports, predictions
 
-    def embeddings(self, embed: Mapping[str, Callable[[Tensor], Tensor]]) -> dict[str, np.ndarray]:
+    def embeddings(self, phase: Phase) -> dict[str, np.ndarray]:
         """Features float16 (N, d) and labels int64 (N,) of a few test images of each domain, the same for every run."""
         arrays: dict[str, np.ndarray] = {}
-        for domain, encode in embed.items():
+        for domain, encode in phase.embed.items():
             if f"{domain}_test" in self.splits:
                 some = _some(self.splits[f"{domain}_test"], 0, EMBEDDED)
                 assert some.y is not None
@@ -75,17 +108,23 @@ class Evaluator:
                 arrays[f"{domain}/labels"] = some.y.cpu().numpy()
         return arrays
 
-    def _logits(self, predict: Callable[[Tensor], Tensor], split: Split) -> Tensor:
+    def _logits(self, phase: Phase, name: str, split: Split) -> Tensor:
+        predict = phase.source_predict if name.startswith("source") and phase.source_predict else phase.predict
         return outputs_of(self.method, predict, split, self.device)
 
-    def _labelled(self, predict: Callable[[Tensor], Tensor], split: Split) -> dict[str, float]:
-        assert split.y is not None
-        return labelled_metrics(self._logits(predict, split), split.y)
+    def _features(self, encode: Callable[[Tensor], Tensor], name: str) -> np.ndarray:
+        """Float64 (N, d) of the compared images of a split."""
+        few = self._watched.get(name, self.splits[name]).take(self._compared[name])
+        return outputs_of(self.method, encode, few, self.device).flatten(1).cpu().double().numpy()
+
+
+def _rows(split: Split, seed: int, most: int) -> Tensor:
+    order = torch.randperm(len(split), generator=randomness.generator(seed, "watch"))[:most]
+    return order.sort().values.to(split.x.device)
 
 
 def _some(split: Split, seed: int, most: int = WATCHED) -> Split:
-    order = torch.randperm(len(split), generator=randomness.generator(seed, "watch"))[:most]
-    return split.take(order.sort().values.to(split.x.device))
+    return split.take(_rows(split, seed, most))
 
 
 @torch.no_grad()
@@ -113,8 +152,9 @@ def outputs_of(method: Method, predict: Callable[[Tensor], Tensor], split: Split
     return logits
 
 
-def labelled_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:
+def labelled_metrics(logits: Tensor, y: Tensor | None) -> dict[str, float]:
     """Accuracy (a fraction) and log loss (nats)."""
+    assert y is not None
     return {
         "accuracy": classification.accuracy(logits, y).item(),
         "log_loss": classification.log_loss(logits, y).item(),

@@ -14,8 +14,8 @@ from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method, Phase
+from tl_runner.metrics import rules
 from tl_runner.metrics.report import Report
-from tl_runner.metrics.selection import SCORES
 from tl_runner.record import embeddings
 from tl_runner.record.folder import RunFolder
 from tl_runner.record.progress import Progress
@@ -74,9 +74,11 @@ class Trainer:
         problems = [
             f"the method reads {s}: test and validation images are not for training." for s in read if s.endswith(("_test", "_val"))
         ]
-        needed = {"source_val": "source_val", **dict.fromkeys(SCORES, "target_train")}.get(self.selection)
-        for split in sorted({*read, *([needed] if needed else [])} - self.splits.keys()):
+        rule = rules.RULES[self.selection]
+        for split in sorted({*read, *rule.needs} - self.splits.keys()):
             problems.append(f"this data has no {split} images, which the method or selection={self.selection} needs.")
+        if rule.features and not {"source", "target"} <= self.phases[-1].embed.keys():
+            problems.append(f"selection={self.selection} compares features of both domains, which this method does not give (Phase.embed).")
         if problems:
             raise ConfigError(problems)
         self.uses_target_labels = self.selection == "oracle" or "target_labelled" in read
@@ -179,6 +181,8 @@ class Trainer:
         self.at.phases.append(summary)
         self.at.phase, self.at.epoch, self.at.step = self.at.phase + 1, 0, 0
         if final and self.at.best_epoch is None:
+            if self.selection != "last":
+                self._warn(f"selection={self.selection} was undefined after every epoch of {phase.name}: the last epoch is taken.")
             self._keep_best()
         self.save(None)
 
@@ -270,8 +274,7 @@ class Trainer:
             self._select(scores)
         if said := phase.watch(means):
             self._warn(f"{phase.name}, epoch {at.epoch}: {said}")
-        shown = {name: score for name, score in scores.items() if name != "oracle" or self.selection == "oracle"}
-        self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **shown})
+        self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **rules.shown(scores, self.selection)})
         self.save(loop)
         if self.ranks.any(interrupt.asked):
             raise Interrupted
@@ -291,17 +294,13 @@ class Trainer:
 
     def _evaluate(self, phase: Phase, count: int) -> dict[str, float]:
         """What each selection rule goes by, after an epoch; all of it is recorded, whichever rule decides."""
-        found = self.evaluator.after_epoch(phase.predict)
+        found = self.evaluator.after_epoch(phase)
         for split, metrics in found.items():
             self._record(phase, count, split, metrics)
-        scores = dict(found.get("target_train", {}))
-        for rule, split in (("source_val", "source_val"), ("oracle", "target_test")):
-            if split in found:
-                scores[rule] = found[split]["accuracy"]
-        return scores
+        return rules.scores(found)
 
     def _select(self, scores: Mapping[str, float]) -> None:
-        if self.selection != "last" and scores[self.selection] > self.at.best_score:
+        if scores.get(self.selection, -math.inf) > self.at.best_score:
             self.at.best_score, self.at.best_epoch = scores[self.selection], self.at.epoch
             self._keep_best()
 
@@ -315,21 +314,21 @@ class Trainer:
 
     def _test(self, phase: Phase) -> dict[str, dict[str, float]]:
         """Metrics by split of what a phase other than the last one made."""
-        found = self.evaluator.after_phase(phase.predict)
+        found = self.evaluator.after_phase(phase)
         for split, metrics in found.items():
             if split != "source_val":
                 self._record(phase, None, split, metrics)
         if phase is self.phases[0]:
-            embeddings.keep(self.folder, "before", self.evaluator.embeddings(phase.embed))
+            embeddings.keep(self.folder, "before", self.evaluator.embeddings(phase))
         return found
 
     def final(self) -> tuple[dict[str, Report], dict[str, np.ndarray]]:
         """The selected weights on every split: (reports by split, predictions)."""
         phase, epoch = self.phases[-1], self.at.best_epoch or self.at.phases[-1]["epochs"]
-        reports, predictions = self.evaluator.at_the_end(phase.predict)
+        reports, predictions = self.evaluator.at_the_end(phase)
         for split, found in reports.items():
             self.folder.metric({"phase": phase.name, "epoch": epoch, "selected": True, "split": split, **found["metrics"]})
-        embeddings.keep(self.folder, "after", self.evaluator.embeddings(phase.embed))
+        embeddings.keep(self.folder, "after", self.evaluator.embeddings(phase))
         return reports, predictions
 
     def _record(self, phase: Phase, count: int | None, split: str, metrics: Mapping[str, float]) -> None:
