@@ -63,7 +63,7 @@ def test_a_run_folder_holds_what_the_design_says(tl_run, tmp_path):
     words = [*(w for w in TINY if not w.startswith("figures")), "seed=3"]
     ended = tl_run(*words)
     assert ended.code == 0, ended.text
-    (folder,) = (tmp_path / "outputs" / "adda" / "fonts2digits").iterdir()
+    (folder,) = (tmp_path / "outputs" / "shot" / "fonts2digits").iterdir()
     assert not set("=,") & set(str(folder.relative_to(tmp_path)))
     names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     assert names == {
@@ -76,7 +76,7 @@ def test_a_run_folder_holds_what_the_design_says(tl_run, tmp_path):
             "wall_s", "images_per_s", "peak_memory_mb"} <= set(result)  # fmt: skip
     assert result["status"] == "done"
     assert result["seed"] == 3
-    assert result["choices"] == {"data": "fonts2digits", "backbone": "lenet", "method": "adda", "device": "cpu"}
+    assert result["choices"] == {"data": "fonts2digits", "backbone": "lenet", "method": "shot", "device": "cpu"}
     assert result["score"] == result["metrics"]["target_test"]["accuracy"]
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert all({"phase", "epoch", "split"} <= set(row) for row in rows)

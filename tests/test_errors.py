@@ -27,7 +27,7 @@ COMMANDS = {
     "misspelt data": (["data=mnist2usp"], ["no such data", "Did you mean 'mnist2usps'"]),
     "misspelt experiment": (["experiment=adda_digit"], ["Did you mean 'adda_digits'"]),
     "misspelt key": (["train.epoch=3"], ["Did you mean 'train.epochs'"]),
-    "misspelt key of the method": (["method.adapt.gate_windw=3"], ["Did you mean 'method.adapt.gate_window'"]),
+    "misspelt key of the method": (["method=adda", "method.adapt.gate_windw=3"], ["Did you mean 'method.adapt.gate_window'"]),
     "key of another data set": (["data.protocol=full"], ["data.protocol", "no such key"]),
     "key of another method": (["method=source_only", "method.adapt.epochs=2"], ["method.adapt.epochs", "no such key"]),
     "text for a number": (["train.optimizer.lr=fast"], ["train.optimizer.lr='fast'", "a number above 0"]),
@@ -41,7 +41,7 @@ COMMANDS = {
     "unknown selection": (["selection=best"], ["selection='best'", "one of last"]),
     "unknown optimiser": (["train.optimizer.name=adm"], ["Did you mean 'adam'"]),
     "unknown schedule": (["train.optimizer.schedule=cosin"], ["Did you mean 'cosine'"]),
-    "unknown input": (["method.discriminator_input=logit"], ["Did you mean 'logits'"]),
+    "unknown input": (["method=adda", "method.discriminator_input=logit"], ["Did you mean 'logits'"]),
     "one beta": (["method.adapt.optimizer.betas=[0.5]"], ["a list of two"]),
     "unknown device": (["device.name=gpu"], ["device.name='gpu'", "cuda"]),
     "precision the CPU lacks": (["device=cpu", "device.precision=fp16"], ["fp16", "bf16"]),
@@ -61,7 +61,7 @@ COMMANDS = {
     "wrong dry run": (["dry_run=perhaps"], ["dry_run is true or false"]),
     "resume nothing": (["resume=nowhere"], ["nowhere", "no such folder"]),
     "resume and more": (["resume=nowhere", "seed=1"], ["no other keys"]),
-    "wrong value in a sweep": (["-m", "method.hidden=5,x"], ["method.hidden='x'"]),
+    "wrong value in a sweep": (["-m", "method=adda", "method.hidden=5,x"], ["method.hidden='x'"]),
     "missing data": (["data=mnist2usps"], ["data.root", "data.download=true", "data=fonts2digits"]),
     "no method": (["method=null"], ["cannot do without a method"]),
     "method taken out": (["~method"], ["cannot do without a method"]),
@@ -110,11 +110,11 @@ def test_every_problem_of_a_command_is_shown_together(tl_run):
 
 def test_a_misspelt_key_inside_a_users_experiment_is_found(tl_run, tmp_path):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
-    (tmp_path / "mine" / "experiment" / "wrong.yaml").write_text("# @package _global_\nmethod:\n  hiden: 3\n")
+    (tmp_path / "mine" / "experiment" / "wrong.yaml").write_text("# @package _global_\nmethod:\n  pseudo_wight: 3\n")
     ended = tl_run("--config-dir", str(tmp_path / "mine"), "experiment=wrong")
     assert ended.code == 2
     assert "experiment/wrong.yaml" in ended.err
-    assert "Did you mean 'method.hidden'" in ended.err
+    assert "Did you mean 'method.pseudo_weight'" in ended.err
 
 
 # ---- broken data

@@ -15,7 +15,7 @@ import torch
 from conftest import TINY
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
-SETTINGS = (*TINY, "backbone.dropout=0.3", "method.adapt.gate=0.4", "method.adapt.gate_window=3", "seed=7")
+SETTINGS = (*TINY, "method=adda", "backbone.dropout=0.3", "method.adapt.gate=0.4", "method.adapt.gate_window=3", "seed=7")
 CLOCKS = {"ended", "wall_s", "data_s", "images_per_s", "peak_memory_mb"}
 # pretrain is steps 1-8, adapt 9-16; the phases end after 2 epochs of 4 steps
 DEFAULT = [("step", 7), ("evaluation", 4), ("checkpoint", 3)]

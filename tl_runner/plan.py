@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +85,7 @@ def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None
         made = Plan(list(overrides), config_dir, [], Path())
         problems = list(wrong.values())
         if sweep:
-            whole = hydra.compose_config("config", [str(o.input_line) for o in fine], RunMode.MULTIRUN)
+            whole = hydra.compose_config("config", _of_the_sweep(fine, checker.groups), RunMode.MULTIRUN)
             problems += searched(made, whole, fine)
             preset = [f"{key}={value}" for key, value in (whole.hydra.sweeper.get("params") or {}).items()]
             grid = [o for o in (*parse(preset), *fine) if o.key_or_group not in made.space or not o.is_sweep_override()]
@@ -165,6 +165,13 @@ def _unsearchable(whole: DictConfig, key: str, space: Override) -> str | None:
     if isinstance(value, IntervalSweep) and "log" in value.tags and value.start <= 0:  # type: ignore[operator]
         return f"{space.input_line}: a logarithm needs an interval above 0."
     return None
+
+
+def _of_the_sweep(overrides: Sequence[Override], groups: Container[str]) -> list[str]:
+    """The overrides that the sweep as a whole is composed of: where a group is swept, without keys that one of its choices may lack."""
+    several = any(o.key_or_group in groups and o.is_sweep_override() for o in overrides)
+    kept = [o for o in overrides if not several or o.key_or_group in groups or o.key_or_group.startswith(("hydra", "sweep."))]
+    return [str(o.input_line) for o in kept]
 
 
 def folder_of(overrides: Sequence[str], number: int, sweep: bool) -> Path:

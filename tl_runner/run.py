@@ -179,7 +179,7 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
     backbone_class = plugins.class_in("backbones", config["backbone"]["name"], Backbone)
     method_class = plugins.class_in("methods", config["method"]["name"], Method)
     backbone_keys = {k: v for k, v in config["backbone"].items() if k not in ("name", "bn")}
-    bn = config["backbone"].get("bn", "concat")
+    bn = config["backbone"].get("bn", "separate")
     method_keys = {k: v for k, v in config["method"].items() if k not in ("name", "needs", "search")}
     fits(backbone_class, backbone_keys, 1)
     fits(method_class, method_keys, 1)

@@ -139,7 +139,7 @@ class Setting:
     shape: tuple[int, int, int]
     make_backbone: Callable[[], Backbone]
     seed: int
-    bn: str = "concat"
+    bn: str = "separate"
     labelled: bool = False
     sources: Sequence[str] = ()
 
