@@ -69,7 +69,7 @@ def test_a_run_folder_holds_what_the_design_says(tl_run, tmp_path):
     assert names == {
         ".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "config.yaml", "environment.json", "metrics.jsonl",
         "checkpoints/last.pt", "checkpoints/best.pt", "result.json", "predictions.npz", "embeddings.npz", "run.log", "figures/curves.png",
-        "figures/confusion_target_test.png", "figures/roc_target_test.png", "figures/reliability_target_test.png",
+        "figures/confusion_target_test.png", "figures/roc_target_test.png", "figures/reliability_target_test.png", "figures/embedding.png",
     }  # fmt: skip
     (result,) = results(tmp_path)
     assert {"status", "error", "score", "metric", "selection", "uses_target_labels", "protocol", "seed", "choices", "metrics",

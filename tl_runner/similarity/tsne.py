@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-POINTS = 200  # of each domain in a picture
+POINTS = 150  # of each domain in a picture
 LEAST = 5
 
 
