@@ -366,7 +366,7 @@ def test_adabn_trains_nothing_and_takes_the_targets_statistics():
 @pytest.mark.parametrize(("words", "said"), [
     (("method=adabn", "backbone.bn=frozen"), "backbone.bn"),
     (("method=adabn", "backbone.batch_norm=false"), "batch_norm=true"),
-    (("method=dann", "backbone.batch_norm=false", "backbone.bn=separate"), "batch_norm"),
+    (("method=dann", "backbone.batch_norm=false", "backbone.bn=concat"), "batch_norm"),
     (("method=shot", "method.pretrain.epochs=0"), "pretrain.epochs"),
     (("method=source_only", "method.pretrain.epochs=0"), "pretrain.epochs"),
     (("method=dan", "method.layers=[feature]"), "features, logits"),

@@ -153,7 +153,7 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"selection={config['selection']} needs source images to validate on: set data.val_fraction above 0."
     if config["backbone"].get("batch_norm") and any(v == 1 for k, v in walk(config) if k.endswith("batch_size")):
         yield "batch_size=1 and batch norm: one image has no batch statistics. Use at least 2, or backbone.batch_norm=false."
-    if config["backbone"].get("batch_norm") is False and config["backbone"].get("bn", "concat") != "concat":
+    if config["backbone"].get("batch_norm") is False and config["backbone"].get("bn", "separate") != "separate":
         yield f"backbone.bn={config['backbone']['bn']} is about batch norm, and backbone.batch_norm=false has none. Leave one of them out."
     device = config["device"]
     if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):

@@ -96,7 +96,7 @@ class SharedEncoder(Adaptation):
         Under ``bn=concat`` all of a batch goes through the encoder, since its statistics are those of all.
         """
         present = [d for d in ("source", "target", "labelled") if hasattr(batch, d)]
-        apart = self.setting.bn != "concat"
+        apart = self.setting.bn != "concat" and bool(norms_of(self.encoder))
         passes = [["source"], [d for d in present if d != "source"]] if apart else [present]
         found: dict[str, Tensor] = {}
         for domains in passes:

@@ -71,9 +71,7 @@ class Trainer:
     def _check_splits(self) -> None:
         """Whether the data has what the phases read and the selection rule looks at."""
         read = {split for phase in self.phases for split in phase.reads.values()}
-        problems = [
-            f"the method reads {s}: test and validation images are not for training." for s in read if "_test" in s or "_val" in s
-        ]
+        problems = [f"the method reads {s}: test and validation images are not for training." for s in read if "_test" in s or "_val" in s]
         rule = rules.RULES[self.selection]
         for split in sorted({*read, *rule.needs} - self.splits.keys()):
             problems.append(f"this data has no {split} images, which the method or selection={self.selection} needs.")
