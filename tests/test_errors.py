@@ -356,7 +356,8 @@ def test_a_damaged_hydra_folder(tl_run, tmp_path, interrupted, damage):
 def test_a_method_may_not_train_on_test_images(tl_run, tmp_path, monkeypatch):
     (tmp_path / "cheat.py").write_text(
         "from tl_runner.methods.target_only import TargetOnly\n\n\nclass Cheat(TargetOnly):\n"
-        "    def phases(self):\n        return [self.supervised('supervise', self.supervise, {'target': SPLIT})]\n\n\nSPLIT = 'target_test'\n"
+        "    def phases(self):\n        return [self.supervised('supervise', self.supervise, {'target': SPLIT})]\n\n\n"
+        "SPLIT = 'target_test'\n"
     )
     (tmp_path / "pkg").mkdir()
     (tmp_path / "cheat.py").rename(tmp_path / "pkg" / "cheat.py")
