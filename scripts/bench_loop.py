@@ -52,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", help="comma-separated; all by default")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--steps", type=int, default=40)
-    asked = parser.parse_args(words)
+    asked = parser.parse_intermixed_args(words)
     names = chosen(asked.methods)
     if refused := [word for word in asked.overrides if word.startswith(FIXED)]:
         raise SystemExit(f"{refused[0]}: the bare loops are written for the methods as shipped. Leave it out; --methods chooses.")

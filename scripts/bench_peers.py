@@ -65,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", help="as for tl-run: data.root=~/data device=cuda ...")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--steps", type=int, default=40)
-    asked = parser.parse_args(words)
+    asked = parser.parse_intermixed_args(words)
     smallest = float("inf")
     for method in METHODS:
         config = check([f"method={method}", "data=mnist2usps", "train.batch_size=64", *PLAIN, *asked.overrides], sweep=False)[0].config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 
 import pytest
 import torch
@@ -40,6 +41,13 @@ def test_a_method_without_a_bare_loop_ends_the_benchmark(scripts, monkeypatch):
         bench_loop.main([])
     with pytest.raises(SystemExit, match=r"written for the methods as shipped"):
         bench_loop.main(["--methods", "adda", "method.hidden=7"])
+
+
+def test_the_peer_benchmark_says_how_to_install_its_peer(scripts, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.setitem(sys.modules, "pytorch_adapt.adapters", None)
+    with pytest.raises(SystemExit, match=r"pip install 'pytorch-adapt==.*' 'setuptools<81'"):
+        import bench_peers  # noqa: F401
 
 
 @pytest.mark.parametrize("name", SHIPPED)
