@@ -1,0 +1,343 @@
+"""Training loops as one would write them by hand for one method each: no configuration, metrics, counters or seeding per step.
+
+``bench_loop.py`` measures the runner's loop against them. A method is a function of :data:`BARE`, named as in ``conf/method``, that
+makes its networks' optimisers and returns its step; batch norm normalises both domains together (``backbone.bn=concat``) in one
+forward pass. What all share is above them: order, views, an optimiser from its config section, one joint update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tl_runner.data.tasks import Split
+from tl_runner.losses.adversarial import adaptation_factor, discriminator_loss, inverted_label_loss, multilinear_map, reverse_gradient
+from tl_runner.losses.coral import coral
+from tl_runner.losses.discrepancy import classifier_discrepancy
+from tl_runner.losses.mmd import median_bandwidths, mmd
+from tl_runner.losses.self_training import centroid_pseudo_labels, information_maximisation, minimum_class_confusion
+from tl_runner.methods.base import Method, Samples
+from tl_runner.training.device import Device
+from tl_runner.training.schedules import factor, make_optimizer
+
+CHUNK = 500  # images at once in a pass over a whole split
+
+Step = Callable[..., None]  # of Samples by domain (source=, target=) and progress= in [0, 1)
+Transfer = Callable[[Tensor, Tensor, float], Tensor]  # features and logits of the source, then the target; progress
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a bare loop is built on.
+
+    Attributes:
+        method: whose networks it trains, on the device.
+        options: the method's config.
+        section: that of the phase: its lengths and optimisers.
+        splits: by the domain that reads them.
+        device: where, and in which precision.
+    """
+
+    method: Method
+    options: Mapping[str, Any]
+    section: Mapping[str, Any]
+    splits: Mapping[str, Split]
+    device: Device
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A method's step, the networks in training mode meanwhile, and what is done before each epoch."""
+
+    step: Step
+    trains: Sequence[nn.Module]
+    each_epoch: Callable[[], None] = lambda: None
+
+
+def epochs(ground: Ground, bare: Bare, steps: int, count: int, augment: Callable | None) -> Callable[[], None]:
+    """One epoch of ``steps`` steps a call, ``count`` in all."""
+    size, numbers = ground.section["batch_size"], iter(range(count))
+
+    def epoch() -> None:
+        start = next(numbers) * steps
+        orders = {domain: order(len(split), steps * size, ground.device) for domain, split in ground.splits.items()}
+        bare.each_epoch()
+        learn(ground.method, *bare.trains)
+        for step in range(steps):
+            ground.device.begin_step()
+            rows = slice(step * size, (step + 1) * size)
+            batch = {domain: samples(ground, domain, index[rows], augment) for domain, index in orders.items()}
+            bare.step(**batch, progress=(start + step) / (count * steps))
+
+    return epoch
+
+
+def order(size: int, need: int, device: Device) -> Tensor:
+    """Permutations of a split, one after the other."""
+    return torch.cat([torch.randperm(size) for _ in range(-(-need // size))]).to(device.torch)
+
+
+def samples(ground: Ground, domain: str, index: Tensor, augment: Callable | None) -> Samples:
+    split = ground.splits[domain]
+    return Samples(view(split.x[index], augment, ground.device), None if split.y is None else split.y[index], index)
+
+
+def view(x: Tensor, augment: Callable | None, device: Device) -> Tensor:
+    """uint8 images to what the networks see."""
+    x = x.float().div_(255)
+    if augment:
+        x = augment(x, None)
+    return x.contiguous(memory_format=torch.channels_last) if device.channels_last else x
+
+
+def learn(method: Method, *networks: nn.Module) -> None:
+    """Training mode and gradients for these networks of a method alone."""
+    method.eval().requires_grad_(False)
+    for network in networks:
+        network.train().requires_grad_(True)
+
+
+class Learner:
+    """An optimiser over some networks, from its config section."""
+
+    def __init__(self, ground: Ground, networks: Sequence[nn.Module], section: str = "optimizer"):
+        self.options = ground.section[section]
+        self.optimizer = make_optimizer(self.options, [p for network in networks for p in network.parameters()])
+        self.scaler = ground.device.scaler()
+
+    def descend(self, loss: Tensor, progress: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.options["lr"] * factor(self.options, progress)
+        self.optimizer.zero_grad()
+        if self.scaler:
+            self.scaler.scale(loss).backward()
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            loss.backward()
+            self.optimizer.step()
+
+
+def classify(ground: Ground, domain: str) -> Bare:
+    """Cross-entropy on one labelled domain."""
+    networks = [ground.method.encoder, ground.method.head]
+    learner, smoothing = Learner(ground, networks), ground.section["label_smoothing"]
+
+    def step(progress: float, **batch: Samples) -> None:
+        with ground.device.autocast():
+            logits = ground.method.head(ground.method.encoder(batch[domain].x))
+            loss = F.cross_entropy(logits, batch[domain].y, label_smoothing=smoothing)
+        learner.descend(loss, progress)
+
+    return Bare(step, networks)
+
+
+def joint(ground: Ground, transfer: Transfer, *more: nn.Module) -> Bare:
+    """One update of encoder, head and ``more`` on the source's cross-entropy plus a loss of both domains."""
+    networks = [ground.method.encoder, ground.method.head, *more]
+    learner, smoothing = Learner(ground, networks), ground.section["label_smoothing"]
+
+    def step(source: Samples, target: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            features = ground.method.encoder(torch.cat([source.x, target.x]))
+            logits = ground.method.head(features)
+            loss = F.cross_entropy(logits[: len(source.x)], source.y, label_smoothing=smoothing) + transfer(features, logits, progress)
+        learner.descend(loss, progress)
+
+    return Bare(step, networks)
+
+
+def source_only(ground: Ground) -> Bare:
+    return classify(ground, "source")
+
+
+def target_only(ground: Ground) -> Bare:
+    return classify(ground, "target")
+
+
+def dann(ground: Ground) -> Bare:
+    discriminator, weight = ground.method.discriminator, ground.options["weight"]
+
+    def transfer(features: Tensor, logits: Tensor, progress: float) -> Tensor:
+        judged = discriminator(reverse_gradient(features, weight * adaptation_factor(progress)))
+        return discriminator_loss(*judged.chunk(2))
+
+    return joint(ground, transfer, discriminator)
+
+
+def cdan(ground: Ground) -> Bare:
+    discriminator, weight = ground.method.discriminator, ground.options["weight"]
+    combine = ground.method.map or multilinear_map
+
+    def transfer(features: Tensor, logits: Tensor, progress: float) -> Tensor:
+        combined = combine(features, logits.detach().softmax(1))
+        judged = discriminator(reverse_gradient(combined, weight * adaptation_factor(progress)))
+        return discriminator_loss(*judged.chunk(2))
+
+    return joint(ground, transfer, discriminator)
+
+
+def dan(ground: Ground) -> Bare:
+    options = ground.options
+
+    def transfer(features: Tensor, logits: Tensor, progress: float) -> Tensor:
+        return options["weight"] * (distance(*features.chunk(2)) + distance(*logits.chunk(2)))
+
+    def distance(source: Tensor, target: Tensor) -> Tensor:
+        bandwidths = median_bandwidths(source, target, options["kernels"], options["kernel_ratio"])
+        return mmd([source], [target], [bandwidths], options["estimator"])
+
+    return joint(ground, transfer)
+
+
+def jan(ground: Ground) -> Bare:
+    options = ground.options
+
+    def transfer(features: Tensor, logits: Tensor, progress: float) -> Tensor:
+        layers = [layer.chunk(2) for layer in (features, logits.softmax(1))]
+        bandwidths = [median_bandwidths(*layer, options["kernels"], options["kernel_ratio"]) for layer in layers]
+        return options["weight"] * adaptation_factor(progress) * mmd(*zip(*layers, strict=True), bandwidths, options["estimator"])
+
+    return joint(ground, transfer)
+
+
+def deepcoral(ground: Ground) -> Bare:
+    weight = ground.options["weight"]
+    return joint(ground, lambda features, logits, progress: weight * coral(*logits.chunk(2)))
+
+
+def mcc(ground: Ground) -> Bare:
+    weight, temperature = ground.options["weight"], ground.options["temperature"]
+    return joint(ground, lambda features, logits, progress: weight * minimum_class_confusion(logits.chunk(2)[1], temperature))
+
+
+def drcn(ground: Ground) -> Bare:
+    encoder, head, decoder = ground.method.encoder, ground.method.head, ground.method.decoder
+    classifier, autoencoder = Learner(ground, [encoder, head]), Learner(ground, [encoder, decoder], "reconstruction_optimizer")
+    smoothing, noise = ground.section["label_smoothing"], ground.options["noise"]
+
+    def step(source: Samples, target: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            features, _ = encoder(torch.cat([source.x, target.x])).chunk(2)
+            loss = F.cross_entropy(head(features), source.y, label_smoothing=smoothing)
+        classifier.descend(loss, progress)
+        with ground.device.autocast():
+            noisy = target.x * (torch.rand_like(target.x) >= noise)
+            _, features = encoder(torch.cat([source.x, noisy])).chunk(2)
+            loss = F.mse_loss(decoder(features), target.x)
+        autoencoder.descend(loss, progress)
+
+    return Bare(step, [encoder, head, decoder])
+
+
+def mcd(ground: Ground) -> Bare:
+    encoder, heads = ground.method.encoder, nn.ModuleList([ground.method.head_a, ground.method.head_b])
+    learners = [Learner(ground, networks) for networks in ([encoder, heads], [heads], [encoder])]
+    smoothing, agree_steps = ground.section["label_smoothing"], ground.options["agree_steps"]
+
+    def encode(source: Samples, target: Samples) -> Sequence[Tensor]:
+        return encoder(torch.cat([source.x, target.x])).chunk(2)
+
+    def classified(features: Tensor, y: Tensor) -> Tensor:
+        return sum(F.cross_entropy(head(features), y, label_smoothing=smoothing) for head in heads)
+
+    def discrepancy(features: Tensor) -> Tensor:
+        return classifier_discrepancy(*(head(features).softmax(1) for head in heads))
+
+    def step(source: Samples, target: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            loss = classified(encode(source, target)[0], source.y)
+        learners[0].descend(loss, progress)
+        with ground.device.autocast():
+            with torch.no_grad():
+                of_source, of_target = encode(source, target)
+            loss = classified(of_source, source.y) - discrepancy(of_target)
+        learners[1].descend(loss, progress)
+        heads.requires_grad_(False)
+        for _ in range(agree_steps):
+            with ground.device.autocast():
+                loss = discrepancy(encode(source, target)[1])
+            learners[2].descend(loss, progress)
+        heads.requires_grad_(True)
+
+    return Bare(step, [encoder, heads])
+
+
+def adda(ground: Ground) -> Bare:
+    source_encoder, encoder, head = ground.method.encoder, ground.method.target_encoder, ground.method.head
+    discriminator = ground.method.discriminator
+    of_discriminator, of_encoder = Learner(ground, [discriminator], "discriminator_optimizer"), Learner(ground, [encoder])
+
+    def step(source: Samples, target: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            with torch.no_grad():
+                codes = torch.cat([head(source_encoder(source.x)), head(encoder(target.x))])
+            loss = discriminator_loss(*discriminator(codes).chunk(2))
+        of_discriminator.descend(loss, progress)
+        discriminator.requires_grad_(False)
+        with ground.device.autocast():
+            loss = inverted_label_loss(discriminator(head(encoder(target.x))))
+        of_encoder.descend(loss, progress)
+        discriminator.requires_grad_(True)
+
+    return Bare(step, [encoder, discriminator])
+
+
+def adabn(ground: Ground) -> Bare:
+    encoder = ground.method.target_encoder
+
+    def step(target: Samples, progress: float) -> None:
+        with torch.no_grad(), ground.device.autocast():
+            encoder(target.x)
+
+    return Bare(step, [encoder])
+
+
+def shot(ground: Ground) -> Bare:
+    encoder, head, weight = ground.method.target_encoder, ground.method.head, ground.options["pseudo_weight"]
+    learner, labels = Learner(ground, [encoder]), torch.empty(0)
+
+    def chunks() -> Iterator[Tensor]:
+        for x in ground.splits["target"].x.split(CHUNK):
+            ground.device.begin_step()
+            with ground.device.autocast():
+                yield encoder(view(x, None, ground.device)).float().clone()
+
+    @torch.no_grad()
+    def label() -> None:
+        nonlocal labels
+        ground.method.eval()
+        features = torch.cat([*chunks()])
+        labels = centroid_pseudo_labels(features, head(features).softmax(1))
+
+    def step(target: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            logits = head(encoder(target.x))
+            entropy, diversity = information_maximisation(logits)
+            loss = entropy - diversity + weight * F.cross_entropy(logits, labels[target.index])
+        learner.descend(loss, progress)
+
+    return Bare(step, [encoder], label)
+
+
+BARE: dict[str, Callable[[Ground], Bare]] = {
+    "source_only": source_only,
+    "target_only": target_only,
+    "dan": dan,
+    "deepcoral": deepcoral,
+    "jan": jan,
+    "dann": dann,
+    "cdan": cdan,
+    "mcd": mcd,
+    "mcc": mcc,
+    "drcn": drcn,
+    "adda": adda,
+    "adda_paper": adda,
+    "adabn": adabn,
+    "shot": shot,
+}

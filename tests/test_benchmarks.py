@@ -1,0 +1,88 @@
+"""The bare loops of the benchmarks do the arithmetic of the methods that they are measured against."""
+
+from __future__ import annotations
+
+import copy
+import sys
+
+import pytest
+import torch
+from conftest import ROOT
+from test_methods import build, loop_of, state
+
+from tl_runner import randomness
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """(bare_loops, bench_loop), imported as the scripts import each other."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT / "scripts"))
+        import bare_loops
+        import bench_loop
+    return bare_loops, bench_loop
+
+
+SHIPPED = sorted(path.stem for path in (ROOT / "conf" / "method").glob("[!_]*.yaml"))
+
+
+def test_every_shipped_method_has_a_bare_loop(scripts):
+    bare_loops, bench_loop = scripts
+    assert bench_loop.shipped() == SHIPPED
+    assert sorted(bare_loops.BARE) == SHIPPED
+
+
+def test_a_method_without_a_bare_loop_ends_the_benchmark(scripts, monkeypatch):
+    bare_loops, bench_loop = scripts
+    monkeypatch.delitem(bare_loops.BARE, "mcd")
+    with pytest.raises(SystemExit, match=r"No bare loop for mcd: .*BARE"):
+        bench_loop.main([])
+    with pytest.raises(SystemExit, match=r"written for the methods as shipped"):
+        bench_loop.main(["--methods", "adda", "method.hidden=7"])
+
+
+def test_the_peer_benchmark_says_how_to_install_its_peer(scripts, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    monkeypatch.setitem(sys.modules, "pytorch_adapt.adapters", None)
+    with pytest.raises(SystemExit, match=r"pip install 'pytorch-adapt==.*' 'setuptools<81'"):
+        import bench_peers  # noqa: F401
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch):
+    bare_loops, bench_loop = scripts
+    # a step of plain gradient descent is as big as its gradient, where Adam's hides a factor
+    words = ("train.optimizer.name=sgd", "train.limit.samples=64", *bench_loop.ALWAYS_TRAINING.get(name, ()))
+    config, task, method, device = build(f"method={name}", *words)
+    section = config["method"][method.phases()[-1].name]
+    for options in section.values():
+        if isinstance(options, dict):
+            options["lr"] = 0.1
+    twin = copy.deepcopy(method)  # to be trained by hand, from the same weights
+    loop = loop_of(method, len(method.phases()) - 1, task, device, steps=STEPS)
+    monkeypatch.setattr(randomness, "seed_device", lambda *stream: None)
+    for networks in (method, twin):
+        if begin := networks.phases()[-1].begin:
+            begin()
+    loop.begin_epoch(0)
+    before, batch = state(method), loop.batches[0]
+
+    ground = bare_loops.Ground(twin, config["method"], section, loop.batches.splits, device)
+    bare = bare_loops.BARE[name](ground)
+    bare.each_epoch()
+    bare_loops.learn(twin, *bare.trains)
+    torch.manual_seed(0)
+    bare.step(**vars(batch), progress=0.5)
+
+    monkeypatch.setattr(type(loop.batches), "__getitem__", lambda batches, step: batch)
+    loop.batches.steps, loop.epochs = 1, 2  # so that step 1 is half way
+    torch.manual_seed(0)
+    loop.run_epoch(1, 0, lambda done: False)
+
+    after, by_hand = state(method), state(twin)
+    changed = [key for key in after if not torch.equal(after[key], before[key])]
+    assert changed
+    for key in after:
+        torch.testing.assert_close(by_hand[key], after[key], rtol=1e-5, atol=1e-7, msg=lambda text, key=key: f"{key}: {text}")
