@@ -365,3 +365,19 @@ def test_differences_of_counts_tie_as_they_should():
     same = statistics.paired({0: 0.9, 1: 0.8}, {0: 0.8, 1: 0.7})
     assert same.t_p is None
     assert same.difference.mean == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("accuracies", "said"), [
+    ((0.90, 0.91, 0.92), ""),
+    ((0.70, 0.71, 0.72), "negative transfer"),
+    ((0.60, 0.82, 0.92), "negative transfer, not beyond chance"),
+    ((0.75, 0.82, 0.95), "gain not beyond chance"),
+])  # fmt: skip
+def test_a_gain_that_is_not_above_zero_is_called_so(tmp_path, accuracies, said):
+    for seed, accuracy in enumerate(accuracies):
+        made_up_run(tmp_path / f"s{seed}", "source_only", seed, (0.80, 0.81, 0.82)[seed], selection="last")
+        made_up_run(tmp_path / f"d{seed}", "dan", seed, accuracy, selection="last")
+    table = grid.lay_out(rows(collect([tmp_path])))
+    remarks = [line[-1] for line in table.body] if table.columns[-1] == "remarks" else ["", ""]
+    assert remarks == ["", said]
+    assert "Weights by selection=last." in table.notes

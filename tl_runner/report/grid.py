@@ -173,15 +173,32 @@ def remark(row: Row) -> str:
     parts = (
         "oracle: saw target labels" if row.oracle else "",
         "the others' pretrain phase" if row.derived else "",
+        verdict(row),
         f"{len(row.repeated)} repeated run{'s' * (len(row.repeated) != 1)} left out" if row.repeated else "",
     )
     return "; ".join(part for part in parts if part)
+
+
+def verdict(row: Row) -> str:
+    """In words where a gain is not above zero by its interval; nothing where it is, or where there is no interval."""
+    gain = row.gain
+    if gain is None or gain.low is None or gain.high is None:
+        return ""
+    low, centre, high = (-gain.high, -gain.mean, -gain.low) if row.metric.lower_is_better else (gain.low, gain.mean, gain.high)
+    if high < 0:
+        return "negative transfer"
+    if centre < 0:
+        return "negative transfer, not beyond chance"
+    return "" if low > 0 else "gain not beyond chance"
 
 
 def legend(rows: Sequence[Row], best: bool, gains: bool) -> list[str]:
     """What the signs mean."""
     lower = " Lower is better." if rows[0].metric.lower_is_better else ""
     said = [f"{rows[0].metric.name}: mean ± standard deviation over seeds (number of runs).{lower}"]
+    rules = {str(run.result["selection"]) for row in rows for run in row.runs if run.status == "done" and "selection" in run.result}
+    if len(rules) == 1:
+        said.append(f"Weights by selection={rules.pop()}.")
     if best:
         said.append(
             "* best mean of its data set over the seeds that all have"
