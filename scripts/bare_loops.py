@@ -1,8 +1,8 @@
 """Training loops as one would write them by hand for one method each: no configuration, metrics, counters or seeding per step.
 
 ``bench_loop.py`` measures the runner's loop against them. A method is a function of :data:`BARE`, named as in ``conf/method``, that
-makes its networks' optimisers and returns its step; batch norm normalises both domains together (``backbone.bn=concat``) in one
-forward pass. What all share is above them: order, views, an optimiser from its config section, one joint update.
+makes its networks' optimisers and returns its step; batch norm normalises each domain by itself (``backbone.bn=separate``), in a
+forward pass each. What all share is above them: order, views, an optimiser from its config section, one joint update.
 """
 
 from __future__ import annotations
@@ -16,7 +16,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_runner.data.tasks import Split
-from tl_runner.losses.adversarial import adaptation_factor, discriminator_loss, inverted_label_loss, multilinear_map, reverse_gradient
+from tl_runner.losses.adversarial import (
+    adaptation_factor,
+    discriminator_loss,
+    entropy_weights,
+    inverted_label_loss,
+    multilinear_map,
+    reverse_gradient,
+)
 from tl_runner.losses.coral import coral
 from tl_runner.losses.discrepancy import classifier_discrepancy
 from tl_runner.losses.mmd import median_bandwidths, mmd
@@ -144,7 +151,7 @@ def joint(ground: Ground, transfer: Transfer, *more: nn.Module) -> Bare:
 
     def step(source: Samples, target: Samples, progress: float) -> None:
         with ground.device.autocast():
-            features = ground.method.encoder(torch.cat([source.x, target.x]))
+            features = torch.cat([ground.method.encoder(source.x), ground.method.encoder(target.x)])
             logits = ground.method.head(features)
             loss = F.cross_entropy(logits[: len(source.x)], source.y, label_smoothing=smoothing) + transfer(features, logits, progress)
         learner.descend(loss, progress)
@@ -172,12 +179,13 @@ def dann(ground: Ground) -> Bare:
 
 def cdan(ground: Ground) -> Bare:
     discriminator, weight = ground.method.discriminator, ground.options["weight"]
-    combine = ground.method.map or multilinear_map
+    combine, entropy = ground.method.map or multilinear_map, ground.options["entropy"]
 
     def transfer(features: Tensor, logits: Tensor, progress: float) -> Tensor:
-        combined = combine(features, logits.detach().softmax(1))
-        judged = discriminator(reverse_gradient(combined, weight * adaptation_factor(progress)))
-        return discriminator_loss(*judged.chunk(2))
+        scale = weight * adaptation_factor(progress)
+        judged = discriminator(reverse_gradient(combine(features, logits.detach().softmax(1)), scale))
+        weights = [entropy_weights(part, scale) for part in logits.chunk(2)] if entropy else []
+        return discriminator_loss(*judged.chunk(2), *weights)
 
     return joint(ground, transfer, discriminator)
 
@@ -223,13 +231,11 @@ def drcn(ground: Ground) -> Bare:
 
     def step(source: Samples, target: Samples, progress: float) -> None:
         with ground.device.autocast():
-            features, _ = encoder(torch.cat([source.x, target.x])).chunk(2)
-            loss = F.cross_entropy(head(features), source.y, label_smoothing=smoothing)
+            loss = F.cross_entropy(head(encoder(source.x)), source.y, label_smoothing=smoothing)
         classifier.descend(loss, progress)
         with ground.device.autocast():
             noisy = target.x * (torch.rand_like(target.x) >= noise)
-            _, features = encoder(torch.cat([source.x, noisy])).chunk(2)
-            loss = F.mse_loss(decoder(features), target.x)
+            loss = F.mse_loss(decoder(encoder(noisy)), target.x)
         autoencoder.descend(loss, progress)
 
     return Bare(step, [encoder, head, decoder])
@@ -240,9 +246,6 @@ def mcd(ground: Ground) -> Bare:
     learners = [Learner(ground, networks) for networks in ([encoder, heads], [heads], [encoder])]
     smoothing, agree_steps = ground.section["label_smoothing"], ground.options["agree_steps"]
 
-    def encode(source: Samples, target: Samples) -> Sequence[Tensor]:
-        return encoder(torch.cat([source.x, target.x])).chunk(2)
-
     def classified(features: Tensor, y: Tensor) -> Tensor:
         return sum(F.cross_entropy(head(features), y, label_smoothing=smoothing) for head in heads)
 
@@ -251,17 +254,17 @@ def mcd(ground: Ground) -> Bare:
 
     def step(source: Samples, target: Samples, progress: float) -> None:
         with ground.device.autocast():
-            loss = classified(encode(source, target)[0], source.y)
+            loss = classified(encoder(source.x), source.y)
         learners[0].descend(loss, progress)
         with ground.device.autocast():
             with torch.no_grad():
-                of_source, of_target = encode(source, target)
+                of_source, of_target = encoder(source.x), encoder(target.x)
             loss = classified(of_source, source.y) - discrepancy(of_target)
         learners[1].descend(loss, progress)
         heads.requires_grad_(False)
         for _ in range(agree_steps):
             with ground.device.autocast():
-                loss = discrepancy(encode(source, target)[1])
+                loss = discrepancy(encoder(target.x))
             learners[2].descend(loss, progress)
         heads.requires_grad_(True)
 
@@ -333,6 +336,7 @@ BARE: dict[str, Callable[[Ground], Bare]] = {
     "jan": jan,
     "dann": dann,
     "cdan": cdan,
+    "cdan_e": cdan,
     "mcd": mcd,
     "mcc": mcc,
     "drcn": drcn,
