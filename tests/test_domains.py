@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from conftest import TINY, results
 from PIL import Image
 from scipy.io import loadmat, savemat
 from test_data import load, sizes
@@ -12,6 +13,8 @@ from test_data import load, sizes
 from tl_runner.data.images import fit, fitted
 from tl_runner.data.tasks import Split, joined
 from tl_runner.errors import ConfigError, DataError
+from tl_runner.training import device as devices
+from tl_runner.training.batches import Batches
 
 FONTS = {"per_face": 1, "jitter": {"rotate": 5.0}}
 
@@ -229,3 +232,29 @@ def test_a_failed_download_of_svhn_says_what_was_wanted(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.SVHN, "download", fail)
     with pytest.raises(DataError, match=r"download of SVHN failed: no route to host\n.*test_32x32.mat"):
         load(tmp_path, source="svhn", download=True)
+
+
+def test_a_batch_says_which_source_each_image_is_from(root):
+    task = load(root, source=["fonts", "mnist"], target="usps", **FONTS)
+    device = devices.resolve(
+        {"name": "cpu", "precision": "fp32", "channels_last": "auto", "compile": False, "cuda_graphs": False, "threads": None}
+    )
+    batches = Batches({"source": task.splits["source_train"], "target": task.splits["target_train"]}, 64, 2, device, None, (0, "adapt"))
+    batches.begin_epoch(0)
+    batch = batches[1]
+    assert set(batch.source.domain.tolist()) == {0, 1}
+    assert torch.equal(batch.source.domain, task.splits["source_train"].domain[batch.source.index])
+    assert batch.target.domain is None
+
+
+def test_each_target_of_several_is_scored_and_shown(tl_run, tmp_path, made_up_root):
+    words = (*(w for w in TINY if "limit" not in w), "data=digits_multi", "data.source=fonts", "data.target=[digits,usps]")
+    ended = tl_run(*words, "method=dann", f"data.root={made_up_root}", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    each = {name: result["metrics"][f"target_test_{name}"]["accuracy"] for name in ("digits", "usps")}
+    sizes = {name: result["sizes"][f"target_test_{name}"] for name in each}
+    pooled = sum(each[name] * sizes[name] for name in each) / sum(sizes.values())
+    assert result["score"] == pytest.approx(pooled)
+    for name, accuracy in each.items():
+        assert f"{100 * accuracy:.1f} {name}" in ended.text
