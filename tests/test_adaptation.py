@@ -18,6 +18,7 @@ from tl_runner.losses.coral import coral
 from tl_runner.losses.self_training import centroid_pseudo_labels
 from tl_runner.methods.adaptation import Adaptation, SharedEncoder, TargetEncoder
 from tl_runner.paths import CONF_DIR
+from tl_runner.plan import check
 from tl_runner.training.evaluation import outputs_of
 
 METHODS = [name for name, _ in help.choices("method", CONF_DIR)]
@@ -102,12 +103,13 @@ def test_the_classification_loss_is_the_mean_over_source_and_labelled_images():
 @pytest.mark.parametrize("name", METHODS)
 def test_losses_that_relate_samples_to_each_other_say_so(name):
     """A batch loss that is a mean over samples is the mean of its halves; one that is not must be refused over ranks."""
-    words = ("backbone.batch_norm=false", "train.batch_size=16", "train.label_smoothing=0")
+    words = ["backbone.batch_norm=false", "train.batch_size=16", "train.label_smoothing=0"]
+    if name == "drcn":
+        words.append("method.noise=0")
     if name == "adabn":
         pytest.skip("it has no loss")
     method, loop = adapting(f"method={name}", *words)
     method.double()
-    noisy = name == "drcn"  # its noise is drawn anew
     for runner in loop.updates:
         whole = loop.batches[0]
 
@@ -124,8 +126,7 @@ def test_losses_that_relate_samples_to_each_other_say_so(name):
             return sum((found[0] if isinstance(found, tuple) else found).values())
 
         halves = (loss(part(slice(0, 8))) + loss(part(slice(8, 16)))) / 2
-        if not noisy:
-            assert runner.update.couples is not torch.allclose(loss(part(slice(None))), halves, rtol=1e-9, atol=0), runner.update.name
+        assert runner.update.couples is not torch.allclose(loss(part(slice(None))), halves, rtol=1e-9, atol=0), runner.update.name
 
 
 # ---- batch norm
@@ -187,6 +188,26 @@ def test_domain_specific_norms_start_equal_and_go_their_own_ways():
     switch(method.encoder, "source")
     torch.testing.assert_close(source(x), method.head(method.encoder(x)))
     assert not torch.allclose(source(x), target(x))
+
+
+def test_each_domain_moves_the_norms_that_are_its_own():
+    """Source images the source's, target images the target's, with labels or without."""
+    method, loop = adapting("method=deepcoral", "backbone.bn=domain_specific", "data.target_labels=3")
+    norm, batch = method.encoder.layers[1], loop.batches[0]
+    before = norm.source.running_mean.clone(), norm.target.running_mean.clone()
+    convolved = [method.encoder.layers[0](x) for x in (batch.source.x, torch.cat([batch.target.x, batch.labelled.x]))]
+    step_of(loop, batch=batch)
+    for now, old, x in zip((norm.source.running_mean, norm.target.running_mean), before, convolved, strict=True):
+        torch.testing.assert_close(now, 0.9 * old + 0.1 * x.mean((0, 2, 3)))
+
+
+def test_pretraining_on_both_domains_normalises_each_by_itself_unless_told_otherwise():
+    for bn in ("concat", "separate"):
+        _, task, method, device = build("method=source_only", "data.target_labels=3", f"backbone.bn={bn}")
+        loop = loop_of(method, 0, task, device)
+        loop.begin_epoch(0)
+        step_of(loop)
+        assert method.encoder.layers[1].num_batches_tracked == (1 if bn == "concat" else 2)
 
 
 @pytest.mark.parametrize("bn", MODES)
@@ -376,6 +397,11 @@ def test_adabn_trains_nothing_and_takes_the_targets_statistics():
     (("method=shot", "method.pretrain.epochs=0"), "pretrain.epochs"),
     (("method=source_only", "method.pretrain.epochs=0"), "pretrain.epochs"),
     (("method=dan", "method.layers=[feature]"), "features, logits"),
+    (("method=dan", "method.layers=[logits,logits]"), "each once"),
+    (("-m", "method=adabn,source_only", "backbone.bn=frozen"), "backbone.bn"),
+    (("method=dann", "method.pretrain.epochs=0", "backbone.bn=frozen"), "pretraining"),
+    (("method=jan", "train.batch_size=1", "backbone.batch_norm=false"), "batch_size=1 is too few"),
+    (("data.source=[fonts,digits]",), "digits_multi"),
     (("method=dan", "method.estimator=linea"), "linear"),
 ])  # fmt: skip
 def test_what_cannot_be(tl_run, words, said):
@@ -401,6 +427,22 @@ def test_without_a_pretraining_phase_both_domains_train_from_the_start(tl_run, t
     assert tl_run(*TINY, "method=dann", "method.pretrain.epochs=0", f"hydra.run.dir={tmp_path / 'run'}").code == 0
     (result,) = results(tmp_path)
     assert [p["name"] for p in result["phases"]] == ["adapt"]
+
+
+def test_shipped_settings_are_the_papers():
+    def of(name):
+        return check([f"method={name}"], sweep=False)[0].config
+
+    assert "logits" in of("dan")["method"]["layers"]
+    assert len(of("dan")["method"]["layers"]) > 1
+    assert of("deepcoral")["method"]["layers"] == ["logits"]
+    assert of("mcc")["method"]["temperature"] == 2.5
+    assert of("mcd")["method"]["agree_steps"] == 4
+    assert of("shot")["method"]["pretrain"]["label_smoothing"] == 0.1
+    assert (of("cdan")["method"]["entropy"], of("cdan_e")["method"]["entropy"]) == (False, True)
+    for name in ("adda", "adda_paper"):
+        adapt = of(name)["method"]["adapt"]
+        assert adapt["optimizer"]["lr"] <= adapt["discriminator_optimizer"]["lr"]
 
 
 TOY = '''

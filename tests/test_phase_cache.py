@@ -73,7 +73,8 @@ def test_a_whole_run_from_the_cache(run, tmp_path):
 CHANGES = (
     "seed=1", "train.optimizer.lr=0.002", "train.batch_size=16", "train.epochs=1", "train.label_smoothing=0.2",
     "data.augment.rotate=3.0", "data.per_face=3", "data.jitter.shear=9.0", "backbone.batch_norm=false", "backbone.dropout=0.1",
-    "train.limit.samples=150", "device.precision=bf16", "device.threads=1", "data=digits2fonts",
+    "train.limit.samples=150", "device.precision=bf16", "device.threads=1", "data=digits2fonts", "backbone.bn=domain_specific",
+    "data.target_labels=2",
 )  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def test_a_changed_option_is_another_phase(run, tmp_path):
     assert len(files(tmp_path)) == 1 + len(CHANGES)
 
 
-@pytest.mark.parametrize("change", ["selection=im", "method=adda_paper"])
+@pytest.mark.parametrize("change", ["selection=im", "method=adda_paper", "backbone.bn=concat"])
 def test_what_does_not_touch_a_phase_leaves_its_key(run, tmp_path, change):
     run("one", *FIRST)
     other = run("other", "method=adda", "cache.phases=true", change)
@@ -123,17 +124,16 @@ def test_a_changed_data_file_is_another_phase(tl_run, real_root, tmp_path):
     assert command("three") == [False]
 
 
-def test_a_method_with_a_forward_of_its_own_is_not_shared(run, tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["forward", "features"])
+def test_a_method_with_a_forward_of_its_own_is_not_shared(run, tmp_path, monkeypatch, name):
     """Made up: an option that only the subclass reads."""
-    (tmp_path / "loud_pkg.py").write_text(
+    (tmp_path / f"loud_{name}").mkdir()
+    (tmp_path / f"loud_{name}" / "method.py").write_text(
         "from tl_runner.methods.source_only import SourceOnly\n\n\nclass Loud(SourceOnly):\n"
-        "    def forward(self, x):\n        return 5 * super().forward(x)\n"
+        f"    def {name}(self, *given):\n        return 5 * super().{name}(*given)\n"
     )
-    (tmp_path / "loud").mkdir()
-    (tmp_path / "loud" / "__init__.py").write_text("")
-    (tmp_path / "loud_pkg.py").rename(tmp_path / "loud" / "method.py")
     monkeypatch.syspath_prepend(str(tmp_path))
-    run("one", *FIRST, "method.name=loud.method")
+    run("one", *FIRST, f"method.name=loud_{name}.method")
     assert not files(tmp_path)
 
 

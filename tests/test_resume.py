@@ -106,24 +106,47 @@ def test_another_seed_is_another_run(untouched, tl_run, tmp_path):
 
 @pytest.mark.parametrize("after", [3, 12])
 def test_interrupted_by_sigint_it_writes_a_checkpoint_inside_the_epoch(untouched, tl_run, tmp_path, monkeypatch, after):
+    ended = interrupted(tl_run, monkeypatch, after, *SETTINGS, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 130, ended.text
+    assert "resume=" in ended.err
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "interrupted"
+    assert tl_run(f"resume={tmp_path / 'run'}").code == 0
+    assert_same(untouched, tmp_path / "run")
+
+
+def interrupted(tl_run, monkeypatch, after: int, *words: str):
+    """The command, sent SIGINT before its ``after``-th step."""
     from tl_runner.training.loop import PhaseLoop
 
     step, seen = PhaseLoop._step, []
 
-    def interrupted(self, *arguments):
+    def counted(self, *arguments):
         seen.append(1)
         if len(seen) == after:
             signal.raise_signal(signal.SIGINT)
         return step(self, *arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PhaseLoop, "_step", interrupted)
-        ended = tl_run(*SETTINGS, f"hydra.run.dir={tmp_path / 'run'}")
+        patch.setattr(PhaseLoop, "_step", counted)
+        return tl_run(*words)
+
+
+@pytest.mark.parametrize("words", [
+    ("method=shot", "backbone.bn=domain_specific", "data.target_labels=2", "selection=im"),  # pseudo-labels of the epoch's start
+    ("method=dann",),  # lambda goes by the phase's progress
+    pytest.param(("method=adabn", "method.adapt.epochs=2", "method.adapt.steps_per_epoch=4"), marks=pytest.mark.slow),
+    pytest.param(("method=mcd", "backbone.bn=domain_specific", "backbone.dropout=0.3", "selection=dev"), marks=pytest.mark.slow),
+    pytest.param(("method=drcn", "backbone.bn=concat", "data.target_labels=2"), marks=pytest.mark.slow),
+    pytest.param(("method=cdan_e", "backbone.bn=frozen"), marks=pytest.mark.slow),
+    pytest.param(("method=jan", "method.pretrain.epochs=0"), marks=pytest.mark.slow),
+], ids=lambda words: words[0])  # fmt: skip
+def test_methods_go_on_inside_an_epoch_of_adaptation(tl_run, tmp_path, monkeypatch, words):
+    assert tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'whole'}").code == 0
+    after = 3 if "method.pretrain.epochs=0" in words else 11
+    ended = interrupted(tl_run, monkeypatch, after, *TINY, *words, f"hydra.run.dir={tmp_path / 'cut'}")
     assert ended.code == 130, ended.text
-    assert "resume=" in ended.err
-    assert json.loads((tmp_path / "run" / "result.json").read_text())["status"] == "interrupted"
-    assert tl_run(f"resume={tmp_path / 'run'}").code == 0
-    assert_same(untouched, tmp_path / "run")
+    assert tl_run(f"resume={tmp_path / 'cut'}").code == 0
+    assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
 def test_a_run_that_is_done_is_left_alone(tl_run, tmp_path):

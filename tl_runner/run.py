@@ -10,6 +10,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,8 @@ def load_data(config: Mapping[str, Any]) -> tuple[Task, Affine | None]:
     most = config["train"]["limit"]["samples"]
     if most:
         task.splits.update({name: first_of(split, most, name) for name, split in task.splits.items()})
+    if "target_labelled" in task.splits:
+        task = replace(task, protocol=f"{task.protocol}, {len(task.splits['target_labelled']):,} target labels")
     return task, augment or None
 
 

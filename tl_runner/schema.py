@@ -65,11 +65,11 @@ def pair(rule: Rule) -> Rule:
 
 
 def some_of(*options: str) -> Rule:
-    """A list of one or more of a few names."""
+    """A list of one or more of a few names, each once."""
 
     def check(value: Any) -> str | None:
-        fine = isinstance(value, list) and value and all(v in options for v in value)
-        return None if fine else f"a list of one or more of {', '.join(options)}"
+        fine = isinstance(value, list) and value and all(v in options for v in value) and len({*value}) == len(value)
+        return None if fine else f"a list of one or more of {', '.join(options)}, each once"
 
     return check
 

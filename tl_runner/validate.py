@@ -143,23 +143,48 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
     if any(not isinstance(x, list) for x in (data.get("gives", []), method.get("needs", []))):
         yield "data.gives and method.needs should be lists, such as [source, target]."
         return
-    gives = [*data.get("gives", ()), *(["target_labels"] if data.get("target_labels") else [])]
     for need in method.get("needs", ()):
-        if need == "target_labels" and need not in gives:
-            yield f"method={method['name']} learns from target labels: set data.target_labels to a number a class, or to all."
-        elif need not in gives:
-            yield f"method={method['name']} needs a {need} domain, which this data does not have."
+        met, otherwise = needs(config).get(need, (need in data.get("gives", ()), f"needs a {need} domain, which this data does not have."))
+        if not met:
+            yield f"method={method['name']} {otherwise}"
     if "source_val" in SELECTION[config["selection"]].needs and data.get("val_fraction") == 0:
         yield f"selection={config['selection']} needs source images to validate on: set data.val_fraction above 0."
     if config["backbone"].get("batch_norm") and any(v == 1 for k, v in walk(config) if k.endswith("batch_size")):
         yield "batch_size=1 and batch norm: one image has no batch statistics. Use at least 2, or backbone.batch_norm=false."
     if config["backbone"].get("batch_norm") is False and config["backbone"].get("bn", "separate") != "separate":
         yield f"backbone.bn={config['backbone']['bn']} is about batch norm, and backbone.batch_norm=false has none. Leave one of them out."
+    if config["backbone"].get("bn") == "frozen" and _pretrain_epochs(method) == 0:
+        yield "backbone.bn=frozen keeps the statistics of the pretraining, and method.pretrain.epochs=0 leaves that out. Choose one."
     device = config["device"]
     if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):
         yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."
     if device["name"] in ("cpu", "mps") and device["cuda_graphs"]:
         yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
+
+
+def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
+    """What a method may need beside domains, by the word in its YAML: whether it is there, and what to say if not."""
+    backbone, sizes = config["backbone"], [v for k, v in walk(config["method"]) if k.endswith("batch_size")]
+    return {
+        "target_labels": (
+            bool(config["data"].get("target_labels")),
+            "learns from target labels: set data.target_labels to a number a class, or to all.",
+        ),
+        "pretrain": (
+            _pretrain_epochs(config["method"]) != 0,
+            "begins with a trained source classifier: set method.pretrain.epochs to at least 1.",
+        ),
+        "pairs": (1 not in sizes, "compares the images of a batch with each other: batch_size=1 is too few."),
+        "batch_statistics": (
+            backbone.get("batch_norm") is not False and backbone.get("bn") != "frozen",
+            "replaces batch-norm statistics: set backbone.batch_norm=true, and backbone.bn not to frozen.",
+        ),
+    }
+
+
+def _pretrain_epochs(method: Mapping[str, Any]) -> Any:
+    phase = method.get("pretrain")
+    return phase.get("epochs") if isinstance(phase, dict) else None
 
 
 def nearest_key(key: str, known: Any) -> str:

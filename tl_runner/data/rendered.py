@@ -6,6 +6,7 @@ UCI handwritten digits (1,797 images of 8x8, Alpaydin & Kaynak 1998), resized in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -92,8 +93,8 @@ def handwritten_split() -> tuple[Split, Split]:
 
 def load(
     *,
-    source: str,
-    target: str,
+    source: str | Sequence[str],
+    target: str | Sequence[str],
     per_face: int,
     jitter: dict[str, float],
     val_fraction: float,
@@ -105,8 +106,12 @@ def load(
     Raises:
         DataError: ``source`` and ``target`` are not ``fonts`` and ``digits``.
     """
-    if {source, target} != {"fonts", "digits"}:
-        raise DataError(f"data.source={source}, data.target={target}: one must be fonts and the other digits.")
+    (source, *more), (target, *others) = ([names] if isinstance(names, str) else names for names in (source, target))
+    if more or others or {source, target} != {"fonts", "digits"}:
+        raise DataError(
+            f"data.source={source}, data.target={target}: here one is fonts and the other digits. "
+            "Other domains, and several at once: data=digits_multi."
+        )
     generator = torch.Generator().manual_seed(seed)
     fonts = font_digits(per_face, Affine(**jitter), generator)
     digits, test = handwritten_split()

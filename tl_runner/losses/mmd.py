@@ -31,7 +31,8 @@ def median_bandwidths(source: Tensor, target: Tensor, kernels: int, ratio: float
     """
     median = _off_diagonal(_squared_distances(torch.cat([source, target]).detach())).median()
     steps = torch.arange(kernels, dtype=median.dtype, device=median.device) - (kernels - 1) / 2
-    return median.clamp_min(torch.finfo(median.dtype).eps) * ratio**steps
+    limits = torch.finfo(median.dtype)
+    return (median.clamp_min(limits.eps) * ratio**steps).clamp(limits.tiny, limits.max)
 
 
 def mmd(source: Sequence[Tensor], target: Sequence[Tensor], bandwidths: Sequence[Tensor], estimator: str = "unbiased") -> Tensor:

@@ -17,6 +17,8 @@ from tl_runner.methods.base import Batch, Losses, Phase, Setting, Update
 class AdaBN(TargetEncoder):
     """Two phases: ``pretrain`` and ``adapt``: one pass over the target's images, whose statistics the target encoder keeps.
 
+    They are means over the batches of that pass, what fills no batch left out. Source images keep the source's.
+
     Raises:
         ConfigError: the backbone has no batch norm, or ``backbone.bn`` keeps its statistics.
     """
@@ -36,7 +38,7 @@ class AdaBN(TargetEncoder):
 
     def phases(self) -> list[Phase]:
         update = Update("statistics", [self.target_encoder], None, self.look)
-        return self.adapting([update], {"target": "target_train"}, augment=False)
+        return self.adapting([update], {"target": "target_train"}, augment=False, source_predict=self)
 
     def look(self, batch: Batch, progress: float) -> Losses:
         """A forward pass of batch.target.x; batch norm takes note of it."""

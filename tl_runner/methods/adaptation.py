@@ -96,16 +96,19 @@ class SharedEncoder(Adaptation):
         Under ``bn=concat`` all of a batch goes through the encoder, since its statistics are those of all.
         """
         present = [d for d in ("source", "target", "labelled") if hasattr(batch, d)]
-        apart = self.setting.bn != "concat" and bool(norms_of(self.encoder))
-        passes = [["source"], [d for d in present if d != "source"]] if apart else [present]
+        wanted = wanted or tuple(present)
+        if not norms_of(self.encoder):
+            passes = [[d for d in present if d in wanted]]
+        elif self.setting.bn == "concat":
+            passes = [present]
+        else:
+            passes = [[d for d in side if d in wanted] for side in (present[:1], present[1:])]
         found: dict[str, Tensor] = {}
-        for domains in passes:
-            domains = [d for d in domains if not apart or not wanted or d in wanted]
-            if domains:
-                images = [getattr(batch, d).x for d in domains]
-                features = self.features(torch.cat(images) if len(images) > 1 else images[0], domains[0])
-                found.update(zip(domains, features.split([len(x) for x in images]), strict=True))
-        return {d: f for d, f in found.items() if not wanted or d in wanted}
+        for domains in filter(None, passes):
+            images = [getattr(batch, d).x for d in domains]
+            features = self.features(torch.cat(images) if len(images) > 1 else images[0], domains[0])
+            found.update(zip(domains, features.split([len(x) for x in images]), strict=True))
+        return {d: f for d, f in found.items() if d in wanted}
 
     def cross_entropy(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Of logits (B, K) by domain: the source's and those of labelled target images, each image weighing the same."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_runner import randomness
-from tl_runner.backbones.base import Backbone, switch
+from tl_runner.backbones.base import Backbone, norms_of, switch
 
 Losses = Mapping[str, Tensor]  # scalars; their sum is minimised
 Metrics = Mapping[str, Tensor]  # scalars to be averaged over an epoch; no gradient
@@ -61,7 +61,7 @@ class Update:
         networks: what it trains; every other network has its gradients off while it runs.
         optimizer: name, lr, betas, ..., as in ``conf/train/_optimizer.yaml``; None is forward passes alone, for batch norm's statistics.
         step: (batch, progress in [0, 1) of the phase) to losses, or to (losses, metrics).
-        repeats: times per step.
+        repeats: times per step; without an optimiser once.
         gate: when to run; None is always.
         couples: the loss is no mean over the batch's samples, so several ranks would change what it computes.
     """
@@ -195,12 +195,18 @@ class Classifier(Method):
         return splits | ({"labelled": "target_labelled"} if self.setting.labelled else {})
 
     def supervised(self, name: str, options: Mapping[str, Any], reads: Mapping[str, str]) -> Phase:
-        """Cross-entropy on labelled splits, both networks trained; each split weighs the same."""
+        """Cross-entropy on labelled splits, both networks trained; each split weighs the same.
+
+        Under ``bn=concat`` batch norm normalises the splits together, else each by itself, always by the source's norms.
+        """
         smoothing = options["label_smoothing"]
+
+        together = self.setting.bn == "concat" or not norms_of(self.encoder)
 
         def classify(batch: Batch, progress: float) -> Losses:
             parts: list[Samples] = [getattr(batch, domain) for domain in reads]
-            logits = self(torch.cat([part.x for part in parts]) if len(parts) > 1 else parts[0].x)
+            images = [part.x for part in parts]
+            logits = self(torch.cat(images)) if together else torch.cat([self(x) for x in images])
             return {"cross_entropy": cross_entropy(logits, [part.y for part in parts], smoothing)}
 
         update = Update("classifier", [self.encoder, self.head], options["optimizer"], classify)
@@ -210,10 +216,14 @@ class Classifier(Method):
             reads=reads,
             updates=[update],
             predict=self,
-            # a subclass with a forward of its own may read options that nobody here knows of
-            shared={"label_smoothing": smoothing} if type(self).forward is Classifier.forward else None,
+            shared={"label_smoothing": smoothing, "together": together or len(reads) == 1} if self._plain() else None,
             embed={"source": self.features, "target": self.features},
         )
+
+    def _plain(self) -> bool:
+        """Whether the forward pass is the one above: a subclass's own may read options that nobody here knows of."""
+        kind = type(self)
+        return (kind.forward, kind.features) == (Classifier.forward, Classifier.features)
 
 
 def cross_entropy(logits: Tensor, labels: Sequence[Tensor | None], smoothing: float) -> Tensor:

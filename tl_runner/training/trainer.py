@@ -202,7 +202,7 @@ class Trainer:
             return None
         splits = {name: split for name, split in self.splits.items() if name != "target_labelled" or name in phase.reads.values()}
         options = {
-            "backbone": self.config["backbone"],
+            "backbone": {key: value for key, value in self.config["backbone"].items() if key != "bn"},  # what it changes is in the rest
             "limit": self.config["train"]["limit"],
             "augment": repr(self.augment),
             "oracle": self.selection == "oracle",
