@@ -3,12 +3,12 @@
     pip install 'pytorch-adapt==0.0.83' 'setuptools<81'        # the setuptools for a dependency of it that imports pkg_resources
     python scripts/bench_peers.py data.root=~/data             # 9 turns of 40 steps
 
-Same LeNet, head and discriminator, 64 + 64 images a step, no augmentation, fused Adam for all; in one process, in turns, medians.
+Same LeNet, head and discriminator, 64 + 64 images a step, no augmentation; in one process, in turns, medians.
 
 - ``tl-run``: its loop as it ships, on tensors that live on the device.
 - ``pytorch-adapt``: its ``DANN`` and its ``Aligner`` with as many Gaussian kernels, and the same estimate of the MMD, as ours, fed
-  as in its examples: torchvision's data sets with transforms of each sample, its ``CombinedSourceAndTargetDataset`` and
-  ``DataloaderCreator``.
+  as in its examples: torchvision's data sets with transforms of each sample (to a tensor, normalised), its
+  ``CombinedSourceAndTargetDataset`` and ``DataloaderCreator``, plain ``torch.optim.Adam``.
 - ``by hand``: the bare loop of ``bare_loops.py`` on a ``DataLoader`` for each of the same torchvision data sets.
 
 The loaders run in the process or in two workers. The last line is our smallest gain over pytorch-adapt's better loader, in times.
@@ -114,7 +114,7 @@ def pytorch_adapt(config: dict[str, Any], device: Device, workers: int) -> Steps
     networks = {"G": method.encoder, "C": method.head}
     if options["name"] == "dann":
         networks["D"] = nn.Sequential(method.discriminator, nn.Flatten(start_dim=0))
-    adam = {"lr": options["adapt"]["optimizer"]["lr"], "fused": True}
+    adam = {"lr": options["adapt"]["optimizer"]["lr"]}
     containers = {"models": Models(networks), "optimizers": Optimizers((torch.optim.Adam, adam))}
     if options["name"] == "dann":
         adapter = DANN(**containers)
@@ -156,10 +156,11 @@ def by_hand(config: dict[str, Any], device: Device, workers: int) -> Steps:
 
 
 def digits(config: dict[str, Any]) -> tuple[Dataset, Dataset]:
-    """MNIST and USPS as most code reads them: a PIL image at a time, to float tensors of 28x28 in [0, 1]."""
+    """MNIST and USPS as most code reads them: a PIL image at a time, to normalised float tensors of 28x28."""
     root = Path(config["data"]["root"]).expanduser()
-    mnist = datasets.MNIST(str(root), train=True, transform=transforms.ToTensor())
-    usps = datasets.USPS(str(root / "USPS"), train=True, transform=transforms.Compose([transforms.Resize(28), transforms.ToTensor()]))
+    tensors = [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
+    mnist = datasets.MNIST(str(root), train=True, transform=transforms.Compose(tensors))
+    usps = datasets.USPS(str(root / "USPS"), train=True, transform=transforms.Compose([transforms.Resize(28), *tensors]))
     return mnist, usps
 
 
