@@ -11,7 +11,7 @@ from torch import nn
 
 from tl_runner import randomness
 from tl_runner.data.tasks import Split
-from tl_runner.methods.base import Gate, Method, Phase, Update
+from tl_runner.methods.base import Gate, Method, Phase, Setting, Update
 from tl_runner.training import schedules
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
@@ -25,7 +25,7 @@ class Toy(Method):
     """Two linear layers; ``seen`` lists what ran."""
 
     def __init__(self):
-        super().__init__(2, None, 0)
+        super().__init__(Setting(2, (1, 2, 2), None, 0))
         self.a, self.b = self.fresh("a", lambda: nn.Linear(4, 2)), self.fresh("b", lambda: nn.Linear(4, 2))
         self.seen: list[str] = []
         self.signal = 1.0

@@ -123,7 +123,7 @@ def test_adda_pretraining_is_source_only_to_the_bit(tl_run, tmp_path):
 
 
 def test_a_shut_gate_rests_the_encoder_and_ends_the_phase(tl_run, tmp_path):
-    words = ("method.adapt.gate=1", "method.adapt.gate_window=2", "train.epochs=4", "train.steps_per_epoch=2")
+    words = ("method=adda", "method.adapt.gate=1", "method.adapt.gate_window=2", "train.epochs=4", "train.steps_per_epoch=2")
     ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
     assert "rested" in ended.err

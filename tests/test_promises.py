@@ -64,6 +64,6 @@ def test_selection_rules(tl_run, tmp_path, rule):
     assert best["selection"] == rule
     if rule != "last":
         split, key = WHERE.get(rule, ("target_train", rule))
-        scores = [r[key] for r in rows if r["phase"] == "adapt" and r["split"] == split and "step" in r]
+        scores = [r[key] for r in rows if r["phase"] == "adapt" and r["split"] == split and "step" in r and key in r]
         assert result["selected_epoch"] == scores.index(max(scores)) + 1
         assert result["rules"][rule]["epoch"] == result["selected_epoch"]
