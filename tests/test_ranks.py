@@ -25,10 +25,10 @@ from tl_runner.training.batches import Batches
 from tl_runner.training.ranks import ALONE, Ranks
 
 DRIVER = str(Path(__file__).with_name("rank_driver.py"))
-TWELVE = (*TINY, "train.steps_per_epoch=12")
+TWELVE = (*TINY, "method=adda", "train.steps_per_epoch=12")
 METHODS = ("source_only", "adda")
 SMOOTH = (*TWELVE, "backbone.batch_norm=false", "seed=3")  # the same function of a batch and of its parts
-ROUGH = (*TWELVE, "method=adda", "backbone.dropout=0.3", "method.adapt.gate=0.4", "method.adapt.gate_window=7", "seed=7")
+ROUGH = (*TWELVE, "backbone.dropout=0.3", "method.adapt.gate=0.4", "method.adapt.gate_window=7", "seed=7")
 FILES = {
     ".hydra",
     "checkpoints",
