@@ -11,17 +11,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tl_runner.losses.adversarial import (
-    RandomisedMap,
-    adaptation_factor,
-    discriminator_accuracy,
-    discriminator_loss,
-    entropy_weights,
-    multilinear_map,
-    reverse_gradient,
-)
+from tl_runner.losses.adversarial import RandomisedMap, adaptation_factor, entropy_weights, multilinear_map, reverse_gradient
 from tl_runner.methods.adaptation import Layers, SharedEncoder, mlp
 from tl_runner.methods.base import Batch, Losses, Metrics, Setting
+from tl_runner.methods.dann import adversarial
 
 LARGEST = 4096  # entries of the exact map (the paper's section 3)
 
@@ -51,10 +44,8 @@ class Cdan(SharedEncoder):
     def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
         at = self.activations(batch)
         scale = self.weight * adaptation_factor(progress)
-        source, target = self.judged(at.source, scale), self.judged(at.target, scale)
-        weights = [entropy_weights(layers["logits"], scale) if self.entropy else None for layers in (at.source, at.target)]
-        losses = {"cross_entropy": at.cross_entropy, "domain": discriminator_loss(source, target, *weights)}
-        return losses, {"discriminator_accuracy": discriminator_accuracy(source, target), "lambda": source.new_full((), scale)}
+        weights = [entropy_weights(layers["logits"], scale) for layers in (at.source, at.target)] if self.entropy else []
+        return adversarial(at, self.judged, scale, *weights)
 
     def judged(self, layers: Layers, scale: float) -> Tensor:
         """The discriminator's logits (B, 1) for one domain's features, given its predictions."""

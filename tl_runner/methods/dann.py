@@ -7,13 +7,13 @@ of the phase; the discriminator itself learns at full rate.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tl_runner.losses.adversarial import adaptation_factor, discriminator_accuracy, discriminator_loss, reverse_gradient
-from tl_runner.methods.adaptation import Layers, SharedEncoder, mlp
+from tl_runner.methods.adaptation import Activations, Layers, SharedEncoder, mlp
 from tl_runner.methods.base import Batch, Losses, Metrics, Setting
 
 
@@ -34,12 +34,20 @@ class Dann(SharedEncoder):
         return [*super().trained(), self.discriminator]
 
     def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
-        at = self.activations(batch)
-        scale = self.weight * adaptation_factor(progress)
-        source, target = self.judged(at.source, scale), self.judged(at.target, scale)
-        losses = {"cross_entropy": at.cross_entropy, "domain": discriminator_loss(source, target)}
-        return losses, {"discriminator_accuracy": discriminator_accuracy(source, target), "lambda": source.new_full((), scale)}
+        return adversarial(self.activations(batch), self.judged, self.weight * adaptation_factor(progress))
 
-    def judged(self, layers: Layers, scale: float) -> torch.Tensor:
+    def judged(self, layers: Layers, scale: float) -> Tensor:
         """The discriminator's logits (B, 1) for one domain's features."""
         return self.discriminator(reverse_gradient(layers["features"], scale))
+
+
+def adversarial(at: Activations, judged: Callable[[Layers, float], Tensor], scale: float, *weights: Tensor) -> tuple[Losses, Metrics]:
+    """The classification loss and the discriminator's, whose gradient into the encoder is reversed times ``scale``.
+
+    Args:
+        judged: a domain's activations and ``scale`` to the discriminator's logits (B, 1).
+        weights: of the source's and of the target's samples, (B_s,) and (B_t,); without them all weigh the same.
+    """
+    source, target = judged(at.source, scale), judged(at.target, scale)
+    losses = {"cross_entropy": at.cross_entropy, "domain": discriminator_loss(source, target, *weights)}
+    return losses, {"discriminator_accuracy": discriminator_accuracy(source, target), "lambda": source.new_full((), scale)}

@@ -33,18 +33,15 @@ class Mcd(SharedEncoder):
     def updates(self) -> list[Update]:
         optimizer, heads = self.adapt["optimizer"], [self.head_a, self.head_b]
         return [
-            Update("A", [self.encoder, *heads], optimizer, self.classify_source),
+            Update("A", [self.encoder, *heads], optimizer, self.step),
             Update("B", heads, optimizer, self.disagree),
             Update("C", [self.encoder], optimizer, self.agree, repeats=self.agree_steps),
         ]
 
-    def step(self, batch: Batch, progress: float) -> Losses:
-        raise NotImplementedError("the three updates stand in its place")
-
     def classify(self, features: Tensor) -> Tensor:
         return self.head_a(features) + self.head_b(features)
 
-    def classify_source(self, batch: Batch, progress: float) -> Losses:
+    def step(self, batch: Batch, progress: float) -> Losses:
         """Step A: batch.source.x and .y, and the labelled target images if any."""
         features = self.encode(batch, "source", "labelled")
         return {"cross_entropy": self.both(features, batch)}
