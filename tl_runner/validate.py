@@ -143,8 +143,9 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
     if any(not isinstance(x, list) for x in (data.get("gives", []), method.get("needs", []))):
         yield "data.gives and method.needs should be lists, such as [source, target]."
         return
+    known = needs(config)
     for need in method.get("needs", ()):
-        met, otherwise = needs(config).get(need, (need in data.get("gives", ()), f"needs a {need} domain, which this data does not have."))
+        met, otherwise = known.get(need, (need in data.get("gives", ()), f"needs a {need} domain, which this data does not have."))
         if not met:
             yield f"method={method['name']} {otherwise}"
     if "source_val" in SELECTION[config["selection"]].needs and data.get("val_fraction") == 0:
