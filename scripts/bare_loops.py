@@ -250,7 +250,7 @@ def mcd(ground: Ground) -> Bare:
         return sum(F.cross_entropy(head(features), y, label_smoothing=smoothing) for head in heads)
 
     def discrepancy(features: Tensor) -> Tensor:
-        return classifier_discrepancy(*(head(features).softmax(1) for head in heads))
+        return classifier_discrepancy(*(head(features) for head in heads))
 
     def step(source: Samples, target: Samples, progress: float) -> None:
         with ground.device.autocast():
@@ -292,11 +292,15 @@ def adda(ground: Ground) -> Bare:
 
 
 def adabn(ground: Ground) -> Bare:
-    encoder = ground.method.target_encoder
+    encoder, norms = ground.method.target_encoder, ground.method.norms
 
     def step(target: Samples, progress: float) -> None:
+        before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]
         with torch.no_grad(), ground.device.autocast():
             encoder(target.x)
+        for norm, (mean, variance) in zip(norms, before, strict=True):
+            norm.running_mean.copy_(mean.lerp(norm.running_mean, 1 / norm.num_batches_tracked))
+            norm.running_var.copy_(variance.lerp(norm.running_var, 1 / norm.num_batches_tracked))
 
     return Bare(step, [encoder])
 

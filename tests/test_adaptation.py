@@ -9,13 +9,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import TINY, results
+from test_losses import NoHostCopies
 from test_methods import build, go, loop_of, same, state
 
 from tl_runner import help
-from tl_runner.backbones.base import DomainBatchNorm, norms_of, switch
+from tl_runner.backbones.base import DomainBatchNorm, norms_of, use_domain
 from tl_runner.losses.adversarial import adaptation_factor
 from tl_runner.losses.coral import coral
-from tl_runner.losses.self_training import centroid_pseudo_labels
+from tl_runner.losses.mmd import median_bandwidths, mmd
+from tl_runner.losses.self_training import centroid_pseudo_labels, minimum_class_confusion
 from tl_runner.methods.adaptation import Adaptation, SharedEncoder, TargetEncoder
 from tl_runner.paths import CONF_DIR
 from tl_runner.plan import check
@@ -183,9 +185,9 @@ def test_domain_specific_norms_start_equal_and_go_their_own_ways():
     assert not any(same(state(n.source), state(n.target)) for n in norms)
     method.eval()
     x = loop.batches[0].target.x
-    switch(method.encoder, "target")
+    use_domain(method.encoder, "target")
     torch.testing.assert_close(target(x), method.head(method.encoder(x)))
-    switch(method.encoder, "source")
+    use_domain(method.encoder, "source")
     torch.testing.assert_close(source(x), method.head(method.encoder(x)))
     assert not torch.allclose(source(x), target(x))
 
@@ -308,6 +310,43 @@ def test_dan_adds_up_its_layers():
     torch.testing.assert_close(both, one + other)
 
 
+def test_jan_compares_features_and_predictions_jointly_with_a_rising_weight():
+    for estimator in ("unbiased", "linear"):
+        words = ("method.weight=2", "method.kernels=3", "method.kernel_ratio=1.5", f"method.estimator={estimator}")
+        method, loop = adapting("method=jan", "backbone.batch_norm=false", *words)
+        losses, _ = step_of(loop, progress=0.2)
+        layers = [[f, method.head(f).softmax(1)] for f in (method.encoder(x.x) for x in (loop.batches[0].source, loop.batches[0].target))]
+        bandwidths = [median_bandwidths(s, t, 3, 1.5) for s, t in zip(*layers, strict=True)]
+        torch.testing.assert_close(losses["joint_mmd"], 2 * adaptation_factor(0.2) * mmd(*layers, bandwidths, estimator))
+
+
+def test_mcc_takes_its_temperature_and_weight():
+    method, loop = adapting("method=mcc", "backbone.batch_norm=false", "method.temperature=4", "method.weight=3")
+    with torch.no_grad():
+        method.head.weight.mul_(30)  # predictions of an untrained head are all alike
+    losses, _ = step_of(loop)
+    logits = method(loop.batches[0].target.x)
+    torch.testing.assert_close(losses["class_confusion"], 3 * minimum_class_confusion(logits, 4.0))
+    assert not torch.allclose(losses["class_confusion"], 3 * minimum_class_confusion(logits, 2.5))
+
+
+def test_cdan_e_weighs_each_domain_by_itself():
+    """Normalised jointly, a domain of sure predictions would outweigh the other."""
+    method, loop = adapting("method=cdan_e", "backbone.batch_norm=false", "method.random_map=0")
+    batch = loop.batches[0]
+    losses, _ = step_of(loop, batch=batch)
+    found = []
+    for samples in (batch.source, batch.target):
+        features = method.encoder(samples.x)
+        p = method.head(features).softmax(1)
+        weights = 1 + torch.exp((p * p.log()).sum(1))
+        judged = method.discriminator(torch.einsum("bk,bd->bkd", p, features).flatten(1)).squeeze(1)
+        is_source = torch.full_like(judged, float(samples is batch.source))
+        per_sample = F.binary_cross_entropy_with_logits(judged, is_source, reduction="none")
+        found.append((weights / weights.mean() * per_sample).mean())
+    torch.testing.assert_close(losses["domain"], (found[0] + found[1]) / 2)
+
+
 def test_mcds_steps_touch_only_what_they_may():
     method, loop = adapting("method=mcd", "backbone.bn=separate")
     networks = ("encoder", "head_a", "head_b", "head")
@@ -325,7 +364,7 @@ def test_mcds_steps_touch_only_what_they_may():
     method.eval()
     x = loop.batches[0].target.x
     f = method.features(x, "target")
-    torch.testing.assert_close(loop.phase.predict(x), method.head_a(f) + method.head_b(f))
+    torch.testing.assert_close(loop.phase.predict(x), (method.head_a(f) + method.head_b(f)) / 2)
 
 
 def test_mcds_heads_seek_what_its_encoder_avoids():
@@ -388,6 +427,28 @@ def test_adabn_trains_nothing_and_takes_the_targets_statistics():
     x = method.target_encoder.layers[0](split.x.float() / 255)
     assert loop.steps == 4
     torch.testing.assert_close(after["layers.1.running_mean"], x.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(after["layers.1.running_var"], x.view(4, 50, *x.shape[1:]).var((1, 3, 4)).mean(0), rtol=2e-2, atol=1e-4)
+
+
+def test_adabns_statistics_are_those_of_the_network_that_predicts():
+    """Without dropout, whose noise would widen every later norm."""
+    found = []
+    for dropout in (0.0, 0.5):
+        method, loop = adapting("method=adabn", f"backbone.dropout={dropout}", "train.batch_size=50", "train.limit.samples=200")
+        method.target_encoder.load_state_dict({**state(method.target_encoder), **dict(found[0][0] if found else {})})
+        start = {k: v for k, v in state(method.target_encoder).items() if "running" not in k and "tracked" not in k}
+        go(loop)
+        found.append((start, next(v for k, v in reversed(state(method.target_encoder).items()) if "running_var" in k)))
+    torch.testing.assert_close(found[0][1], found[1][1])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_step_of_a_method_waits_for_the_device(name):
+    """But a gate's, once a window."""
+    _, loop = adapting(f"method={name}", *(["method.adapt.gate=0"] if name.startswith("adda") else []))
+    loop.run_epoch(0, 0, lambda done: done == 1)  # optimisers read their options when they start
+    with NoHostCopies(only_reads=True):
+        loop._step(1, 1)
 
 
 @pytest.mark.parametrize(("words", "said"), [
@@ -401,6 +462,8 @@ def test_adabn_trains_nothing_and_takes_the_targets_statistics():
     (("-m", "method=adabn,source_only", "backbone.bn=frozen"), "backbone.bn"),
     (("method=dann", "method.pretrain.epochs=0", "backbone.bn=frozen"), "pretraining"),
     (("method=jan", "train.batch_size=1", "backbone.batch_norm=false"), "batch_size=1 is too few"),
+    (("method=mcc", "train.batch_size=1", "backbone.batch_norm=false"), "batch_size=1 is too few"),
+    (("method=shot", "train.batch_size=1", "backbone.batch_norm=false"), "batch_size=1 is too few"),
     (("data.source=[fonts,digits]",), "digits_multi"),
     (("method=dan", "method.estimator=linea"), "linear"),
 ])  # fmt: skip
@@ -412,10 +475,16 @@ def test_what_cannot_be(tl_run, words, said):
 
 def test_drcn_reconstructs_the_clean_target_from_a_noisy_one():
     method, loop = adapting("method=drcn", "backbone.batch_norm=false", "method.noise=0.5")
-    batch = loop.batches[0]
+    batch, seen = loop.batches[0], []
     clean = batch.target.x.clone()
-    step_of(loop, "autoencoder", batch=batch)
+    method.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    losses, _ = step_of(loop, "autoencoder", batch=batch)
+    (noisy,) = seen
     assert torch.equal(batch.target.x, clean)
+    lit = clean > 0
+    assert ((noisy == 0) | (noisy == clean)).all()
+    assert (noisy[lit] == 0).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    torch.testing.assert_close(losses["reconstruction"], (method.decoder(method.encoder(noisy)) - clean).square().mean())
     assert gradients(method.head).abs().sum() == 0
     assert gradients(method.encoder).abs().sum() > 0
     assert method.decoder(method.encoder(clean)).shape == clean.shape

@@ -134,6 +134,8 @@ def interrupted(tl_run, monkeypatch, after: int, *words: str):
 @pytest.mark.parametrize("words", [
     ("method=shot", "backbone.bn=domain_specific", "data.target_labels=2", "selection=im"),  # pseudo-labels of the epoch's start
     ("method=dann",),  # lambda goes by the phase's progress
+    # an encoder at rest keeps its last learning rate
+    ("method=adda", "method.adapt.gate=1", "method.adapt.gate_window=2", "train.optimizer.schedule=linear"),
     pytest.param(("method=adabn", "method.adapt.epochs=2", "method.adapt.steps_per_epoch=4"), marks=pytest.mark.slow),
     pytest.param(("method=mcd", "backbone.bn=domain_specific", "backbone.dropout=0.3", "selection=dev"), marks=pytest.mark.slow),
     pytest.param(("method=drcn", "backbone.bn=concat", "data.target_labels=2"), marks=pytest.mark.slow),

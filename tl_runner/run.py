@@ -207,6 +207,8 @@ def fits(made: Callable, keys: Mapping[str, Any], given: int) -> None:
 def release(device: devices.Device) -> None:
     """Give memory back: a sweep runs many jobs in one process."""
     gc.collect()
+    if device.compile:  # jobs have networks of the same code: what was compiled for one counts against the other's limit
+        torch.compiler.reset()
     if device.torch.type == "cuda":
         torch.cuda.empty_cache()
 

@@ -18,7 +18,9 @@ class Backbone(nn.Module):
 
 
 class DomainBatchNorm(nn.Module):
-    """Batch norm with statistics, scale and shift of its own for each domain; ``domain`` says whose are in use.
+    """Batch norm with statistics, scale and shift of its own for source and target; ``domain`` says whose are in use.
+
+    All sources share the one, all targets the other.
 
     Chang et al., "Domain-Specific Batch Normalization for Unsupervised Domain Adaptation", CVPR 2019, section 3.
     """
@@ -46,7 +48,7 @@ def by_domain(network: Backbone) -> Backbone:
     return network
 
 
-def switch(network: nn.Module, domain: str) -> None:
+def use_domain(network: nn.Module, domain: str) -> None:
     """Let the next forward passes use the batch norm of ``domain``: source or target."""
     for module in network.modules():
         if isinstance(module, DomainBatchNorm):

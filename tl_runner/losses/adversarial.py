@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tl_runner.losses.precision import full_precision
+
 
 def discriminator_loss(source: Tensor, target: Tensor, source_weight: Tensor | None = None, target_weight: Tensor | None = None) -> Tensor:
     """Tell source from target: -E_s log D(s) - E_t log(1 - D(t)), halved so that chance is log 2 = 0.693.
@@ -19,7 +21,7 @@ def discriminator_loss(source: Tensor, target: Tensor, source_weight: Tensor | N
         source, target: discriminator logits, (B_s, 1) and (B_t, 1); the sizes may differ.
         source_weight, target_weight: of each sample, mean 1 over its domain, (B_s,) and (B_t,); None weighs all the same.
     """
-    return 0.5 * (_mean(F.softplus(-source), source_weight) + _mean(F.softplus(target), target_weight))
+    return 0.5 * (_mean(F.softplus(-full_precision(source)), source_weight) + _mean(F.softplus(full_precision(target)), target_weight))
 
 
 def _mean(losses: Tensor, weight: Tensor | None) -> Tensor:
@@ -35,7 +37,7 @@ def inverted_label_loss(target: Tensor) -> Tensor:
     Args:
         target: discriminator logits of target samples, (B_t, 1).
     """
-    return F.softplus(-target).mean()
+    return F.softplus(-full_precision(target)).mean()
 
 
 def discriminator_accuracy(source: Tensor, target: Tensor) -> Tensor:
@@ -72,7 +74,7 @@ def adaptation_factor(progress: float, gamma: float = 10.0) -> float:
     """DANN's lambda_p = 2 / (1 + exp(-gamma p)) - 1, from 0 up to nearly 1 (JMLR 2016, section 5.2.2).
 
     Args:
-        progress: p, the share of the whole run (not of an epoch) that is done, in [0, 1].
+        progress: p, the share of all steps of the phase (not of an epoch) that is done, in [0, 1].
         gamma: steepness.
     """
     return 2.0 / (1.0 + math.exp(-gamma * progress)) - 1.0
@@ -133,6 +135,7 @@ def entropy_weights(logits: Tensor, scale: float | Tensor) -> Tensor:
     Returns:
         (B,), mean 1.
     """
+    logits = full_precision(logits)
     entropy = F.cross_entropy(logits, logits.softmax(dim=1), reduction="none")
     weights = 1 + torch.exp(-reverse_gradient(entropy, scale))
     return weights / weights.mean().detach()

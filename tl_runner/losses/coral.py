@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tl_runner.losses.precision import full_precision
+
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
     """||C_S - C_T||_F^2 / (4 d^2) of the covariances C; blind to the means.
@@ -29,6 +31,6 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
 def _covariance(x: Tensor) -> Tensor:
     """(n, d) -> (d, d), over n - 1, in float32 at least."""
     with torch.autocast(x.device.type, enabled=False):
-        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        x = full_precision(x)
         centred = x - x.mean(dim=0)
         return centred.T @ centred / (len(x) - 1)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from tl_runner.losses.precision import full_precision
 
-def classifier_discrepancy(p1: Tensor, p2: Tensor) -> Tensor:
-    """Mean over batch and classes of |p1 - p2|: 0 where the heads agree, 2 / K where they are sure of different classes.
+
+def classifier_discrepancy(logits1: Tensor, logits2: Tensor) -> Tensor:
+    """Mean over batch and classes of |p1 - p2|, p the heads' probabilities: 0 where they agree, 2 / K where sure of different classes.
 
     Saito et al., "Maximum Classifier Discrepancy for Unsupervised Domain Adaptation" (MCD), CVPR 2018: the discrepancy loss
     of section 3.
 
     Args:
-        p1, p2: probabilities (not logits) of two heads for the same samples, (B, K) each.
+        logits1, logits2: of two heads for the same samples, (B, K) each.
 
     Returns:
         A scalar.
     """
-    return (p1 - p2).abs().mean()
+    return (full_precision(logits1).softmax(1) - full_precision(logits2).softmax(1)).abs().mean()

@@ -13,6 +13,8 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from tl_runner.losses.precision import full_precision
+
 
 def median_bandwidths(source: Tensor, target: Tensor, kernels: int, ratio: float) -> Tensor:
     """Bandwidths around the median squared distance of the pooled samples, a factor ``ratio`` apart, centred on the median.
@@ -93,7 +95,7 @@ ESTIMATORS: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Ten
 
 def _pairwise_kernel(x: Sequence[Tensor], y: Sequence[Tensor], bandwidths: Sequence[Tensor]) -> Tensor:
     """Of row i of x and row i of y: layers of (n, d_l) -> (n,)."""
-    differences = [_full_precision(a) - _full_precision(b) for a, b in zip(x, y, strict=True)]
+    differences = [full_precision(a) - full_precision(b) for a, b in zip(x, y, strict=True)]
     return _joint_kernel([d.square().sum(dim=1) for d in differences], bandwidths)
 
 
@@ -110,16 +112,11 @@ def _kernel(squared: Tensor, bandwidths: Tensor) -> Tensor:
 def _squared_distances(x: Tensor) -> Tensor:
     """(n, d) -> (n, n), in one matrix product; centred first, which keeps the rounding small."""
     with torch.autocast(x.device.type, enabled=False):
-        x = _full_precision(x)
+        x = full_precision(x)
         x = x - x.mean(dim=0)
         gram = x @ x.T
         squares = gram.diagonal()
         return (squares[:, None] + squares - 2 * gram).clamp_min(0)
-
-
-def _full_precision(x: Tensor) -> Tensor:
-    """float32 at least: half precision rounds the distances between near samples away."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _off_diagonal(square: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tl_runner.losses.precision import full_precision
+
 
 def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     """How much each class is predicted together with others, from 0 (every prediction one-hot) to 1 - 1/K (all uniform).
@@ -28,7 +30,7 @@ def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
     Returns:
         A scalar.
     """
-    log_probabilities = F.log_softmax(logits / temperature, dim=1)
+    log_probabilities = F.log_softmax(full_precision(logits) / temperature, dim=1)
     log_weights = torch.log1p(torch.exp(-_entropy(log_probabilities))).detach()
     share = (log_probabilities + log_weights[:, None]).softmax(dim=0)
     return 1 - (share * log_probabilities.exp()).sum(dim=0).mean()
@@ -46,7 +48,7 @@ def information_maximisation(logits: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Two scalars.
     """
-    log_probabilities = F.log_softmax(logits, dim=1)
+    log_probabilities = F.log_softmax(full_precision(logits), dim=1)
     log_mean = log_probabilities.logsumexp(dim=0, keepdim=True) - math.log(len(logits))
     return _entropy(log_probabilities).mean(), _entropy(log_mean).squeeze()
 

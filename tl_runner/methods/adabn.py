@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
 from tl_runner.backbones.base import norms_of
 from tl_runner.errors import ConfigError
 from tl_runner.methods.adaptation import TargetEncoder
@@ -29,7 +32,7 @@ class AdaBN(TargetEncoder):
         if not self.norms or setting.bn == "frozen":
             raise ConfigError(["method=adabn replaces batch-norm statistics: set backbone.batch_norm=true, and backbone.bn not to frozen."])
         for norm in self.norms:
-            norm.momentum = None  # a mean over all batches, not a running one
+            norm.momentum = 1.0  # a forward pass leaves its own batch's statistics
 
     def start(self) -> None:
         super().start()
@@ -37,10 +40,19 @@ class AdaBN(TargetEncoder):
             norm.reset_running_stats()
 
     def phases(self) -> list[Phase]:
-        update = Update("statistics", [self.target_encoder], None, self.look)
+        update = Update("statistics", [self.target_encoder], None, self.update_statistics)
         return self.adapting([update], {"target": "target_train"}, augment=False, source_predict=self)
 
-    def look(self, batch: Batch, progress: float) -> Losses:
-        """A forward pass of batch.target.x; batch norm takes note of it."""
+    def resting(self, encoder: nn.Module) -> list[nn.Module]:
+        """Dropout too: the statistics are those of the network that predicts."""
+        return [*super().resting(encoder), *(m for m in encoder.modules() if isinstance(m, _DropoutNd))]
+
+    def update_statistics(self, batch: Batch, progress: float) -> Losses:
+        """A forward pass of batch.target.x; each norm's statistics become the means over all batches so far."""
+        names = ("running_mean", "running_var")
+        statistics = [(norm.get_buffer(name), norm.get_buffer("num_batches_tracked")) for norm in self.norms for name in names]
+        so_far = [mean.clone() for mean, _ in statistics]
         self.target_encoder(batch.target.x)
+        for (mean, batches), before in zip(statistics, so_far, strict=True):
+            mean.copy_(before.lerp(mean, batches.float().reciprocal()))  # the batches' number stays on the device
         return {}

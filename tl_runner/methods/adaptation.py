@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -18,7 +18,8 @@ from tl_runner.methods.source_only import SourceOnly
 Layers = dict[str, Tensor]  # activations of one domain: features (B, d) and logits (B, K)
 
 
-class Activations(SimpleNamespace):
+@dataclass
+class Activations:
     """What a batch comes to: the :data:`Layers` of both domains, and the cross-entropy of everything that has a label."""
 
     source: Layers
@@ -42,12 +43,18 @@ class Adaptation(SourceOnly):
         """The layers of an adapting encoder whose statistics stay the source's: all batch norms under ``bn=frozen``."""
         return [*norms_of(encoder)] if self.setting.bn == "frozen" else []
 
+    def with_pretraining(self, encoder: nn.Module, updates: Sequence[Update], reads: Mapping[str, str], **fields: Any) -> list[Phase]:
+        """``pretrain``, and ``adapt`` of these updates, which adapt ``encoder``."""
+        resting = self.resting(encoder)
+        adapt = Phase.of(self.adapt, name="adapt", reads=reads, updates=updates, resting=resting, **fields)
+        return [*(super().phases() if self.pretrain["epochs"] else []), adapt]
+
 
 class SharedEncoder(Adaptation):
     """One encoder and head for both domains: ``adapt`` trains them in a single update on :meth:`step`.
 
     How batch norm sees the two is ``backbone.bn``: ``concat`` normalises both together, in one forward pass; ``separate`` each
-    batch by itself, the running statistics following both; ``domain_specific`` keeps statistics, scale and shift for each;
+    batch by itself, the running statistics following both; ``domain_specific`` keeps statistics, scale and shift for either;
     ``frozen`` keeps the source's statistics.
     """
 
@@ -66,18 +73,15 @@ class SharedEncoder(Adaptation):
         return [Update("model", self.trained(), self.adapt["optimizer"], self.step, couples=self.couples)]
 
     def phases(self) -> list[Phase]:
-        adapt = Phase.of(
-            self.adapt,
-            name="adapt",
-            reads=self.reads(source="source_train", target="target_train"),
-            updates=self.updates(),
+        return self.with_pretraining(
+            self.encoder,
+            self.updates(),
+            self.reads(source="source_train", target="target_train"),
             predict=lambda x: self.classify(self.features(x, "target")),
             source_predict=lambda x: self.classify(self.features(x, "source")),
             embed={"source": self.features, "target": lambda x: self.features(x, "target")},
             begin=lambda: target_from_source(self.encoder),
-            resting=self.resting(self.encoder),
         )
-        return [*(super().phases() if self.pretrain["epochs"] else []), adapt]
 
     def classify(self, features: Tensor) -> Tensor:
         """Features (B, d) to logits (B, K), as ``adapt`` predicts."""
@@ -96,19 +100,19 @@ class SharedEncoder(Adaptation):
         Under ``bn=concat`` all of a batch goes through the encoder, since its statistics are those of all.
         """
         present = [d for d in ("source", "target", "labelled") if hasattr(batch, d)]
-        wanted = wanted or tuple(present)
+        fed = [d for d in present if d in wanted] if wanted else present
         if not norms_of(self.encoder):
-            passes = [[d for d in present if d in wanted]]
+            passes = [fed]
         elif self.setting.bn == "concat":
             passes = [present]
         else:
-            passes = [[d for d in side if d in wanted] for side in (present[:1], present[1:])]
+            passes = [[d for d in fed if d == "source"], [d for d in fed if d != "source"]]
         found: dict[str, Tensor] = {}
         for domains in filter(None, passes):
             images = [getattr(batch, d).x for d in domains]
             features = self.features(torch.cat(images) if len(images) > 1 else images[0], domains[0])
             found.update(zip(domains, features.split([len(x) for x in images]), strict=True))
-        return {d: f for d, f in found.items() if d in wanted}
+        return {d: found[d] for d in fed}
 
     def cross_entropy(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Of logits (B, K) by domain: the source's and those of labelled target images, each image weighing the same."""
@@ -130,18 +134,15 @@ class TargetEncoder(Adaptation):
 
     def adapting(self, updates: Sequence[Update], reads: Mapping[str, str], **fields: Any) -> list[Phase]:
         """``pretrain``, and ``adapt`` of these updates."""
-        adapt = Phase.of(
-            self.adapt,
-            name="adapt",
-            reads=reads,
-            updates=updates,
+        return self.with_pretraining(
+            self.target_encoder,
+            updates,
+            reads,
             predict=lambda x: self.head(self.target_encoder(x)),
             embed={"source": self.encoder, "target": self.target_encoder},
             begin=self.start,
-            resting=self.resting(self.target_encoder),
             **fields,
         )
-        return [*super().phases(), adapt]
 
     def labelled_cross_entropy(self, batch: Batch) -> Losses:
         """Of the labelled target images under the target encoder; nothing where the run has none."""

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_runner import randomness
-from tl_runner.backbones.base import Backbone, norms_of, switch
+from tl_runner.backbones.base import Backbone, norms_of, use_domain
 
 Losses = Mapping[str, Tensor]  # scalars; their sum is minimised
 Metrics = Mapping[str, Tensor]  # scalars to be averaged over an epoch; no gradient
@@ -187,7 +187,7 @@ class Classifier(Method):
 
     def features(self, x: Tensor, domain: str = "source") -> Tensor:
         """Images (B, C, H, W) to features (B, d); ``domain`` is whose batch norm is used, where each has its own."""
-        switch(self.encoder, "source" if domain == "source" else "target")
+        use_domain(self.encoder, "source" if domain == "source" else "target")
         return self.encoder(x)
 
     def reads(self, **splits: str) -> dict[str, str]:

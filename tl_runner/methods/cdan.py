@@ -2,7 +2,8 @@
 
 Long, Cao, Wang & Jordan, "Conditional Adversarial Domain Adaptation", NeurIPS 2018, section 3. The predictions carry no
 gradient into the map; where it would have more than 4,096 entries it is a random projection of itself. With ``entropy``
-(CDAN+E) every sample weighs 1 + exp(-H), sure predictions more, each domain's weights with mean 1.
+(CDAN+E) every sample weighs 1 + exp(-H), sure predictions more, each domain's weights with mean 1. The domain
+loss is a mean over both domains, as DANN's.
 """
 
 from __future__ import annotations
@@ -42,12 +43,13 @@ class Cdan(SharedEncoder):
         return [*super().trained(), self.discriminator]
 
     def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
+        """Eq. 5, or with entropy conditioning eq. 7, minimised by all at once thanks to the reversal."""
         at = self.activations(batch)
         scale = self.weight * adaptation_factor(progress)
         weights = [entropy_weights(layers["logits"], scale) for layers in (at.source, at.target)] if self.entropy else []
-        return adversarial(at, self.judged, scale, *weights)
+        return adversarial(at, self.domain_logits, scale, *weights)
 
-    def judged(self, layers: Layers, scale: float) -> Tensor:
+    def domain_logits(self, layers: Layers, scale: float) -> Tensor:
         """The discriminator's logits (B, 1) for one domain's features, given its predictions."""
         features, probabilities = layers["features"], layers["logits"].detach().softmax(1)
         joint = self.map(features, probabilities) if self.map else multilinear_map(features, probabilities)

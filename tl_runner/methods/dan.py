@@ -39,6 +39,7 @@ class Dan(SharedEncoder):
         self.kernels, self.kernel_ratio = kernels, kernel_ratio
 
     def step(self, batch: Batch, progress: float) -> Losses:
+        """Eq. 4 on both domains of a batch."""
         at = self.activations(batch)
         distances = [self.distance(at.source[layer], at.target[layer]) for layer in self.layers]
         return {"cross_entropy": at.cross_entropy, "mmd": self.weight * torch.stack(distances).sum()}

@@ -31,6 +31,7 @@ class DeepCoral(SharedEncoder):
         self.weight, self.layers = weight, layers
 
     def step(self, batch: Batch, progress: float) -> Losses:
+        """Eq. 6 on both domains of a batch."""
         at = self.activations(batch)
         distances = [coral(at.source[layer], at.target[layer]) for layer in self.layers]
         return {"cross_entropy": at.cross_entropy, "coral": self.weight * torch.stack(distances).sum()}

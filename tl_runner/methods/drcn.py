@@ -1,12 +1,13 @@
 """DRCN: deep reconstruction-classification network. The encoder that classifies the source also has to reconstruct the target.
 
 Ghifary, Kleijn, Zhang, Balduzzi & Li, "Deep Reconstruction-Classification Networks for Unsupervised Domain Adaptation", ECCV 2016,
-algorithm 1: each step classifies source images, then restores target images from noisy ones. The paper weighs the two
-by lambda, a factor on their learning rates; here each has a rate of its own.
+algorithm 1: classify source images, restore target images from noisy ones. Here the two alternate at every step, in the authors'
+code at every pass over the data; and the paper's lambda, a factor on their learning rates, is a rate for each.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -43,9 +44,8 @@ class Drcn(SharedEncoder):
     def reconstruct(self, batch: Batch, progress: float) -> Losses:
         """batch.target.x, float (B, C, H, W), from a noisy copy of itself: the mean squared error of a pixel."""
         clean = batch.target.x
-        batch.target.x = clean * (torch.rand_like(clean) >= self.noise)
-        restored = self.decoder(self.encode(batch, "target")["target"])
-        batch.target.x = clean
+        noisy = replace(batch.target, x=clean * (torch.rand_like(clean) >= self.noise))
+        restored = self.decoder(self.encode(Batch(**{**vars(batch), "target": noisy}), "target")["target"])
         return {"reconstruction": F.mse_loss(restored, clean)}
 
 

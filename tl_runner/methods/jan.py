@@ -11,6 +11,7 @@ from typing import Any
 
 from tl_runner.losses.adversarial import adaptation_factor
 from tl_runner.losses.mmd import median_bandwidths, mmd
+from tl_runner.losses.precision import full_precision
 from tl_runner.methods.adaptation import SharedEncoder
 from tl_runner.methods.base import Batch, Losses, Setting
 
@@ -32,8 +33,9 @@ class Jan(SharedEncoder):
         self.kernels, self.kernel_ratio = kernels, kernel_ratio
 
     def step(self, batch: Batch, progress: float) -> Losses:
+        """The classification loss and the JMMD of features (B, d) and probabilities (B, K)."""
         at = self.activations(batch)
-        source, target = ([layers["features"], layers["logits"].softmax(1)] for layers in (at.source, at.target))
+        source, target = ([layers["features"], full_precision(layers["logits"]).softmax(1)] for layers in (at.source, at.target))
         bandwidths = [median_bandwidths(s, t, self.kernels, self.kernel_ratio) for s, t in zip(source, target, strict=True)]
         weight = self.weight * adaptation_factor(progress)
         return {"cross_entropy": at.cross_entropy, "joint_mmd": weight * mmd(source, target, bandwidths, self.estimator)}

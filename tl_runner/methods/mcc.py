@@ -27,6 +27,7 @@ class Mcc(SharedEncoder):
         self.weight, self.temperature = weight, temperature
 
     def step(self, batch: Batch, progress: float) -> Losses:
+        """The source's classification loss and the target's class confusion."""
         at = self.activations(batch)
         confusion = minimum_class_confusion(at.target["logits"], self.temperature)
         return {"cross_entropy": at.cross_entropy, "class_confusion": self.weight * confusion}

@@ -17,7 +17,8 @@ from tl_runner.methods.base import Batch, Losses, Setting, Update
 
 
 class Mcd(SharedEncoder):
-    """Two phases: ``pretrain`` and ``adapt``, which starts with two new heads; the prediction is the sum of their logits.
+    """Two phases: ``pretrain`` and ``adapt``, which starts with two new heads; the prediction is the mean of their logits (the paper's
+    sum has the same maximum, but not its certainty).
 
     Args:
         hidden: units of each head's two hidden layers.
@@ -39,27 +40,27 @@ class Mcd(SharedEncoder):
         ]
 
     def classify(self, features: Tensor) -> Tensor:
-        return self.head_a(features) + self.head_b(features)
+        return (self.head_a(features) + self.head_b(features)) / 2
 
     def step(self, batch: Batch, progress: float) -> Losses:
         """Step A: batch.source.x and .y, and the labelled target images if any."""
         features = self.encode(batch, "source", "labelled")
-        return {"cross_entropy": self.both(features, batch)}
+        return {"cross_entropy": self.classification_loss(features, batch)}
 
     def disagree(self, batch: Batch, progress: float) -> Losses:
         """Step B: step A's loss minus the discrepancy on batch.target.x."""
         features = self.encode(batch, "source", "target", "labelled")
-        return {"heads_cross_entropy": self.both(features, batch), "disagreement": -self.discrepancy(features["target"])}
+        return {"heads_cross_entropy": self.classification_loss(features, batch), "disagreement": -self.discrepancy(features["target"])}
 
     def agree(self, batch: Batch, progress: float) -> Losses:
         """Step C: the discrepancy on batch.target.x."""
         return {"discrepancy": self.discrepancy(self.encode(batch, "target")["target"])}
 
-    def both(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    def classification_loss(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """The two heads' cross-entropies."""
         logits = [{d: head(f) for d, f in features.items() if d != "target"} for head in (self.head_a, self.head_b)]
         return self.cross_entropy(logits[0], batch) + self.cross_entropy(logits[1], batch)
 
     def discrepancy(self, features: Tensor) -> Tensor:
-        """Of the two heads' probabilities on features (B, d)."""
-        return classifier_discrepancy(self.head_a(features).softmax(1), self.head_b(features).softmax(1))
+        """Of the two heads on features (B, d)."""
+        return classifier_discrepancy(self.head_a(features), self.head_b(features))

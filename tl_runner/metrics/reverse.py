@@ -1,7 +1,7 @@
 """Reverse validation: can a classifier that learnt from the model's own target predictions still tell the source's classes?
 
 Zhong, Fan, Yang, Verscheure & Ren, "Cross Validation Framework to Choose amongst Models and Datasets for Transfer Learning",
-ECML PKDD 2010; Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016, sec. 5.1.3.
+ECML PKDD 2010; Ganin et al., "Domain-Adversarial Training of Neural Networks", JMLR 2016, sec. 5.1.2.
 
 In those papers the reverse classifier is the whole method trained anew, from the target as the labelled domain to the source.
 After every epoch that is out of the question: ours is a linear classifier on the features that the model has by then, so it

@@ -145,8 +145,8 @@ def embedding(arrays: Mapping[str, Array], classes: Sequence[str], file: Path, t
     drawn = {}
     for when in WHEN:
         if domains := pair(arrays, when):
-            source, target = tsne.few(*map(len, domains))
-            if points := tsne.together(domains[0][source], domains[1][target]):
+            source, target = tsne.subsample(*map(len, domains))
+            if points := tsne.embed(domains[0][source], domains[1][target]):
                 drawn[when] = [(points[0], arrays["source/labels"][source]), (points[1], arrays["target/labels"][target])]
     if not drawn:
         return

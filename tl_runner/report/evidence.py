@@ -139,5 +139,5 @@ def embedding(run: Run, when: str) -> tuple[np.ndarray, np.ndarray] | None:
     source, target = (content.get(f"{when}/{domain}") for domain in ("source", "target"))
     if source is None or target is None or {source.ndim, target.ndim} != {2} or {source.dtype.kind, target.dtype.kind} != {"f"}:
         return None
-    rows = tsne.few(len(source), len(target))
-    return tsne.together(source[rows[0]], target[rows[1]])
+    rows = tsne.subsample(len(source), len(target))
+    return tsne.embed(source[rows[0]], target[rows[1]])

@@ -27,11 +27,12 @@ def proxy_a_distance(source: Array, target: Array, seed: int = 0) -> float:
     """
     from sklearn.linear_model import LogisticRegression
 
+    from tl_runner.metrics.importance import centre_and_scale
+
     draw = np.random.default_rng(seed)
     (fit_s, held_s), (fit_t, held_t) = (halves(np.asarray(x, dtype=np.float64), draw) for x in (source, target))
     x, y = np.concatenate([fit_s, fit_t]), np.arange(len(fit_s) + len(fit_t)) >= len(fit_s)
-    centre = x.mean(0)
-    scale = (x - centre).std() if (x != x[0]).any() else 1.0
+    centre, scale = centre_and_scale(x)
     classifier = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=1000).fit((x - centre) / scale, y)
     mistaken = (classifier.predict((held_s - centre) / scale).mean() + (~classifier.predict((held_t - centre) / scale)).mean()) / 2
     return float(np.clip(2 * (1 - 2 * mistaken), 0, 2))

@@ -14,14 +14,14 @@ POINTS = 150  # of each domain in a picture
 LEAST = 5
 
 
-def few(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def subsample(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rows of ``n`` source and ``m`` target samples that a picture shows, the same for every pair of sizes."""
     draw = np.random.default_rng(0)
     source, target = (np.sort(draw.permutation(size)[:POINTS]) for size in (n, m))
     return source, target
 
 
-def together(source: NDArray, target: NDArray) -> tuple[NDArray, NDArray] | None:
+def embed(source: NDArray, target: NDArray) -> tuple[NDArray, NDArray] | None:
     """Points (n, 2), (m, 2) of source and target features (n, d), (m, d) in one plane; None where there is nothing to see."""
     if min(len(source), len(target)) < LEAST or source.ndim != 2 or source.shape[1] < 2 or source.shape[1:] != target.shape[1:]:
         return None

@@ -64,9 +64,7 @@ class Batches:
         x = pixels(split.x[index])
         if self.augment:
             x = self.augment(x, None, self.ranks.rank, self.ranks.world)
-        if self.device.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
-        return Samples(x, _at(split.y, index), index, _at(split.domain, index))
+        return Samples(self.device.lay_out(x), _at(split.y, index), index, _at(split.domain, index))
 
 
 def _at(values: Tensor | None, index: Tensor) -> Tensor | None:

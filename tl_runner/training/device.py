@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from tl_runner import torchrun
@@ -55,6 +55,10 @@ class Device:
         """Move a network here, in place; its compiled form keeps its parameters and their names."""
         layout = torch.channels_last if self.channels_last else torch.preserve_format
         network.to(self.torch).to(memory_format=layout)
+
+    def lay_out(self, images: Tensor) -> Tensor:
+        """Images (B, C, H, W) in the memory layout of the networks."""
+        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
 
     def accelerate(self, network: nn.Module) -> None:
         """Compile a network where asked, in place."""

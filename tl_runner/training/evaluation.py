@@ -138,9 +138,7 @@ def outputs_of(method: Method, predict: Callable[[Tensor], Tensor], split: Split
     rows = []
     for x in split.x.split(CHUNK):
         device.begin_step()
-        x = pixels(x)
-        if device.channels_last:
-            x = x.contiguous(memory_format=torch.channels_last)
+        x = device.lay_out(pixels(x))
         with device.autocast():
             rows.append(predict(x).float().clone())
     logits = torch.cat(rows)

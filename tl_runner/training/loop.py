@@ -85,7 +85,6 @@ class UpdateRunner:
         self.scaler = device.scaler() if update.optimizer else None
         self.gate = GateKeeper(update.gate, ranks) if update.gate else None
         self.ran = 0  # steps of this epoch
-        self.rate: float | None = update.optimizer["lr"] if update.optimizer else None
 
     def __call__(self, batch: Batch, progress: float) -> dict[str, Tensor]:
         """Forward, backward and step, ``repeats`` times. What it reports, on the device."""
@@ -95,9 +94,8 @@ class UpdateRunner:
                 return {name: value for part in _both(self.update.step(batch, progress)) for name, value in part.items()}
         assert self.update.optimizer
         if self.update.optimizer["schedule"] != "constant" or self.update.optimizer["warmup"]:
-            self.rate = self.update.optimizer["lr"] * factor(self.update.optimizer, progress)
             for group in self.optimizer.param_groups:
-                group["lr"] = self.rate
+                group["lr"] = self.update.optimizer["lr"] * factor(self.update.optimizer, progress)
         reported: dict[str, Tensor] = {}
         for _ in range(self.update.repeats):
             with self.device.autocast():
@@ -217,7 +215,8 @@ class PhaseLoop:
     def rates(self) -> dict[str, float]:
         """The learning rates of the last step, by update where there are several."""
         several = len(self.updates) > 1
-        return {f"lr_{r.update.name}" if several else "lr": r.rate for r in self.updates if r.rate is not None}
+        runners = [(r.update.name, r.optimizer) for r in self.updates if r.optimizer]
+        return {f"lr_{name}" if several else "lr": optimizer.param_groups[0]["lr"] for name, optimizer in runners}
 
     def rested(self) -> str | None:
         """The name of a gated update that did not run at all in this epoch."""
