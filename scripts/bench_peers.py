@@ -1,7 +1,7 @@
 """tl-run against pytorch-adapt and a plain PyTorch loop: seconds per training step of DANN and DAN from MNIST to USPS.
 
     pip install 'pytorch-adapt==0.0.83' 'setuptools<81'        # the setuptools for a dependency of it that imports pkg_resources
-    python scripts/bench_peers.py data.root=~/data             # 9 turns of 40 steps
+    python scripts/bench_peers.py data.root=$HOME/data             # 9 turns of 40 steps
 
 Same LeNet, head and discriminator, 64 + 64 images a step, no augmentation; in one process, in turns, medians.
 
@@ -62,7 +62,7 @@ Steps = Callable[[int], None]  # trains for so many steps
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", help="as for tl-run: data.root=~/data device=cuda ...")
+    parser.add_argument("overrides", nargs="*", help="as for tl-run: data.root=$HOME/data device=cuda ...")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--steps", type=int, default=40)
     asked = parser.parse_intermixed_args(words)

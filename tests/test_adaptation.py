@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import TINY, results
+from conftest import ROOT, TINY, results
 from test_losses import NoHostCopies
 from test_methods import build, go, loop_of, same, state
 
@@ -464,7 +465,7 @@ def test_no_step_of_a_method_waits_for_the_device(name):
     (("method=jan", "train.batch_size=1", "backbone.batch_norm=false"), "batch_size=1 is too few"),
     (("method=mcc", "train.batch_size=1", "backbone.batch_norm=false"), "batch_size=1 is too few"),
     (("method=shot", "train.batch_size=1", "backbone.batch_norm=false"), "batch_size=1 is too few"),
-    (("data.source=[fonts,digits]",), "digits_multi"),
+    (("data.source=[fonts,mnist]",), "digits_multi"),
     (("method=dan", "method.estimator=linea"), "linear"),
 ])  # fmt: skip
 def test_what_cannot_be(tl_run, words, said):
@@ -514,42 +515,26 @@ def test_shipped_settings_are_the_papers():
         assert adapt["optimizer"]["lr"] <= adapt["discriminator_optimizer"]["lr"]
 
 
-TOY = '''
-"""A method that this project has never heard of: it pulls the means of the features together, and counts the sources."""
-
-from tl_runner.methods.adaptation import SharedEncoder
-
-
-class Toy(SharedEncoder):
-    couples = True
-
-    def __init__(self, setting, *, weight, **phases):
-        super().__init__(setting, **phases)
-        self.weight = weight
-
-    def step(self, batch, progress):
-        at = self.activations(batch)
-        distance = (at.source["features"].mean(0) - at.target["features"].mean(0)).square().sum()
-        return {"cross_entropy": at.cross_entropy, "means": self.weight * distance}
-'''
-YAML = """# Toy: pulls the means of the features together.
-defaults:
-  - _adaptation
-  - _self_
-name: toy_package.toy
-weight: 0.5
-"""
-
-
-def test_one_more_method_touches_no_existing_file(tl_run, tmp_path, monkeypatch):
-    (tmp_path / "toy_package").mkdir()
-    (tmp_path / "toy_package" / "toy.py").write_text(TOY)
-    (tmp_path / "configs" / "method").mkdir(parents=True)
-    (tmp_path / "configs" / "method" / "toy.yaml").write_text(YAML)
+def test_the_readmes_method_is_two_files_and_touches_no_existing_one(tl_run, tmp_path, monkeypatch):
+    text = (ROOT / "README.md").read_text()
+    code, yaml = re.search(r"```python\n# my_package/mean_match.py\n(.*?)```\n\n```yaml\n(.*?)```", text, re.DOTALL).groups()
+    for path, content in (("my_package/mean_match.py", code), ("my_configs/method/mean_match.yaml", yaml)):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).write_text(content)
     monkeypatch.syspath_prepend(str(tmp_path))
-    ended = tl_run("--config-dir", str(tmp_path / "configs"), *TINY, "method=toy", "method.weight=0.1", f"hydra.run.dir={tmp_path / 'run'}")
+    words = ("--config-dir", str(tmp_path / "my_configs"), *TINY, "method=mean_match")
+    ended = tl_run(*words, "method.weight=0.1", f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
-    assert result["choices"]["method"] == "toy"
+    assert result["choices"]["method"] == "mean_match"
     assert [p["name"] for p in result["phases"]] == ["pretrain", "adapt"]
-    assert "means" in (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert "mean_gap" in (tmp_path / "run" / "metrics.jsonl").read_text()
+    (tmp_path / "my_configs" / "method" / "mean_match.yaml").write_text(yaml.replace("weight:", "wight:"))
+    ended = tl_run(*words)
+    assert ended.code == 2
+    assert "method.weight: my_package.mean_match.MeanMatch needs it" in ended.err
+    (tmp_path / "my_configs" / "method" / "mean_match.yaml").write_text(yaml.replace("mean_match\nweight", "mean_mach\nweight"))
+    ended = tl_run(*words)
+    assert ended.code == 2
+    assert "name: my_package.mean_mach" in ended.err
+    assert "PYTHONPATH" in ended.err

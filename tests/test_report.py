@@ -150,6 +150,30 @@ def test_a_metric_that_is_null_leaves_its_run_out(sweep):
     assert "done, but target_test.f1_macro is not defined" in formats.terminal(list(table.values()))
 
 
+def test_a_key_that_only_some_runs_set_tells_them_apart_even_from_null(tmp_path):
+    for seed, limit in ((0, None), (1, 200)):
+        words = (f"train.limit.samples={limit}",) if limit else ()
+        made_up_run(tmp_path / str(seed), "source_only", seed, 0.5, words, {"train": {"limit": {"samples": limit}}})
+    table = rows(collect([tmp_path]))
+    assert sorted(row.keys["train.limit.samples"] for row in table) == ["200", "null"]
+
+
+def test_a_pretraining_on_labelled_target_images_is_no_plain_source_only(tmp_path):
+    for seed in (0, 1):
+        more = {"uses_target_labels": True, "sizes": {"target_labelled": 30}}
+        made_up_run(tmp_path / str(seed), "dan", seed, 0.9, ("data.target_labels=3",), {"data": {"target_labels": 3}}, pretrain=0.6, **more)
+    found = by_method(rows(collect([tmp_path])))
+    assert found["source_only"].derived
+    assert found["source_only"].oracle
+
+
+def test_the_a_distance_is_a_metric(tmp_path):
+    made_up_run(tmp_path / "run", "dan", 0, 0.9, a_distance={"before": 1.9, "after": 0.4})
+    (row,) = rows(collect([tmp_path]), "a_distance.after")
+    assert row.mean == 0.4
+    assert row.metric.lower_is_better
+
+
 @pytest.mark.parametrize(("a", "b"), [("1e-4", 0.0001), ("True", True), ("[1,2]", [1, 2]), ("3", 3.0), ("null", None)])
 def test_a_value_as_typed_is_the_value_as_stored(a, b):
     assert normal(a) == normal(b)

@@ -170,7 +170,7 @@ def splits(**sizes: int) -> dict[str, Split]:
     return {name: split(n, name != "target_train", i) for i, (name, n) in enumerate(sizes.items()) if n}
 
 
-CPU = SimpleNamespace(begin_step=lambda: None, channels_last=False, autocast=lambda: torch.enable_grad())
+CPU = SimpleNamespace(begin_step=lambda: None, lay_out=lambda images: images, autocast=lambda: torch.enable_grad())
 
 
 def after_epoch(given: dict[str, Split], phase: Phase | None = None, oracle: bool = False) -> dict[str, dict[str, float]]:
@@ -312,6 +312,7 @@ def test_choices_by_hand():
     }
     assert rules.choices([row for row in own if row["split"] != "target_test"]) == {}
     assert rules.choices([]) == {}
+    assert rules.choices(epochs({"oracle": 0.6, "im": 1.0})) == {}  # of one epoch there is nothing to choose
 
 
 def test_choices_of_damaged_rows_leave_out_what_is_no_number():

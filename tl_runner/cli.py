@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shlex
 import signal
 import sys
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 PASSED = ("--cfg", "-c", "--info", "-i", "--shell-completion", "-sc", "--hydra-help", "--resolve", "--package", "-p")
 TAKE_VALUE = ("--config-dir", "-cd")
 OWN = ("resume", "dry_run")
+HOME = re.compile(r"^([\w.]+)=~(?=/|$)")  # key=~/folder: the shell expands no ~ there, and Hydra cannot read one
 
 
 @dataclass
@@ -94,7 +96,7 @@ def parse(argv: Sequence[str]) -> Command:
         elif "=" not in word and not word.startswith("~"):
             problems.append(f"{word}: expected key=value.{nearest(word, [f'{o}=' for o in OWN])} See tl-run --help.")
         else:
-            command.overrides.append(word)
+            command.overrides.append(HOME.sub(rf"\1={Path.home()}", word))
     if problems:
         raise ConfigError(problems)
     return command
@@ -107,6 +109,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         signal.signal(signal.SIGTERM, _terminated)  # a scheduler's signal is Ctrl-C
     try:
         sys.exit(_command(words) if torchrun.world() == 1 else _shared(words))
+    except BrokenPipeError:  # `tl-run --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would complain once more as it ends
+        sys.exit(EXIT_DONE)
     except KeyboardInterrupt:
         if not torchrun.rank():
             print("tl-run: stopped before a run began.", file=sys.stderr)
@@ -176,8 +181,6 @@ def _do(command: Command, typed: list[str], lasting: bool) -> int:
         raise ConfigError(["-m under torchrun: its processes share one run. Leave -m out, or start the sweep without torchrun."])
     if command.resume is not None:
         return _resume(command, typed)
-    if not command.sweep and (preset := next((o for o in command.overrides if o.startswith("sweep=")), None)):
-        raise ConfigError([f"{preset}: a sweep preset makes a sweep. Add -m."])
     plan = _plan(command)
     if command.dry_run:
         return _listed(plan)
@@ -206,8 +209,9 @@ def _do(command: Command, typed: list[str], lasting: bool) -> int:
 
 def _listed(plan: Plan) -> int:
     """``dry_run=true``: the jobs, or what a search explores."""
+    own = ["--config-dir", os.path.relpath(plan.config_dir)] if plan.config_dir else []
     for i, job in enumerate(plan.jobs):
-        print(f"{i}: tl-run {shlex.join(job.overrides)}")
+        print(f"{i}: tl-run {shlex.join([*own, *job.overrides])}")
     count = f"{len(plan.jobs)} run{'s' * (len(plan.jobs) != 1)}"
     if plan.space:
         from tl_runner import search

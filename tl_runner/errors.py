@@ -42,5 +42,6 @@ class LostError(Exception):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """``' Did you mean 'x'?'`` for the closest of ``known``, else an empty string."""
-    close = get_close_matches(str(word), [str(k) for k in known], n=1, cutoff=0.5)
-    return f" Did you mean '{close[0]}'?" if close else ""
+    spelt = {str(k).lower(): str(k) for k in known}
+    close = get_close_matches(str(word).lower(), spelt, n=1, cutoff=0.5)
+    return f" Did you mean '{spelt[close[0]]}'?" if close else ""

@@ -23,11 +23,11 @@ tl-run [group=choice ...] [key=value ...] [-m]     run a transfer-learning exper
 """
 
 KEYS = """\
-Keys that every run has (the others: tl-run --cfg job)
+The usual keys (all of a run's: tl-run --cfg job)
   seed=0              seeds the data's draw, the weights and every batch
   selection=last      which epoch is reported: {rules},
                       or oracle (sees target labels)
-  data.root=PATH      where downloaded data lives; default $TL_DATA_ROOT, else ./data
+  data.root=PATH      where data that is downloaded lives; default $TL_DATA_ROOT, else ./data
   train.epochs=N      the default length of a phase; method.<phase>.epochs=N for one phase
   cache.phases=auto   phases that runs have in common are computed once: true, false, or in sweeps (auto)
   hydra.run.dir=PATH  the run's folder; hydra.sweep.dir=PATH a sweep's
@@ -38,6 +38,13 @@ Keys that every run has (the others: tl-run --cfg job)
 
 Exit codes: 0 done; 1 a run failed; 2 the command, config, data or checkpoint is wrong; 130 interrupted.
 """
+
+
+def default() -> str:
+    """The bare command's method and data, as ``conf/config.yaml`` has them."""
+    lines = (CONF_DIR / "config.yaml").read_text(encoding="utf-8").splitlines()
+    chosen = dict(line.strip(" -").split(": ") for line in lines if line.startswith(("  - method: ", "  - data: ")))
+    return " ".join(f"{group}={chosen[group]}" for group in ("method", "data")) + ", no download"
 
 
 def choices(group: str, *roots: Path) -> Iterator[tuple[str, str]]:
@@ -61,7 +68,7 @@ def first_line(file: Path) -> str:
 def text(*own: Path) -> str:
     """The help page; ``own`` are the user's ``--config-dir`` folders."""
     roots = (CONF_DIR, *own)
-    page = [USAGE.format(default="ADDA from printed to handwritten digits, no download")]
+    page = [USAGE.format(default=default())]
     for group in GROUPS:
         rows = list(choices(group, *roots))
         if rows:

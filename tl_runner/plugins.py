@@ -28,7 +28,8 @@ def module(package: str, name: str) -> ModuleType:
     if found is None:
         folder = Path(__file__).parent / package
         known = [f.stem for f in folder.glob("*.py") if not f.stem.startswith("_")]
-        raise ConfigError([f"{package}: no module {path}.{nearest(name, known)}"])
+        where = " It has to be installed or on PYTHONPATH." if "." in name else ""
+        raise ConfigError([f"name: {name} (of {package}): there is no module {path}.{nearest(name, known)}{where}"])
     return import_module(path)
 
 

@@ -9,7 +9,7 @@ import inspect
 import json
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tl_runner.errors import (
     DivergedError,
     LostError,
     UserError,
+    nearest,
 )
 from tl_runner.methods.base import Method, Setting
 from tl_runner.plan import taken
@@ -184,8 +185,8 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
     backbone_keys = {k: v for k, v in config["backbone"].items() if k not in ("name", "bn")}
     bn = config["backbone"].get("bn", "separate")
     method_keys = {k: v for k, v in config["method"].items() if k not in ("name", "needs", "search")}
-    fits(backbone_class, backbone_keys, 1)
-    fits(method_class, method_keys, 1)
+    fits(backbone_class, backbone_keys, "backbone")
+    fits(method_class, method_keys, "method")
 
     def make_backbone() -> Backbone:
         backbone = backbone_class(task.shape, **backbone_keys)
@@ -193,15 +194,26 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
 
     labelled = "target_labelled" in task.splits
     setting = Setting(len(task.classes), task.shape, make_backbone, config["seed"], bn, labelled, task.sources)
-    return method_class(setting, **method_keys)
-
-
-def fits(made: Callable, keys: Mapping[str, Any], given: int) -> None:
-    """Whether ``made`` takes ``given`` positional arguments and these keywords."""
     try:
-        inspect.signature(made).bind(*range(given), **keys)
+        return method_class(setting, **method_keys)
     except TypeError as error:
-        raise ConfigError([f"{made.__name__} does not fit its YAML: {error}."]) from error
+        if "__init__()" not in str(error):
+            raise
+        raise ConfigError(
+            [f"method: the keys of its YAML do not fit {method_class.__module__}.{method_class.__name__}: {error}."]
+        ) from error
+
+
+def fits(made: type, keys: Mapping[str, Any], group: str) -> None:
+    """Whether a class takes one positional argument and these keywords, the keys of its YAML."""
+    takes = {name: p for name, p in list(inspect.signature(made).parameters.items())[1:] if p.kind is not p.VAR_KEYWORD}
+    anything = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(made).parameters.values())
+    where = f"{made.__module__}.{made.__name__}"
+    problems = [f"{group}.{k}: {where} takes no such key.{nearest(k, takes)}" for k in keys if k not in takes and not anything]
+    missing = [k for k, p in takes.items() if p.default is p.empty and k not in keys]
+    problems += [f"{group}.{k}: {where} needs it, and the {group}'s YAML does not set it." for k in missing]
+    if problems:
+        raise ConfigError(problems)
 
 
 def release(device: devices.Device) -> None:

@@ -7,6 +7,7 @@ ending wins over a shorter one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tl_runner.errors import nearest
@@ -44,7 +45,11 @@ def either(*rules: Rule) -> Rule:
 
     def check(value: Any) -> str | None:
         said = [rule(value) for rule in rules]
-        return None if None in said else " or ".join(str(s) for s in said)
+        if None in said:
+            return None
+        parts = [str(s).partition(" Did you mean") for s in said]  # what was meant comes last
+        hints = [mark + word for _, mark, word in parts if mark]
+        return " or ".join(text.rstrip(".") for text, _, _ in parts) + ("." + hints[0] if hints else "")
 
     return check
 
@@ -86,11 +91,15 @@ def folder(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "a path"
 
 
-def names(value: Any) -> str | None:
-    """A name, or a list of different ones."""
+def domains(value: Any) -> str | None:
+    """The name of a domain, or a list of different ones; a dotted name is a user's own module."""
+    known = sorted(file.stem for file in (Path(__file__).parent / "data" / "domains").glob("[!_]*.py"))
     listed = value if isinstance(value, list) else [value]
-    fine = listed and all(isinstance(name, str) and name for name in listed) and len({*listed}) == len(listed)
-    return None if fine else "a name or a list of different names"
+    kind = f"a domain or a list of different ones, of {', '.join(known)}"
+    if not listed or not all(isinstance(name, str) for name in listed) or len({*listed}) < len(listed):
+        return kind
+    unknown = [name for name in listed if name not in known and "." not in name]
+    return kind + "." + "".join(nearest(name, known) for name in unknown) if unknown else None
 
 
 count, at_least_0, part = number(1, whole=True), number(0), number(0, 0.9)
@@ -127,8 +136,8 @@ RULES: dict[str, Rule] = {
     "root": folder,
     "cache.phases": one_of("auto", True, False),
     "cache.dir": folder,
-    "data.source": names,
-    "data.target": names,
+    "data.source": domains,
+    "data.target": domains,
     "data.size": number(8, 512, whole=True),
     "data.channels": one_of(1, 3),
     "photos": folder,

@@ -8,6 +8,7 @@ sets must be a key of that, and of its type.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from hydra import compose
@@ -61,8 +62,10 @@ class Checker:
                 if str(choice) not in self.groups[key]:
                     options = ", ".join(self.groups[key])
                     return f"{key}={choice}: no such {key}. There are {options}.{nearest(choice, self.groups[key])}"
+            if key == "sweep" and not sweep:
+                return f"{override.input_line}: a sweep preset makes a sweep. Add -m."
         elif key not in known and not self._key_of_some_choice(key, parsed):
-            return f"{key}: no such key or group.{nearest_key(key, known)}"
+            return f"{key}: no such key or group.{self._elsewhere(key) or nearest_key(key, known)}"
         elif override.is_add() or override.is_delete():
             return f"{override.input_line}: keys are neither added nor removed. Write {key}=value."
         return None
@@ -72,6 +75,12 @@ class Checker:
         swept = [o for o in parsed if o.key_or_group in self.groups and o.is_sweep_override()]
         options = [(o.key_or_group, c) for o in swept for c in self._values(o) if str(c) in self.groups[o.key_or_group]]
         return any(key in set(_paths(self.base([f"{g}={_word(c)}"])[1])) for g, c in options)
+
+    def _elsewhere(self, key: str) -> str:
+        """Which other choices of its group have the key."""
+        group = key.split(".")[0]
+        having = [c for c in self.groups.get(group, ()) if group not in PRESETS and key in set(_paths(self.base([f"{group}={c}"])[1]))]
+        return f" {group}={' or '.join(having[:3])} would have it." if having else ""
 
     def base(self, choices: Sequence[str]) -> tuple[dict, dict, dict]:
         """(config with its presets, config without them, group choices), unresolved, for group choices alone."""
@@ -123,7 +132,8 @@ class Checker:
                     problems.append(said)
             elif path in defaults and not isinstance(defaults[path], dict):
                 problems.append(f"{path} should be one value, not a group.")
-        problems = problems or list(impossible(resolved))
+        with suppress(LookupError, TypeError, AttributeError) if problems else nullcontext():  # one that stumbles over what is wrong
+            problems += impossible(resolved)
         return problems, None if problems else (resolved, runtime)
 
     @staticmethod
@@ -143,6 +153,8 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
     if any(not isinstance(x, list) for x in (data.get("gives", []), method.get("needs", []))):
         yield "data.gives and method.needs should be lists, such as [source, target]."
         return
+    if both := {*_listed(data.get("source"))} & {*_listed(data.get("target"))}:
+        yield f"data.source and data.target both name {', '.join(sorted(both))}: a domain is either source or target."
     known = needs(config)
     for need in method.get("needs", ()):
         met, otherwise = known.get(need, (need in data.get("gives", ()), f"needs a {need} domain, which this data does not have."))
@@ -178,9 +190,14 @@ def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
         "pairs": (1 not in sizes, "compares the images of a batch with each other: batch_size=1 is too few."),
         "batch_statistics": (
             backbone.get("batch_norm") is not False and backbone.get("bn") != "frozen",
-            "replaces batch-norm statistics: set backbone.batch_norm=true, and backbone.bn not to frozen.",
+            "replaces batch norm's statistics: "
+            + ("backbone.bn=frozen would keep them." if backbone.get("bn") == "frozen" else "set backbone.batch_norm=true."),
         ),
     }
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value] if value else []
 
 
 def _pretrain_epochs(method: Mapping[str, Any]) -> Any:

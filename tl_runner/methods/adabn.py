@@ -30,7 +30,9 @@ class AdaBN(TargetEncoder):
         super().__init__(setting, pretrain=pretrain, adapt=adapt)
         self.norms = norms_of(self.target_encoder)
         if not self.norms or setting.bn == "frozen":
-            raise ConfigError(["method=adabn replaces batch-norm statistics: set backbone.batch_norm=true, and backbone.bn not to frozen."])
+            raise ConfigError(
+                ["method=adabn replaces batch norm's statistics: it needs a backbone that has some, and backbone.bn other than frozen."]
+            )
         for norm in self.norms:
             norm.momentum = 1.0  # a forward pass leaves its own batch's statistics
 

@@ -75,7 +75,8 @@ def choices(rows: Iterable[Mapping[str, Any]]) -> dict[str, Choice]:
     """What each rule would have taken of the last phase, by the rows of ``metrics.jsonl``, whatever those hold.
 
     ``regret`` is how much target test accuracy (of the images watched every epoch) it loses against the best epoch, which
-    ``oracle`` takes. Empty where that accuracy was not recorded at every epoch; a rule whose score was not is left out.
+    ``oracle`` takes. Empty where that accuracy was not recorded at every epoch, or there was one only; a rule whose score was not
+    is left out.
     """
     rows = [row for row in rows if "step" in row]
     last = rows[-1].get("phase") if rows else None
@@ -87,7 +88,7 @@ def choices(rows: Iterable[Mapping[str, Any]]) -> dict[str, Choice]:
         return found if len(found) == len(epochs) else {}
 
     truth = by_epoch(*TRUTH)
-    if not truth:
+    if len(truth) < 2:
         return {}
     best, taken = max(truth.values()), {}
     for name, rule in RULES.items():

@@ -85,7 +85,9 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
     """Accuracy on source and target after each phase, the last beside the first, time and folder."""
     method = content["choices"]["method"]
     rows = [(p["name"], p["metrics"]) for p in content["phases"] if "metrics" in p]
-    rows = [("source only" if name == "pretrain" else name, metrics) for name, metrics in rows]
+    labelled = content["sizes"].get("target_labelled")
+    first = f"source and {labelled:,} target labels" if labelled else "source only"
+    rows = [(first if name == "pretrain" else name, metrics) for name, metrics in rows]
     rows.append((method, content["metrics"]))
     table = Table(box=box.SIMPLE_HEAD, title=None)
     for head in ("accuracy, %", "source test", "target test", "± s.e.", "gain"):

@@ -21,6 +21,8 @@ CHOICES = ("method", "data", "backbone", "device")
 HOW = ("hydra", "sweep", "cache", "track")  # keys that say how runs are started and watched: their results are the same
 STATUSES = ("done", "failed", "interrupted", "missing")
 WHOLE_RUN = ("score", "wall_s", "images_per_s", "peak_memory_mb")  # numbers of result.json itself
+A_DISTANCE = "a_distance"  # its before and after are numbers of the whole run too
+ABSENT = object()  # no such key; a key whose value is null is another thing
 _NOT_RUNS = {"checkpoints", "figures"}
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe; libyaml's is ten times faster
 
@@ -74,7 +76,10 @@ class Run:
         if self.status != "done":
             return None
         split, _, name = metric.rpartition(".")
-        return number(mapping(mapping(self.result.get("metrics")).get(split)).get(name) if split else self.result.get(name))
+        if not split:
+            return number(self.result.get(name))
+        found = self.result.get(split) if split == A_DISTANCE else mapping(self.result.get("metrics")).get(split)
+        return number(mapping(found).get(name))
 
     def pretrained(self, metric: str) -> float | None:
         """``split.name`` after the phase ``pretrain``, which is source_only's to the bit."""
@@ -83,16 +88,22 @@ class Run:
         found = [p for p in phases if mapping(p).get("name") == "pretrain"] if isinstance(phases, list) else []
         return number(mapping(mapping(found[0].get("metrics")).get(split)).get(name)) if found else None
 
+    @property
+    def saw_labels(self) -> bool:
+        """Whether every phase, the first one too, learned from labelled target images."""
+        return "target_labelled" in mapping(self.result.get("sizes"))
+
     def metrics(self) -> list[str]:
         """The names that :meth:`value` knows."""
         splits = mapping(self.result.get("metrics"))
         names = [f"{split}.{name}" for split, values in splits.items() for name in mapping(values)]
-        return [*names, *(name for name in WHOLE_RUN if name in self.result)]
+        distances = [f"{A_DISTANCE}.{name}" for name in mapping(self.result.get(A_DISTANCE))]
+        return [*names, *distances, *(name for name in WHOLE_RUN if name in self.result)]
 
     def setting(self, key: str) -> str | None:
         """A key's value as text; None if this run's config has no such key; ``default`` where nothing is known."""
         leaf = self._leaf(key)
-        if leaf is not None and not isinstance(leaf, dict):
+        if leaf is not ABSENT and not isinstance(leaf, dict):
             return normal(leaf)
         if key in self.overrides:
             return normal(self.overrides[key])
@@ -101,7 +112,7 @@ class Run:
     def _leaf(self, key: str) -> Any:
         node: Any = self.config
         for part in key.split("."):
-            node = mapping(node).get(part)
+            node = mapping(node).get(part, ABSENT)
         points_to = re.fullmatch(r"\$\{([\w.]+)\}", node) if isinstance(node, str) else None  # Hydra's file is unresolved
         return self._leaf(points_to[1]) if points_to and points_to[1] != key else node
 

@@ -14,7 +14,7 @@ from tl_runner.report.statistics import Interval, Paired, deviation, mean, paire
 BASELINE = "source_only"
 USUAL = "target_test.accuracy"
 FRACTIONS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "ece")
-LOWER_IS_BETTER = ("log_loss", "ece", "mse", "mae", "wall_s", "peak_memory_mb")
+LOWER_IS_BETTER = ("log_loss", "ece", "mse", "mae", "wall_s", "peak_memory_mb", "before", "after")
 _NO_DIFFERENCE = {"seed", "data.root", "data.download"}  # keys that do not make another experiment
 
 Keys = dict[str, str | None]
@@ -189,6 +189,7 @@ def _by_seed(run: Run) -> tuple:
 def _pretrained(table: Sequence[Row]) -> list[Row]:
     """source_only's rows where it was not run, from the pretrain phases of those that begin with it."""
     found: dict[tuple, dict[int, float]] = {}
+    oracles: set[tuple] = set()
     for row in table:
         keys = {k: None if k.startswith("method.") and not k.startswith("method.pretrain.") else v for k, v in row.keys.items()}
         keys["method"] = BASELINE
@@ -198,7 +199,11 @@ def _pretrained(table: Sequence[Row]) -> list[Row]:
             value = run.pretrained(row.metric.name) if run.status == "done" else None
             if value is not None and run.seed is not None:
                 found.setdefault(tuple(keys.items()), {}).setdefault(run.seed, value)
-    return [Row(dict(keys), table[0].metric, dict(sorted(values.items())), derived=True) for keys, values in found.items()]
+                if run.saw_labels:
+                    oracles.add(tuple(keys.items()))
+    return [
+        Row(dict(keys), table[0].metric, dict(sorted(seeds.items())), derived=True, oracle=keys in oracles) for keys, seeds in found.items()
+    ]
 
 
 def _gain(row: Row, table: Sequence[Row]) -> Interval | None:

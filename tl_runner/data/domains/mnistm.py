@@ -29,7 +29,8 @@ SEED = 2015
 FIFTH = 5
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL raises for a damaged file
 CURE = (
-    "  Put BSDS500 (from the Berkeley Computer Vision Group) there, or point data.photos at any folder of colour photographs;\n"
+    "  Put BSDS500 there (www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/resources.html),\n"
+    "  or point data.photos at any folder of colour photographs;\n"
     "  or run data=fonts2digits, which needs no download."
 )
 
