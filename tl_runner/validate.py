@@ -157,7 +157,9 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"data.source and data.target both name {', '.join(sorted(both))}: a domain is either source or target."
     known = needs(config)
     for need in method.get("needs", ()):
-        met, otherwise = known.get(need, (need in data.get("gives", ()), f"needs a {need} domain, which this data does not have."))
+        unnamed = f"{need}_dir" in data and data[f"{need}_dir"] is None
+        otherwise = f"needs a {need} domain" + (f": set data.{need}_dir." if unnamed else ", which this data does not have.")
+        met, otherwise = known.get(need, (need in data.get("gives", ()) and not unnamed, otherwise))
         if not met:
             yield f"method={method['name']} {otherwise}"
     if "source_val" in SELECTION[config["selection"]].needs and data.get("val_fraction") == 0:

@@ -1,0 +1,209 @@
+"""Your own pictures: files of every kind, made up here; what is decoded, kept and said."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, results
+from PIL import Image
+
+from tl_runner.data import pictures
+from tl_runner.data.folder import load
+from tl_runner.data.pictures import decode, picture
+from tl_runner.errors import ConfigError, DataError
+
+SETTINGS = {
+    "source_dir": None, "size": 16, "channels": 3, "fit": "crop", "val_fraction": 0.1, "test_fraction": 0.2, "target_labels": 0,
+    "unreadable": "fail", "workers": 0, "seed": 0,
+}  # fmt: skip
+
+
+def made_up(root, classes=("cat", "dög"), n=10, size=(20, 30)):
+    """Noise, brighter by class."""
+    draw = np.random.default_rng(0)
+    for label, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for i in range(n):
+            pixels = draw.integers(80 * label, 80 * label + 90, (*size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{i}.png")
+    return root
+
+
+def task_of(root, tmp_path, **more):
+    return load(**{**SETTINGS, "target_dir": str(root), "cache": str(tmp_path / "cache"), **more})
+
+
+def test_a_folder_of_classes_is_divided_by_the_seed(tmp_path):
+    root = made_up(tmp_path / "pets", n=20)
+    task = task_of(root, tmp_path, target_labels="all")
+    assert task.classes == ("cat", "dög")
+    sizes = {name: len(split) for name, split in task.splits.items()}
+    assert sizes == {"target_train": 28, "target_labelled": 28, "target_val": 4, "target_test": 8}
+    assert task.splits["target_train"].y is None
+    assert task.splits["target_test"].y.bincount().tolist() == [4, 4]
+    ids = torch.cat([task.splits[name].ids for name in ("target_train", "target_val", "target_test")])
+    assert ids.sort().values.tolist() == list(range(40))
+    again, other = task_of(root, tmp_path, target_labels="all"), task_of(root, tmp_path, target_labels="all", seed=1)
+    assert torch.equal(task.splits["target_test"].ids, again.splits["target_test"].ids)
+    assert not torch.equal(task.splits["target_test"].ids, other.splits["target_test"].ids)
+
+
+def test_a_folders_own_parts_are_kept(tmp_path):
+    for part, n in (("train", 5), ("test", 3)):
+        made_up(tmp_path / "pets" / part, n=n)
+    task = task_of(tmp_path / "pets", tmp_path, target_labels=2, val_fraction=0.2)
+    sizes = {name: len(split) for name, split in task.splits.items()}
+    assert sizes == {"target_train": 8, "target_labelled": 4, "target_val": 2, "target_test": 6}
+
+
+def test_two_domains_are_matched_by_the_names_of_their_classes(tmp_path):
+    here, there = made_up(tmp_path / "here", ("a", "b")), made_up(tmp_path / "there", ("b", "a"))
+    task = task_of(here, tmp_path, source_dir=str(there))
+    assert {"source_train", "source_val", "source_test", "target_train", "target_test"} == set(task.splits)
+    assert task.splits["source_train"].x[task.splits["source_train"].y == 0].float().mean() > 100  # "a" is the bright one there
+    made_up(tmp_path / "more", ("a", "b", "c"))
+    with pytest.raises(ConfigError, match=r"c only in .*more"):
+        task_of(here, tmp_path, source_dir=str(tmp_path / "more"))
+
+
+MODES = {
+    "palette": lambda i: i.convert("P", palette=Image.Palette.ADAPTIVE),
+    "grey": lambda i: i.convert("L"),
+    "one bit": lambda i: i.convert("L").point(lambda v: 255 * (v > 127)).convert("1"),
+    "rgba": lambda i: i.convert("RGBA"),
+    "cmyk": lambda i: i.convert("CMYK"),
+    "16 bit": lambda i: Image.fromarray(np.asarray(i.convert("L")).astype(np.uint16) * 257),
+    "float": lambda i: Image.fromarray(np.asarray(i.convert("L")).astype(np.float32) / 255),
+    "32 bit": lambda i: Image.fromarray(np.asarray(i.convert("L")).astype(np.int32) * 257),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode_comes_to_the_same_picture(tmp_path, mode, channels):
+    grey = np.linspace(0, 255, 32 * 32).round().astype(np.uint8).reshape(32, 32)
+    if mode == "one bit":
+        grey = 255 * (grey > 127).astype(np.uint8)
+    image = MODES[mode](Image.fromarray(np.repeat(grey[..., None], 3, 2)))
+    file = tmp_path / ("p.tif" if mode in ("cmyk", "float", "32 bit") else "p.png")
+    image.save(file)
+    found = picture(file, channels, 32, "crop")
+    assert found.shape == (channels, 32, 32)
+    assert found.dtype == np.uint8
+    tolerance = 4 if mode == "palette" else 2
+    assert np.abs(found.astype(int) - grey).max() <= tolerance
+
+
+def test_transparent_is_white_and_a_turned_photograph_is_turned_back(tmp_path):
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (picture(tmp_path / "clear.png", 3, 4, "crop") == 255).all()
+    image = Image.new("RGB", (8, 8))
+    image.paste((255, 255, 255), (0, 0, 8, 4))  # the upper half is white
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees to the right
+    image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    found = picture(tmp_path / "turned.jpg", 1, 8, "crop")[0]
+    assert found[:, 5:].mean() > 250
+    assert found[:, :3].mean() < 5
+
+
+def test_one_pixel_and_a_long_strip_are_pictures(tmp_path):
+    Image.new("RGB", (1, 1), (10, 20, 30)).save(tmp_path / "one.png")
+    assert picture(tmp_path / "one.png", 3, 8, "crop").reshape(3, -1).max(1).tolist() == [10, 20, 30]
+    Image.new("RGB", (3000, 2), (10, 20, 30)).save(tmp_path / "strip.png")
+    for fit in ("crop", "stretch"):
+        assert picture(tmp_path / "strip.png", 3, 8, fit).shape == (3, 8, 8)
+
+
+def test_what_cannot_be_read_is_named_or_left_out(tmp_path):
+    root = made_up(tmp_path / "pets")
+    (root / "cat" / "zero.png").write_bytes(b"")
+    whole = (root / "cat" / "1.png").read_bytes()
+    (root / "cat" / "cut short.png").write_bytes(whole[: len(whole) // 2])
+    (root / "dög" / "text.jpg").write_text("no picture")
+    (root / "dög" / "notes.txt").write_text("junk")
+    (root / "dög" / ".hidden").mkdir()
+    (root / "dög" / ".hidden" / "x.png").write_bytes(b"")
+    with pytest.raises(DataError) as said:
+        task_of(root, tmp_path)
+    for part in ("3 of 23 pictures", "zero.png: empty file", "cut short.png", "text.jpg", "data.unreadable=skip"):
+        assert part in str(said.value)
+    task = task_of(root, tmp_path, unreadable="skip")
+    assert sum(len(task.splits[name]) for name in ("target_train", "target_test")) == 20 - 2
+    assert "3 unreadable ones skipped" in task.protocol
+
+
+def test_an_empty_class_and_missing_folders_are_told(tmp_path):
+    root = made_up(tmp_path / "pets")
+    (root / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no picture .* in empty"):
+        task_of(root, tmp_path)
+    with pytest.raises(DataError, match="there is no such folder"):
+        task_of(tmp_path / "nowhere", tmp_path)
+    (tmp_path / "flat").mkdir()
+    with pytest.raises(DataError, match="holds no folder of a class"):
+        task_of(tmp_path / "flat", tmp_path)
+
+
+def test_nothing_is_decoded_twice(tmp_path, monkeypatch):
+    root, seen = made_up(tmp_path / "pets"), []
+    real = pictures.picture
+    monkeypatch.setattr(pictures, "picture", lambda file, *rest: seen.append(file) or real(file, *rest))
+    one = task_of(root, tmp_path)
+    assert len(seen) == len(set(seen)) == 20
+    two = task_of(root, tmp_path, seed=0)
+    assert len(seen) == 20
+    assert torch.equal(one.splits["target_train"].x, two.splits["target_train"].x)
+    assert one.checksums == two.checksums
+    two.splits["target_train"].x.zero_()  # what a run does to its images reaches no other
+    assert task_of(root, tmp_path).splits["target_train"].x.any()
+    Image.new("RGB", (5, 5)).save(root / "cat" / "0.png")
+    three = task_of(root, tmp_path)
+    assert len(seen) == 40  # a changed file is another folder
+    assert three.checksums != one.checksums
+
+
+def test_workers_decode_the_same(tmp_path, monkeypatch):
+    root = made_up(tmp_path / "pets", n=70)
+    files = sorted(root.rglob("*.png"))
+    options = {"size": 16, "channels": 3, "fit": "crop", "cache": None}
+    alone = decode(root, files, workers=0, **options)
+    monkeypatch.setattr(pictures, "FEW", 10)
+    together = decode(root, files, workers=2, **options)
+    assert torch.equal(alone.x, together.x)
+    assert alone.digest == together.digest
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense"])
+def test_a_damaged_cache_says_what_to_delete(tmp_path, damage):
+    root = made_up(tmp_path / "pets")
+    task_of(root, tmp_path)
+    (array,) = (tmp_path / "cache" / "pictures").glob("*.npy")
+    array.write_bytes(damage)
+    with pytest.raises(DataError, match=f"Delete it and {array.stem}.json"):
+        task_of(root, tmp_path)
+
+
+def test_a_run_on_two_folders(tl_run, tmp_path):
+    made_up(tmp_path / "photos", n=40)
+    made_up(tmp_path / "drawings", n=40)
+    words = (
+        *[w for w in TINY if not w.startswith("data.")], "data=folder", f"data.target_dir={tmp_path / 'photos'}",
+        f"data.source_dir={tmp_path / 'drawings'}", "data.size=32", "backbone=small_cnn", "method=dan", "data.target_labels=2",
+    )  # fmt: skip
+    ended = tl_run(*words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    assert result["classes"] == ["cat", "dög"]
+    assert "drawings" in result["protocol"]
+    checksums = json.loads((tmp_path / "run" / "environment.json").read_text())["data_sha256"]
+    assert len(checksums) == 2
+
+
+def test_a_method_that_wants_a_source_says_where_to_name_it(tl_run, tmp_path):
+    ended = tl_run("data=folder", f"data.target_dir={made_up(tmp_path / 'pets')}", "method=dan")
+    assert ended.code == 2
+    assert "data.source_dir" in ended.err
