@@ -47,8 +47,10 @@ def test_a_folder_of_classes_is_divided_by_the_seed(tmp_path):
     ids = torch.cat([task.splits[name].ids for name in ("target_train", "target_val", "target_test")])
     assert ids.sort().values.tolist() == list(range(40))
     again, other = task_of(root, tmp_path, target_labels="all"), task_of(root, tmp_path, target_labels="all", seed=1)
-    assert torch.equal(task.splits["target_test"].ids, again.splits["target_test"].ids)
-    assert not torch.equal(task.splits["target_test"].ids, other.splits["target_test"].ids)
+    for name in ("target_train", "target_test"):
+        assert torch.equal(task.splits[name].ids, again.splits[name].ids)
+    assert torch.equal(task.splits["target_test"].ids, other.splits["target_test"].ids)
+    assert not torch.equal(task.splits["target_val"].ids, other.splits["target_val"].ids)
 
 
 def test_a_folders_own_parts_are_kept(tmp_path):

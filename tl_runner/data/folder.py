@@ -56,7 +56,7 @@ def load(
     cache: str,
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws the held-out parts of folders that do not have them.
+    """The task; ``seed`` draws the validation part of folders that have none. A test part is drawn as well, the same for every seed.
 
     Args:
         target_dir, source_dir: the folders; without a source there is only a target.
@@ -71,7 +71,7 @@ def load(
     Raises:
         DataError: a folder is missing, has no classes or an empty one, or holds a file that cannot be read.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generators = {"val": torch.Generator().manual_seed(seed), "test": torch.Generator().manual_seed(0)}  # one test set for all seeds
     folders = {"target": target_dir} | ({"source": source_dir} if source_dir else {})
     listings = {domain: listed(Path(folder).expanduser(), f"data.{domain}_dir") for domain, folder in folders.items()}
     if source_dir:
@@ -88,7 +88,7 @@ def load(
         checksums[f"{domain}: {listing.root}"] = found.digest
         good = torch.tensor([i not in found.unreadable for i in range(len(listing.files))])
         all_files = Split(found.x, torch.tensor(listing.labels), torch.arange(len(listing.files)))
-        parts = divided(listing, good, val_fraction, test_fraction, generator)
+        parts = divided(listing, good, {"test": test_fraction, "val": val_fraction}, generators)
         named = {part: all_files.take(rows) for part, rows in parts.items() if len(rows)}
         for part in PARTS:
             if part not in named and part != "val":
@@ -96,7 +96,7 @@ def load(
         if domain == "source":
             splits |= {f"source_{part}": split for part, split in named.items()}
         else:
-            splits |= see_labels(named["train"], target_labels, generator)
+            splits |= see_labels(named["train"], target_labels, generators["val"])
             splits["target_test"] = named["test"]
             if "target_labelled" in splits and "val" in named:
                 splits["target_val"] = named["val"]
@@ -129,9 +129,7 @@ def listed(root: Path, key: str) -> Listing:
     ignored, empty = 0, []
     for part, here in roots.items():
         for label, name in enumerate(classes):
-            every = sorted(
-                f for f in (here / name).rglob("*") if f.is_file() and not any(p.startswith(".") for p in f.relative_to(here).parts)
-            )
+            every = sorted(f for f in (here / name).rglob("*") if f.is_file() and not hidden(f.relative_to(here)))
             pictures = [f for f in every if f.suffix.lower() in SUFFIXES]
             ignored += len(every) - len(pictures)
             if not pictures and part in ("", "train"):
@@ -151,6 +149,10 @@ def listed(root: Path, key: str) -> Listing:
     )
 
 
+def hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
 def folders_of(root: Path) -> list[Path]:
     return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
 
@@ -164,22 +166,22 @@ def same_classes(source: Listing, target: Listing) -> None:
             for names, listing in ((here - there, source), (there - here, target))
             if names
         ]
-        raise ConfigError(
-            [f"the source's and the target's classes are matched by name, and differ: {'; '.join(alone)}. Rename the folders."]
-        )
+        raise ConfigError([f"the classes of source and target are matched by name, and differ: {'; '.join(alone)}. Rename the folders."])
 
 
-def divided(listing: Listing, good: Tensor, val_fraction: float, test_fraction: float, generator: torch.Generator) -> Mapping[str, Tensor]:
+def divided(
+    listing: Listing, good: Tensor, fractions: Mapping[str, float], generators: Mapping[str, torch.Generator]
+) -> Mapping[str, Tensor]:
     """The rows of train, val and test, sorted; what a folder does not have is drawn from its training part, class by class."""
     labels = torch.tensor(listing.labels)
     given = {part: good & torch.tensor([p == part for p in listing.parts]) for part in PARTS} if listing.parts else {"train": good}
     rows = {part: mask.nonzero().squeeze(1) for part, mask in given.items() if mask.any()}
-    for part, fraction in (("test", test_fraction), ("val", val_fraction)):
+    for part, fraction in fractions.items():
         if part not in rows:
             halves = []
             for c in labels[rows["train"]].unique():
                 own = rows["train"][labels[rows["train"]] == c]
-                halves.append([own[half] for half in hold_out(len(own), fraction, generator)])
+                halves.append([own[half] for half in hold_out(len(own), fraction, generators[part])])
             rows["train"], rows[part] = (torch.cat(half).sort().values for half in zip(*halves, strict=True))
     return rows
 
