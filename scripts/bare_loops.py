@@ -28,7 +28,7 @@ from tl_runner.losses.coral import coral
 from tl_runner.losses.discrepancy import classifier_discrepancy
 from tl_runner.losses.mmd import median_bandwidths, mmd
 from tl_runner.losses.self_training import centroid_pseudo_labels, information_maximisation, minimum_class_confusion
-from tl_runner.methods.base import Method, Samples
+from tl_runner.methods.base import Group, Method, Samples
 from tl_runner.training.device import Device
 from tl_runner.training.schedules import factor, make_optimizer
 
@@ -114,7 +114,7 @@ class Learner:
 
     def __init__(self, ground: Ground, networks: Sequence[nn.Module], section: str = "optimizer"):
         self.options = ground.section[section]
-        self.optimizer = make_optimizer(self.options, [p for network in networks for p in network.parameters()])
+        self.optimizer = make_optimizer(self.options, [Group([p for network in networks for p in network.parameters()])])
         self.scaler = ground.device.scaler()
 
     def descend(self, loss: Tensor, progress: float) -> None:

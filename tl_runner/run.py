@@ -181,7 +181,7 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
         ConfigError: a module does not take the keys of its YAML.
     """
     backbone_class = plugins.class_in("backbones", config["backbone"]["name"], Backbone)
-    method_class = plugins.class_in("methods", config["method"]["name"], Method)
+    method_class: type[Method] = plugins.class_in("methods", config["method"]["name"], Method)
     backbone_keys = {k: v for k, v in config["backbone"].items() if k not in ("name", "bn")}
     bn = config["backbone"].get("bn", "separate")
     method_keys = {k: v for k, v in config["method"].items() if k not in ("name", "needs", "search")}
@@ -193,7 +193,13 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
         return by_domain(backbone) if bn == "domain_specific" else backbone
 
     labelled = "target_labelled" in task.splits
-    setting = Setting(len(task.classes), task.shape, make_backbone, config["seed"], bn, labelled, task.sources)
+    others = task.source_classes
+    if others is not None and not method_class.other_classes:
+        alone = "; ".join(f"{', '.join(map(str, names))} only in the {domain}" for domain, names in differing(task).items())
+        raise ConfigError([f"this method needs the same classes in source and target, and they differ by name: {alone}."])
+    setting = Setting(
+        len(task.classes), task.shape, make_backbone, config["seed"], bn, labelled, task.sources, None if others is None else len(others)
+    )
     try:
         return method_class(setting, **method_keys)
     except TypeError as error:
@@ -202,6 +208,13 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
         raise ConfigError(
             [f"method: the keys of its YAML do not fit {method_class.__module__}.{method_class.__name__}: {error}."]
         ) from error
+
+
+def differing(task: Task) -> dict[str, list[str]]:
+    """By domain, a few of the classes that the other one does not have."""
+    source, target = task.source_classes or task.classes, task.classes
+    found = {"source": sorted({*source} - {*target}), "target": sorted({*target} - {*source})}
+    return {domain: names[:5] for domain, names in found.items() if names}
 
 
 def fits(made: type, keys: Mapping[str, Any], group: str) -> None:

@@ -91,6 +91,12 @@ def folder(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "a path"
 
 
+def frozen(value: Any) -> str | None:
+    """How many blocks, the names of some, or all."""
+    named = isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str | int) for v in value))
+    return None if named or number(0, whole=True)(value) is None else "a number of blocks, a list of their names, or all"
+
+
 def domains(value: Any) -> str | None:
     """The name of a domain, or a list of different ones; a dotted name is a user's own module."""
     known = sorted(file.stem for file in (Path(__file__).parent / "data" / "domains").glob("[!_]*.py"))
@@ -129,6 +135,13 @@ RULES: dict[str, Rule] = {
     "kernels": count,
     "kernel_ratio": number(1, open_low=True),
     "estimator": one_of("unbiased", "linear"),
+    "new_head": either(null, one_of(True, False)),
+    "freeze": frozen,
+    "layer_decay": number(0, 1, open_low=True),
+    "head_rate": number(0, open_low=True),
+    "regulariser": either(null, one_of("l2_sp", "l1_sp", "bss")),
+    "alpha": at_least_0,
+    "beta": at_least_0,
     "random_map": either(null, number(0, whole=True)),
     "temperature": number(0, open_low=True),
     "agree_steps": count,

@@ -179,7 +179,7 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
 
 def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
     """What a method may need beside domains, by the word in its YAML: whether it is there, and what to say if not."""
-    backbone, sizes = config["backbone"], [v for k, v in walk(config["method"]) if k.endswith("batch_size")]
+    data, backbone, sizes = config["data"], config["backbone"], [v for k, v in walk(config["method"]) if k.endswith("batch_size")]
     return {
         "target_labels": (
             bool(config["data"].get("target_labels")),
@@ -188,6 +188,10 @@ def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
         "pretrain": (
             _pretrain_epochs(config["method"]) != 0,
             "begins with a trained source classifier: set method.pretrain.epochs to at least 1.",
+        ),
+        "start": (
+            _pretrain_epochs(config["method"]) == 0 or ("source" in data.get("gives", ()) and data.get("source_dir", "") is not None),
+            "begins with a network trained on a source, which this data does not name: set data.source_dir, or method.pretrain.epochs=0.",
         ),
         "pairs": (1 not in sizes, "compares the images of a batch with each other: batch_size=1 is too few."),
         "batch_statistics": (

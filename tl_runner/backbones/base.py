@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 
 from torch import Tensor, nn
@@ -15,6 +16,28 @@ class Backbone(nn.Module):
 
     def __call__(self, x: Tensor) -> Tensor:
         return super().__call__(x)
+
+    def blocks(self) -> dict[str, list[nn.Module]]:
+        """Its modules by block, in the order of the forward pass, as freezing and rates by layer count them.
+
+        A unit with weights begins a block, named by its path; norms and what has no weights belong to the one before.
+        Sequentials are looked into, any other module (a residual block, say) is one unit. Each module stands in one block.
+        """
+        found: dict[str, list[nn.Module]] = {}
+        for path, unit in _units(self):
+            if not found or (any(True for _ in unit.parameters()) and not isinstance(unit, _BatchNorm | nn.GroupNorm | nn.LayerNorm)):
+                found[path] = []
+            next(reversed(found.values())).append(unit)
+        heads = {path.partition(".")[0] for path in found}
+        return {path.partition(".")[2]: units for path, units in found.items()} if len(heads) == 1 else found
+
+
+def _units(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    for name, child in network.named_children():
+        if type(child) is nn.Sequential:
+            yield from _units(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child
 
 
 class DomainBatchNorm(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tl_runner.data.pictures import SUFFIXES, decode
 from tl_runner.data.tasks import Split, Task, hold_out, see_labels
-from tl_runner.errors import ConfigError, DataError
+from tl_runner.errors import DataError
 
 PARTS = ("train", "val", "test")
 NAMED = 5  # paths of a longer list that a message names
@@ -74,8 +74,6 @@ def load(
     generators = {"val": torch.Generator().manual_seed(seed), "test": torch.Generator().manual_seed(0)}  # one test set for all seeds
     folders = {"target": target_dir} | ({"source": source_dir} if source_dir else {})
     listings = {domain: listed(Path(folder).expanduser(), f"data.{domain}_dir") for domain, folder in folders.items()}
-    if source_dir:
-        same_classes(listings["source"], listings["target"])
     splits: dict[str, Split] = {}
     checksums, notes = {}, []
     for domain in sorted(listings):  # the source first
@@ -105,6 +103,7 @@ def load(
     return Task(
         name="2".join(listing.root.name for _, listing in sorted(listings.items())),
         classes=listings["target"].classes,
+        source_classes=other_classes(listings),
         splits=splits,
         protocol=f"{'; '.join(notes)}; {size}x{size} in {'colour' if channels == 3 else 'grey'}",
         checksums=checksums,
@@ -157,16 +156,10 @@ def folders_of(root: Path) -> list[Path]:
     return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
 
 
-def same_classes(source: Listing, target: Listing) -> None:
-    """Whether the two folders have the classes of the same names."""
-    here, there = set(source.classes), set(target.classes)
-    if here != there:
-        alone = [
-            f"{', '.join(sorted(names)[:NAMED])} only in {listing.root}"
-            for names, listing in ((here - there, source), (there - here, target))
-            if names
-        ]
-        raise ConfigError([f"the classes of source and target are matched by name, and differ: {'; '.join(alone)}. Rename the folders."])
+def other_classes(listings: Mapping[str, Listing]) -> tuple[str, ...] | None:
+    """The source's classes, where their names are not the target's."""
+    classes = {domain: listing.classes for domain, listing in listings.items()}
+    return classes["source"] if classes.get("source", classes["target"]) != classes["target"] else None
 
 
 def divided(

@@ -61,6 +61,7 @@ class Task:
             also ``target_test_<name>`` each.
         protocol: which samples and which split, in words, for the record.
         checksums: SHA-256 of every file that was read, by path.
+        source_classes: class names of the source, where they are others than ``classes``.
         sources, targets: the domains' names, which ``Split.domain`` of a source's or a target's split counts in.
     """
 
@@ -69,6 +70,7 @@ class Task:
     splits: dict[str, Split]
     protocol: str
     checksums: dict[str, str] = field(default_factory=dict)
+    source_classes: Sequence[str] | None = None
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
 
@@ -90,8 +92,9 @@ class Task:
                 f"{self.name}: the brightest pixel of {name} is {int(split.x.amax())} of 255. "
                 "Scale the images of this domain to 0..255 like the others."
             )
-        if split.y is not None and not (int(split.y.amin()) >= 0 and int(split.y.amax()) < len(self.classes)):
-            raise DataError(f"{self.name}: {name} has labels outside 0..{len(self.classes) - 1}.")
+        classes = self.source_classes if self.source_classes and name.startswith("source") else self.classes
+        if split.y is not None and not (int(split.y.amin()) >= 0 and int(split.y.amax()) < len(classes)):
+            raise DataError(f"{self.name}: {name} has labels outside 0..{len(classes) - 1}.")
 
     @property
     def shape(self) -> tuple[int, int, int]:

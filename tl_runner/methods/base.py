@@ -53,6 +53,21 @@ class Gate:
 
 
 @dataclass
+class Group:
+    """Parameters of an update with settings of their own.
+
+    Attributes:
+        parameters: each stands in one group.
+        rate: multiplies the update's learning rate, schedule and all.
+        weight_decay: None is the update's.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    rate: float = 1.0
+    weight_decay: float | None = None
+
+
+@dataclass
 class Update:
     """One optimiser's share of a step.
 
@@ -64,6 +79,7 @@ class Update:
         repeats: times per step; without an optimiser once.
         gate: when to run; None is always.
         couples: the loss is no mean over the batch's samples, so several ranks would change what it computes.
+        groups: the parameters that it trains, where they are not all of the networks', or not all alike.
     """
 
     name: str
@@ -73,6 +89,7 @@ class Update:
     repeats: int = 1
     gate: Gate | None = None
     couples: bool = False
+    groups: Sequence[Group] | None = None
 
 
 @dataclass
@@ -93,6 +110,7 @@ class Phase:
         resting: layers that stay in eval mode although an update trains a network that holds them.
         shared: the options that the updates' steps depend on, as JSON, if the phase may be shared between runs: then its outcome
             follows from these, its networks' first weights, what it reads and the seed alone. None: computed by every run.
+        domains: whose splits its classifier is scored on: a phase that knows the source's classes alone has only those.
         embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains and the
             selection rules that compare them. ``target``'s are what ``predict`` classifies.
         watch: epoch means to a warning for the user, or None.
@@ -111,6 +129,7 @@ class Phase:
     augment: bool = True
     resting: Sequence[nn.Module] = ()
     shared: Mapping[str, Any] | None = None
+    domains: Sequence[str] = ("source", "target")
     embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     watch: Callable[[Mapping[str, float]], str | None] = field(default=lambda means: None)
 
@@ -126,13 +145,14 @@ class Setting:
     """What a method is built on.
 
     Attributes:
-        num_classes: K.
+        num_classes: K, of the target.
         shape: (C, H, W) of every image.
         make_backbone: a new backbone.
         seed: of the run.
         bn: how batch norm sees two domains: concat, separate, domain_specific, frozen.
         labelled: whether there are target images with labels for training, the split ``target_labelled``.
         sources: names of the source domains, in the order of ``Samples.domain``.
+        source_classes: of the source, where its classes are others than the target's; None: they are the same.
     """
 
     num_classes: int
@@ -142,14 +162,20 @@ class Setting:
     bn: str = "separate"
     labelled: bool = False
     sources: Sequence[str] = ()
+    source_classes: int | None = None
 
 
 class Method(nn.Module, ABC):
     """A transfer method: its networks are its submodules, its training is its phases.
 
+    Attributes:
+        other_classes: whether the source's classes may be others than the target's.
+
     A subclass takes a :class:`Setting` and its YAML keys as keywords. Networks are made under :meth:`fresh`, so that
     one network's size never changes another's first weights.
     """
+
+    other_classes = False
 
     def __init__(self, setting: Setting):
         super().__init__()
@@ -194,28 +220,31 @@ class Classifier(Method):
         """What a phase reads, and ``labelled`` beside it: the target images with labels, where the run has any."""
         return splits | ({"labelled": "target_labelled"} if self.setting.labelled else {})
 
-    def supervised(self, name: str, options: Mapping[str, Any], reads: Mapping[str, str]) -> Phase:
-        """Cross-entropy on labelled splits, both networks trained; each split weighs the same.
+    def supervised(self, name: str, options: Mapping[str, Any], reads: Mapping[str, str], head: nn.Module | None = None) -> Phase:
+        """Cross-entropy on labelled splits, the encoder and ``head`` (by default the classifier's) trained; each split weighs the same.
 
         Under ``bn=concat`` batch norm normalises the splits together, else each by itself, always by the source's norms.
         """
-        smoothing = options["label_smoothing"]
+        smoothing, head = options["label_smoothing"], head or self.head
+
+        def predict(x: Tensor) -> Tensor:
+            return self(x) if head is self.head else head(self.features(x))
 
         together = self.setting.bn == "concat" or not norms_of(self.encoder)
 
         def classify(batch: Batch, progress: float) -> Losses:
             parts: list[Samples] = [getattr(batch, domain) for domain in reads]
             images = [part.x for part in parts]
-            logits = self(torch.cat(images)) if together else torch.cat([self(x) for x in images])
+            logits = predict(torch.cat(images)) if together else torch.cat([predict(x) for x in images])
             return {"cross_entropy": cross_entropy(logits, [part.y for part in parts], smoothing)}
 
-        update = Update("classifier", [self.encoder, self.head], options["optimizer"], classify)
+        update = Update("classifier", [self.encoder, head], options["optimizer"], classify)
         return Phase.of(
             options,
             name=name,
             reads=reads,
             updates=[update],
-            predict=self,
+            predict=predict,
             shared={"label_smoothing": smoothing, "together": together or len(reads) == 1} if self._plain() else None,
             embed={"source": self.features, "target": self.features},
         )

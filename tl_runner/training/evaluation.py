@@ -46,11 +46,12 @@ class Evaluator:
 
         A score that the images leave undefined is left out.
         """
-        logits = {name: self._logits(phase, name, split) for name, split in self._watched.items()}
+        logits = {name: self._logits(phase, name, split) for name, split in self._watched.items() if _known_to(phase, name)}
         found = {
             name: label_free(of) if name == "target_train" else labelled_metrics(of, self._watched[name].y) for name, of in logits.items()
         }
-        if {"source", "target"} <= phase.embed.keys() and len(self._compared) == len(rules.COMPARED):
+        both = {"source", "target"} <= phase.embed.keys() & {*phase.domains}
+        if both and len(self._compared) == len(rules.COMPARED):
             found["source_val"] |= self._between_domains(phase, logits)
         return {name: {key: value for key, value in metrics.items() if math.isfinite(value)} for name, metrics in found.items()}
 
@@ -79,7 +80,7 @@ class Evaluator:
 
     def after_phase(self, phase: Phase) -> dict[str, dict[str, float]]:
         """Metrics by split, on every labelled split that no training reads."""
-        names = [name for name in ("source_val", "source_test", "target_test") if name in self.splits]
+        names = [n for n in ("source_val", "source_test", "target_val", "target_test") if n in self.splits and _known_to(phase, n)]
         return {name: labelled_metrics(self._logits(phase, name, self.splits[name]), self.splits[name].y) for name in names}
 
     def at_the_end(self, phase: Phase) -> tuple[dict[str, report.Report], dict[str, np.ndarray]]:
@@ -87,6 +88,8 @@ class Evaluator:
         reports: dict[str, report.Report] = {}
         predictions: dict[str, np.ndarray] = {}
         for name, split in self.splits.items():
+            if not _known_to(phase, name):
+                continue
             logits = self._logits(phase, name, split)
             predictions[f"{name}/probabilities"] = logits.softmax(1).cpu().numpy()
             predictions[f"{name}/ids"] = split.ids.cpu().numpy()
@@ -116,6 +119,11 @@ class Evaluator:
         """Float64 (N, d) of the compared images of a split."""
         few = self._watched.get(name, self.splits[name]).take(self._compared[name])
         return outputs_of(self.method, encode, few, self.device).flatten(1).cpu().double().numpy()
+
+
+def _known_to(phase: Phase, name: str) -> bool:
+    """Whether a split's classes are those of the phase's classifier."""
+    return name.partition("_")[0] in phase.domains
 
 
 def _rows(split: Split, seed: int, most: int) -> Tensor:

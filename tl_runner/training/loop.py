@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner import randomness
-from tl_runner.methods.base import Batch, Gate, Losses, Method, Metrics, Phase, Update
+from tl_runner.methods.base import Batch, Gate, Group, Losses, Method, Metrics, Phase, Update
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
 from tl_runner.training.evaluation import outputs_of
@@ -80,8 +80,10 @@ class UpdateRunner:
 
     def __init__(self, update: Update, device: Device, ranks: Ranks):
         self.update, self.device, self.ranks = update, device, ranks
-        self.parameters = list(dict.fromkeys(p for n in update.networks for p in n.parameters()))
-        self.optimizer = make_optimizer(update.optimizer, self.parameters) if update.optimizer else None
+        every = list(dict.fromkeys(p for n in update.networks for p in n.parameters()))
+        self.groups = update.groups or [Group(every)]
+        self.parameters = [p for group in self.groups for p in group.parameters]
+        self.optimizer = make_optimizer(update.optimizer, self.groups) if update.optimizer else None
         self.scaler = device.scaler() if update.optimizer else None
         self.gate = GateKeeper(update.gate, ranks) if update.gate else None
         self.ran = 0  # steps of this epoch
@@ -94,8 +96,9 @@ class UpdateRunner:
                 return {name: value for part in _both(self.update.step(batch, progress)) for name, value in part.items()}
         assert self.update.optimizer
         if self.update.optimizer["schedule"] != "constant" or self.update.optimizer["warmup"]:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.update.optimizer["lr"] * factor(self.update.optimizer, progress)
+            lr = self.update.optimizer["lr"] * factor(self.update.optimizer, progress)
+            for options, group in zip(self.optimizer.param_groups, self.groups, strict=True):
+                options["lr"] = lr * group.rate
         reported: dict[str, Tensor] = {}
         for _ in range(self.update.repeats):
             with self.device.autocast():

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+
+from tl_runner.methods.base import Group
 
 
-def make_optimizer(options: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """Adam, AdamW or SGD over ``parameters``, fused: one kernel for all of them."""
+def make_optimizer(options: Mapping[str, Any], groups: Sequence[Group]) -> torch.optim.Optimizer:
+    """Adam, AdamW or SGD over ``groups``, fused: one kernel for all of them."""
+    parameters = [
+        {
+            "params": list(group.parameters),
+            "lr": options["lr"] * group.rate,
+            "weight_decay": options["weight_decay"] if group.weight_decay is None else group.weight_decay,
+        }
+        for group in groups
+    ]
     shared: dict[str, Any] = {"lr": options["lr"], "weight_decay": options["weight_decay"], "fused": True}
     if options["name"] == "sgd":
         return torch.optim.SGD(parameters, momentum=options["momentum"], **shared)
