@@ -181,7 +181,7 @@ class Method(nn.Module, ABC):
         super().__init__()
         self.setting = setting
 
-    def fresh(self, name: str, make: Callable[[], nn.Module]) -> Any:
+    def fresh(self, name: str, make: Callable[[], Any]) -> Any:
         """A network whose first weights depend on the seed and ``name`` alone."""
         with randomness.seeded(self.setting.seed, "init", name):
             return make()

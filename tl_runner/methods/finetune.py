@@ -10,21 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
-
 from tl_runner.errors import ConfigError, nearest
 from tl_runner.losses.regularisers import batch_spectral_shrinkage, l1_sp, l2_sp
-from tl_runner.methods.base import Batch, Classifier, Group, Losses, Phase, Setting, Update, cross_entropy
+from tl_runner.methods.base import Batch, Group, Losses, Phase, Setting, cross_entropy
+from tl_runner.methods.model_transfer import ModelTransfer
 
 TOWARDS_START = {"l2_sp": l2_sp, "l1_sp": l1_sp}
 
 
-class FineTune(Classifier):
+class FineTune(ModelTransfer):
     """Phases: ``pretrain`` on the source, unless its epochs are 0, and ``finetune`` on the labelled target images.
 
     Args:
-        pretrain, finetune: lengths and optimisers.
-        new_head: start with a fresh head; null: where the classes are others than the source's.
+        finetune: lengths and optimiser.
         freeze: the first so many blocks of the backbone, the names of some, or ``all``: they keep weights and statistics.
         layer_decay: a block's learning rate over that of the block after it; 1 is the same for all.
         head_rate: the head's learning rate over the last block's.
@@ -37,15 +35,11 @@ class FineTune(Classifier):
         ConfigError: no such block; weight decay beside ``l2_sp`` or ``l1_sp``, which would count twice.
     """
 
-    other_classes = True
-
     def __init__(
         self,
         setting: Setting,
         *,
-        pretrain: Mapping[str, Any],
         finetune: Mapping[str, Any],
-        new_head: bool | None,
         freeze: int | str | Sequence[str],
         layer_decay: float,
         head_rate: float,
@@ -53,16 +47,10 @@ class FineTune(Classifier):
         regulariser: str | None,
         alpha: float,
         beta: float,
+        **transfer: Any,
     ):
-        super().__init__(setting)
-        self.pretrain, self.finetune = pretrain, finetune
-        classes = setting.source_classes or setting.num_classes
-        self.source_head = self.fresh("head", lambda: nn.Linear(self.encoder.out_features, classes))
-        self.new_head = setting.source_classes is not None if new_head is None else new_head
-        if not self.new_head and setting.source_classes is not None:
-            raise ConfigError(["method.new_head=false: the target has other classes than the source, so the head cannot be kept."])
-        if self.new_head:
-            self.head = self.fresh("target_head", lambda: nn.Linear(self.encoder.out_features, setting.num_classes))
+        super().__init__(setting, **transfer)
+        self.finetune = finetune
         self.blocks = self.encoder.blocks()
         self.frozen = frozen(self.blocks, freeze)
         self.layer_decay, self.head_rate, self.gradual = layer_decay, head_rate, gradual
@@ -75,38 +63,23 @@ class FineTune(Classifier):
             self.origin = self.fresh("backbone", setting.make_backbone)
 
     def phases(self) -> list[Phase]:
+        return self.after_pretraining(*self.tuned())
+
+    def tuned(self) -> list[Phase]:
+        """``finetune``, or with gradual unfreezing a phase for every stage."""
         stages = [self.frozen]
         if self.gradual:
             trained = [name for name in self.blocks if name not in self.frozen]
             stages = [[*self.frozen, *trained[: len(trained) - n]] for n in range(len(trained) + 1)]
         epochs = divided(self.finetune["epochs"], len(stages))
         names = ["finetune"] if len(stages) == 1 else [f"finetune_{n}" for n in range(len(stages))]
-        tuned = [self.tune(*stage) for stage in zip(names, epochs, stages, strict=True) if stage[1]]
-        tuned[0].begin = self.start
-        return [*([self.source_phase()] if self.pretrain["epochs"] else []), *tuned]
-
-    def source_phase(self) -> Phase:
-        """``pretrain``: source only's, where the classes are the same."""
-        phase = self.supervised("pretrain", self.pretrain, {"source": "source_train"}, self.source_head)
-        if self.setting.source_classes is not None:
-            phase.domains = ["source"]
-        return phase
+        return [self.tune(*stage) for stage in zip(names, epochs, stages, strict=True) if stage[1]]
 
     def tune(self, name: str, epochs: int, frozen: Sequence[str]) -> Phase:
         """A phase on the labelled target images that trains the head and the blocks that are not ``frozen``."""
-        networks, optimizer = [self.encoder, self.head], self.finetune["optimizer"]
-        couples = self.regulariser == "bss"
-        return Phase.of(
-            {**self.finetune, "epochs": epochs},
-            name=name,
-            reads={"target": "target_labelled"},
-            updates=[Update("classifier", networks, optimizer, self.step, couples=couples, groups=self.groups(frozen))],
-            predict=self,
-            source_predict=self.classify_source,
-            domains=["source", "target"] if self.pretrain["epochs"] else ["target"],
-            resting=[m for block in frozen for unit in self.blocks[block] for m in unit.modules()],
-            embed={"source": self.features, "target": self.features},
-        )
+        resting = [m for block in frozen for unit in self.blocks[block] for m in unit.modules()]
+        options = {**self.finetune, "epochs": epochs}
+        return self.on_target(name, options, self.step, self.groups(frozen), self.regulariser == "bss", resting=resting)
 
     def groups(self, frozen: Sequence[str]) -> list[Group]:
         """Every parameter that is trained, once: the head's, and those of each block at its own rate."""
@@ -119,15 +92,9 @@ class FineTune(Classifier):
         return found
 
     def start(self) -> None:
-        """Once, as fine-tuning begins."""
-        if not self.new_head:
-            self.head.load_state_dict(self.source_head.state_dict())
+        super().start()
         if self.regulariser in TOWARDS_START:
             self.origin.load_state_dict(self.encoder.state_dict())
-
-    def classify_source(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to the source head's logits, on the features as they are now."""
-        return self.source_head(self.features(x))
 
     def step(self, batch: Batch, progress: float) -> Losses:
         """batch.target.x and .y: labelled target images."""
