@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import pytest
 import yaml
 from conftest import results
+from test_folder import made_up
 
 from tl_runner import help, plan, plugins
 from tl_runner.backbones.base import Backbone
@@ -16,6 +17,9 @@ from tl_runner.paths import CONF_DIR
 GROUPS = {group: [name for name, _ in help.choices(group, CONF_DIR)] for group in help.GROUPS}
 FILES = sorted(p for p in CONF_DIR.rglob("*.yaml") if p.parent.name != "local")
 EXTRA = {"processes": "joblib", "slurm": "submitit", "slurm_local": "submitit", "ray_cluster": "ray"}
+
+
+NAMED = {"data=folder": {"target_dir": "photos", "source_dir": "drawings"}}  # what a user has to name, by choice
 
 
 def test_every_file_is_counted():
@@ -40,7 +44,7 @@ def test_every_choice_composes_and_validates(choice):
     launcher, sweep = choice.startswith("hydra/launcher="), choice.startswith(("hydra/launcher=", "sweep="))
     if launcher and not find_spec(f"hydra_plugins.hydra_{EXTRA[choice.split('=')[1]]}_launcher"):
         pytest.skip("the launcher's extra is not installed")
-    made = plan.make([choice], sweep=sweep)
+    made = plan.make([choice, *(f"data.{key}={folder}" for key, folder in NAMED.get(choice, {}).items())], sweep=sweep)
     group = {choice.split("=")[0]} & {"sweep", "track"}
     for job in made.jobs:
         assert set(job.config) - group == {"seed", "selection", "data", "backbone", "device", "train", "method", "cache", "figures"}
@@ -72,8 +76,9 @@ def smoke(tl_run, tmp_path, made_up_root):
     """``smoke(*words)``: the result of a run of a few steps; data that reads files finds made-up ones."""
 
     def command(*words):
-        reads_files = "root" in plan.check(list(words), sweep=False)[0].config["data"]
-        root = [f"data.root={made_up_root}"] if reads_files else []
+        root = [f"data.{key}={made_up(tmp_path / name)}" for word in words for key, name in NAMED.get(word, {}).items()]
+        reads_files = "root" in plan.check([*words, *root], sweep=False)[0].config["data"]
+        root += [f"data.root={made_up_root}"] if reads_files else []
         ended = tl_run("debug=smoke", "device=cpu", *words, *root, f"hydra.run.dir={tmp_path / 'run'}")
         assert ended.code == 0, ended.text
         (result,) = results(tmp_path)
