@@ -62,13 +62,14 @@ def test_every_module_has_a_config_and_every_config_a_module(package, base):
 
     import tl_runner
 
-    parts = {"__init__", "base", "adaptation", "model_transfer", "low_rank"}  # of others
+    parts = {"__init__", "base", "adaptation", "model_transfer", "low_rank", "weights"}  # of others
     modules = {p.stem for p in (Path(tl_runner.__file__).parent / package).glob("*.py")} - parts
     assert modules == names
 
 
 def _name(group, choice):
-    return plan.check([f"{group}={choice}"], sweep=False)[0].config[group]["name"]
+    chosen = plan.check([f"{group}={choice}"], sweep=False)[0].config[group]
+    return chosen.get("module", chosen["name"])
 
 
 @pytest.fixture

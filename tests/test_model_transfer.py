@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 import torch.nn.functional as F
 from test_methods import build, go, loop_of, same, state
 
 from tl_runner.backbones.low_rank import LowRank, adapt
+from tl_runner.losses.distillation import softened_cross_entropy
 from tl_runner.training.evaluation import outputs_of
 
 
@@ -88,3 +92,48 @@ def test_pretraining_under_adapters_is_source_onlys_up_to_rounding():
     x = task.splits["target_test"].x[:50].float() / 255
     torch.testing.assert_close(method.eval().features(x), floor.eval().features(x), rtol=0.05, atol=5e-3)
     assert all(not adapter.b.any() for adapter in method.adapters)
+
+
+def test_softened_cross_entropy_by_hand():
+    draw = torch.Generator().manual_seed(0)
+    student, teacher = (torch.randn(4, 3, generator=draw, dtype=torch.float64) for _ in range(2))
+    total = 0.0
+    for z, r in zip(student.tolist(), teacher.tolist(), strict=True):
+        p, q = ([math.exp(v / 2) for v in row] for row in (r, z))
+        p, q = [v / sum(p) for v in p], [v / sum(q) for v in q]
+        total -= sum(a * math.log(b) for a, b in zip(p, q, strict=True)) / 4
+    assert softened_cross_entropy(student, teacher, 2.0).item() == pytest.approx(total, abs=1e-12)
+    p = (teacher / 2).softmax(1)
+    assert softened_cross_entropy(teacher, teacher, 2.0).item() == pytest.approx(-(p * p.log()).sum(1).mean().item(), abs=1e-12)
+    assert torch.autograd.gradcheck(lambda z: softened_cross_entropy(z, teacher, 2.0), student.requires_grad_())
+
+
+def test_lwf_keeps_the_original_networks_answers_to_the_images_it_sees():
+    _, task, method, device = build("method=lwf", "data.target_labels=5", "backbone.batch_norm=false")
+    go(loop_of(method, 0, task, device))
+    phases = method.phases()
+    assert [p.name for p in phases] == ["pretrain", "warm_up", "finetune"]
+    phases[1].begin()
+    encoder, old, head = state(method.encoder), state(method.source_head), state(method.head)
+    assert same(encoder, state(method.origin))
+    assert same(old, state(method.origin_head))
+    go(loop_of(method, 1, task, device))
+    assert same(encoder, state(method.encoder))  # warm-up trains the new head alone
+    assert same(old, state(method.source_head))
+    assert not same(head, state(method.head))
+
+    loop = loop_of(method, 2, task, device)
+    loop.begin_epoch(0)
+    batch = loop.batches[0]
+    loop._learn(loop.updates[0])
+    method.eval()
+    first = method.joint(batch, 0.0)["old_answers"].item()
+    p = (method.origin_head(method.origin(batch.target.x)) / 2).softmax(1)  # of the same view
+    assert first == pytest.approx(-(p * p.log()).sum(1).mean().item(), rel=1e-5)
+    loop.updates[0](batch, 0.0)
+    method.eval()
+    assert method.joint(batch, 0.0)["old_answers"].item() > first
+    go(loop)
+    assert same(encoder, state(method.origin))  # the original, not the last step's
+    assert not same(old, state(method.source_head))  # the old head stays trainable
+    assert not same(encoder, state(method.encoder))

@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 
 from tl_runner import plugins, randomness
 from tl_runner.backbones.base import Backbone, by_domain
+from tl_runner.backbones.weights import fill, read
 from tl_runner.data.augment import Affine
 from tl_runner.data.tasks import Split, Task
 from tl_runner.errors import (
@@ -108,6 +109,8 @@ def run(
             folder.json("environment.json", environment(device, command, task.checksums, ranks.world))
         several = f", {ranks.world} processes" if ranks.world > 1 else ""
         progress.say(f"{choices['method']} on {task.name} ({task.protocol}), seed {config['seed']}, {device.describe()}{several}")
+        for said in {m.origin for m in method.modules() if isinstance(m, Backbone) and m.origin}:
+            progress.say(said)
         trainer.run()
         if not ranks.main:
             return {}
@@ -180,9 +183,11 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
     Raises:
         ConfigError: a module does not take the keys of its YAML.
     """
-    backbone_class = plugins.class_in("backbones", config["backbone"]["name"], Backbone)
+    backbone_class = plugins.class_in("backbones", config["backbone"].get("module", config["backbone"]["name"]), Backbone)
     method_class: type[Method] = plugins.class_in("methods", config["method"]["name"], Method)
-    backbone_keys = {k: v for k, v in config["backbone"].items() if k not in ("name", "bn")}
+    ours = ("module", "bn", "weights") if "module" in config["backbone"] else ("name", "bn", "weights")
+    backbone_keys = {k: v for k, v in config["backbone"].items() if k not in ours}
+    given = first_weights(config["backbone"])
     bn = config["backbone"].get("bn", "separate")
     method_keys = {k: v for k, v in config["method"].items() if k not in ("name", "needs", "search")}
     fits(backbone_class, backbone_keys, "backbone")
@@ -190,6 +195,8 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
 
     def make_backbone() -> Backbone:
         backbone = backbone_class(task.shape, **backbone_keys)
+        if given:
+            backbone.origin = fill(backbone, *given)
         return by_domain(backbone) if bn == "domain_specific" else backbone
 
     labelled = "target_labelled" in task.splits
@@ -208,6 +215,19 @@ def build_method(config: Mapping[str, Any], task: Task) -> Method:
         raise ConfigError(
             [f"method: the keys of its YAML do not fit {method_class.__module__}.{method_class.__name__}: {error}."]
         ) from error
+
+
+def first_weights(options: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], str] | None:
+    """The state dict that ``backbone.weights`` names, and its name; None for random weights."""
+    weights = options.get("weights")
+    if not weights:
+        return None
+    path = Path(weights).expanduser()
+    if not path.exists() and "module" in options:
+        from tl_runner.backbones.torchvision import published
+
+        return published(options["name"], weights), weights
+    return read(path), weights
 
 
 def differing(task: Task) -> dict[str, list[str]]:

@@ -136,6 +136,7 @@ RULES: dict[str, Rule] = {
     "kernel_ratio": number(1, open_low=True),
     "estimator": one_of("unbiased", "linear"),
     "rank": count,
+    "backbone.weights": either(null, folder),
     "new_head": either(null, one_of(True, False)),
     "freeze": frozen,
     "layer_decay": number(0, 1, open_low=True),

@@ -13,6 +13,7 @@ class Backbone(nn.Module):
     """Images (B, C, H, W) to features (B, ``out_features``)."""
 
     out_features: int
+    origin = ""  # where its first weights are from, in words
 
     def __call__(self, x: Tensor) -> Tensor:
         return super().__call__(x)
@@ -33,8 +34,9 @@ class Backbone(nn.Module):
 
 
 def _units(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    for name, child in network.named_children():
-        if type(child) is nn.Sequential:
+    children = [*network.named_children()]
+    for name, child in children:
+        if type(child) is nn.Sequential or (len(children) == 1 and [*child.children()]):
             yield from _units(child, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", child

@@ -79,7 +79,9 @@ class FineTune(ModelTransfer):
         """A phase on the labelled target images that trains the head and the blocks that are not ``frozen``."""
         resting = [m for block in frozen for unit in self.blocks[block] for m in unit.modules()]
         options = {**self.finetune, "epochs": epochs}
-        return self.on_target(name, options, self.step, self.groups(frozen), self.regulariser == "bss", resting=resting)
+        phase = self.on_target(name, options, self.step, self.groups(frozen), resting=resting)
+        phase.updates[0].couples = self.regulariser == "bss"
+        return phase
 
     def groups(self, frozen: Sequence[str]) -> list[Group]:
         """Every parameter that is trained, once: the head's, and those of each block at its own rate."""

@@ -32,7 +32,7 @@ class Lora(ModelTransfer):
     def phases(self) -> list[Phase]:
         parameters = [p for adapter in self.adapters for p in adapter.parameters()]
         groups = [Group([*self.head.parameters()]), Group(parameters)]
-        tuned = self.on_target("finetune", self.finetune, self.step, groups, False, resting=[*self.encoder.modules()])
+        tuned = self.on_target("finetune", self.finetune, self.step, groups, resting=[*self.encoder.modules()])
         phases = self.after_pretraining(tuned)
         if phases[0].name == "pretrain":  # of the network itself
             phases[0].updates[0].groups = [Group([*self.base, *self.source_head.parameters()])]

@@ -49,13 +49,13 @@ class ModelTransfer(Classifier):
             pretrain.domains = ["source"]
         return [pretrain, *phases]
 
-    def on_target(self, name: str, options: Mapping[str, Any], step: Callable, groups: list[Group], couples: bool, **fields: Any) -> Phase:
+    def on_target(self, name: str, options: Mapping[str, Any], step: Callable, groups: list[Group], **fields: Any) -> Phase:
         """A phase on the labelled target images whose one update trains ``groups`` of encoder and head by ``step``."""
         return Phase.of(
             options,
             name=name,
             reads={"target": "target_labelled"},
-            updates=[Update("classifier", [self.encoder, self.head], options["optimizer"], step, groups=groups, couples=couples)],
+            updates=[Update("classifier", [self.encoder, self.head], options["optimizer"], step, groups=groups)],
             predict=self,
             source_predict=self.classify_source,
             domains=["source", "target"] if self.pretrain["epochs"] else ["target"],
@@ -77,7 +77,7 @@ class ModelTransfer(Classifier):
             return {"cross_entropy": cross_entropy(logits, [batch.target.y], options["label_smoothing"])}
 
         groups = [Group([*self.head.parameters()])]
-        return self.on_target(name, options, step, groups, False, each_epoch=extract, augment=False, resting=[*self.encoder.modules()])
+        return self.on_target(name, options, step, groups, each_epoch=extract, augment=False, resting=[*self.encoder.modules()])
 
     def classify_source(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to the source head's logits, on the features as they are now."""

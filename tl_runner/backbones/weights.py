@@ -1,0 +1,68 @@
+"""First weights of a backbone from a file: a state dict, or a run of ours."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_runner.backbones.base import Backbone
+from tl_runner.errors import CheckpointError
+
+WRAPPED = ("method", "state_dict", "model_state_dict", "model", "net")  # under which others and we keep the weights
+PREFIXES = ("target_encoder.", "encoder.", "module.", "backbone.", "model.", "")  # of a backbone in a larger network
+LEAST = 0.5  # of a backbone's weights that a file must have
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The state dict of a file, or of a run's folder: the weights that its selection rule chose.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds no weights.
+    """
+    best, last = path / "checkpoints" / "best.pt", path / "checkpoints" / "last.pt"
+    file = (best if best.exists() else last) if path.is_dir() else path
+    try:
+        content: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"backbone.weights={path} cannot be read as weights ({line}).") from error
+    for key in WRAPPED:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    found = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+    if not found:
+        raise CheckpointError(f"backbone.weights={path} holds no weights: a state dict or a run's folder is wanted.")
+    return found
+
+
+def fill(backbone: Backbone, given: Mapping[str, Tensor], where: str) -> str:
+    """Put weights into a backbone by name and shape: what matched, in words.
+
+    Raises:
+        CheckpointError: less than half of the backbone's weights are there.
+    """
+    own = {k: v for k, v in backbone.state_dict().items() if v.is_floating_point()}
+    inner = {k.partition(".")[2]: k for k in own}  # a wrapped model's own names
+
+    def matching(prefix: str) -> dict[str, Tensor]:
+        stripped = {k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)}
+        named = {own_name: stripped.get(own_name, stripped.get(bare)) for bare, own_name in inner.items()}
+        return {k: v for k, v in named.items() if v is not None and v.shape == own[k].shape}
+
+    found = max((matching(prefix) for prefix in PREFIXES), key=lambda m: sum(v.numel() for v in m.values()))
+    total, matched = (sum(v.numel() for v in part.values()) for part in (own, found))
+    if matched < LEAST * total:
+        missing = ", ".join([k for k in own if k not in found][:3])
+        raise CheckpointError(
+            f"backbone.weights={where} fits {matched / total:.0%} of this backbone's weights by name and shape (not {missing}, ...; "
+            f"the file has {', '.join([*given][:3])}, ...). Is it of another backbone?"
+        )
+    backbone.load_state_dict(found, strict=False)
+    fresh = [k for k in own if k not in found]
+    more = f"; fresh: {', '.join(fresh[:5])}{', ...' if len(fresh) > 5 else ''}" if fresh else ""
+    return f"backbone: {len(found)} of {len(own)} tensors from {where}{more}"
