@@ -46,7 +46,7 @@ def fill(backbone: Backbone, given: Mapping[str, Tensor], where: str) -> str:
     Raises:
         CheckpointError: less than half of the backbone's weights are there.
     """
-    own = {k: v for k, v in backbone.state_dict().items() if v.is_floating_point()}
+    own = backbone.state_dict()
     inner = {k.partition(".")[2]: k for k in own}  # a wrapped model's own names
 
     def matching(prefix: str) -> dict[str, Tensor]:
