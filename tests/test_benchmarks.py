@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
@@ -86,3 +88,26 @@ def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch
     assert changed
     for key in after:
         torch.testing.assert_close(by_hand[key], after[key], rtol=1e-5, atol=1e-7, msg=lambda text, key=key: f"{key}: {text}")
+
+
+def test_the_gap_of_two_methods_is_that_of_their_predictions(tmp_path, monkeypatch):
+    """Made-up runs: one is right on 90 of 100 images, the other on these and 6 more."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import bootstrap_gap
+
+    labels = np.zeros(100, dtype=int)
+    for method, right in (("shot", 90), ("target_only", 96)):
+        for seed in (0, 1):
+            folder = tmp_path / f"{method}{seed}"
+            folder.mkdir()
+            order = np.random.default_rng(seed).permutation(100)
+            said = np.eye(2)[(np.arange(100) >= right).astype(int)]
+            arrays = {"probabilities": said[order], "labels": labels, "ids": order}
+            np.savez(folder / "predictions.npz", **{f"target_test/{name}": array for name, array in arrays.items()})
+            choices = {"method": method, "data": "mnist2usps"}
+            (folder / "result.json").write_text(json.dumps({"status": "done", "choices": choices, "seed": seed}))
+    runs = bootstrap_gap.found(tmp_path, ("shot", "target_only"))["mnist2usps"]
+    mean, low, high = bootstrap_gap.gap(*([runs[m][s] for s in (0, 1)] for m in ("shot", "target_only")))
+    assert mean == pytest.approx(6)
+    assert low == pytest.approx(6 - 1.96 * (100 * 0.06 * 0.94) ** 0.5, abs=1)  # pairs differ on 6 images of 100
+    assert high == pytest.approx(6 + 1.96 * (100 * 0.06 * 0.94) ** 0.5, abs=1)
