@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 
 import torch
-from bare_loops import BARE, Ground, epochs
+from bare import Ground, epochs
+from bare_loops import BARE
 
 from tl_runner import run
 from tl_runner.methods.base import Method

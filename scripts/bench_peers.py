@@ -26,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bare_loops import BARE, Ground, learn
+from bare import Ground, learn
+from bare_loops import BARE
 from bench_loop import placed
 from torch import nn
 from torch.utils.data import DataLoader, Dataset

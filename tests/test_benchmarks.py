@@ -19,25 +19,26 @@ STEPS = 4
 
 @pytest.fixture(scope="module")
 def scripts():
-    """(bare_loops, bench_loop), imported as the scripts import each other."""
+    """(bare_loops, bench_loop, bare), imported as the scripts import each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "scripts"))
+        import bare
         import bare_loops
         import bench_loop
-    return bare_loops, bench_loop
+    return bare_loops, bench_loop, bare
 
 
 SHIPPED = sorted(path.stem for path in (ROOT / "conf" / "method").glob("[!_]*.yaml"))
 
 
 def test_every_shipped_method_has_a_bare_loop(scripts):
-    bare_loops, bench_loop = scripts
+    bare_loops, bench_loop, _ = scripts
     assert bench_loop.shipped() == SHIPPED
     assert sorted(bare_loops.BARE) == SHIPPED
 
 
 def test_a_method_without_a_bare_loop_ends_the_benchmark(scripts, monkeypatch):
-    bare_loops, bench_loop = scripts
+    bare_loops, bench_loop, _ = scripts
     monkeypatch.delitem(bare_loops.BARE, "mcd")
     with pytest.raises(SystemExit, match=r"No bare loop for mcd: .*BARE"):
         bench_loop.main([])
@@ -54,7 +55,7 @@ def test_the_peer_benchmark_says_how_to_install_its_peer(scripts, monkeypatch):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch):
-    bare_loops, bench_loop = scripts
+    bare_loops, bench_loop, tools = scripts
     # a step of plain gradient descent is as big as its gradient, where Adam's hides a factor
     words = ("train.optimizer.name=sgd", "train.limit.samples=64", *bench_loop.ALWAYS_TRAINING.get(name, ()))
     config, task, method, device = build(f"method={name}", *words)
@@ -71,10 +72,10 @@ def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch
     loop.begin_epoch(0)
     before, batch = state(method), loop.batches[0]
 
-    ground = bare_loops.Ground(twin, config["method"], section, loop.batches.splits, device)
+    ground = tools.Ground(twin, config["method"], section, loop.batches.splits, device)
     bare = bare_loops.BARE[name](ground)
     bare.each_epoch()
-    bare_loops.learn(twin, *bare.trains)
+    tools.learn(twin, *bare.trains)
     torch.manual_seed(0)
     bare.step(**vars(batch), progress=0.5)
 

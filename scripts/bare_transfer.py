@@ -1,0 +1,109 @@
+"""Bare loops of the methods that transfer a network: their last phase, on the target's labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from bare import Bare, Ground, Learner, classify, view
+from torch import Tensor, nn
+
+from tl_runner.losses.distillation import softened_cross_entropy
+from tl_runner.losses.regularisers import batch_spectral_shrinkage, l1_sp, l2_sp
+from tl_runner.methods.base import Samples
+
+CHUNK = 500  # images at once in a pass over a whole split
+
+
+def finetune(ground: Ground) -> Bare:
+    return classify(ground, "target")
+
+
+def regularised(ground: Ground, penalty: Callable[[Tensor], Tensor]) -> Bare:
+    """Fine-tuning plus ``alpha`` times a penalty, which is given the features."""
+    encoder, head = ground.method.encoder, ground.method.head
+    learner, smoothing, alpha = Learner(ground, [encoder, head]), ground.section["label_smoothing"], ground.options["alpha"]
+
+    def step(target: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            features = encoder(target.x)
+            loss = F.cross_entropy(head(features), target.y, label_smoothing=smoothing) + alpha * penalty(features)
+        learner.descend(loss, progress)
+
+    return Bare(step, [encoder, head])
+
+
+def l2_start(ground: Ground) -> Bare:
+    encoder, origin = ground.method.encoder, ground.method.origin
+    return regularised(ground, lambda features: l2_sp([*encoder.parameters()], [*origin.parameters()]))
+
+
+def l1_start(ground: Ground) -> Bare:
+    encoder, origin = ground.method.encoder, ground.method.origin
+    return regularised(ground, lambda features: l1_sp([*encoder.parameters()], [*origin.parameters()]))
+
+
+def bss(ground: Ground) -> Bare:
+    return regularised(ground, batch_spectral_shrinkage)
+
+
+def linear_probe(ground: Ground) -> Bare:
+    encoder, head = ground.method.encoder, ground.method.head
+    learner, smoothing, kept = Learner(ground, [head]), ground.section["label_smoothing"], torch.empty(0)
+
+    @torch.no_grad()
+    def extract() -> None:
+        nonlocal kept
+        if not len(kept):
+            ground.method.eval()
+            with ground.device.autocast():
+                kept = torch.cat([encoder(view(x, None, ground.device)).float() for x in ground.splits["target"].x.split(CHUNK)])
+
+    def step(target: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            loss = F.cross_entropy(head(kept[target.index]), target.y, label_smoothing=smoothing)
+        learner.descend(loss, progress)
+
+    return Bare(step, [head], extract)
+
+
+def lora(ground: Ground) -> Bare:
+    encoder, head, adapters = ground.method.encoder, ground.method.head, nn.ModuleList(ground.method.adapters)
+    learner, smoothing = Learner(ground, [head, adapters]), ground.section["label_smoothing"]
+
+    def step(target: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            loss = F.cross_entropy(head(encoder(target.x)), target.y, label_smoothing=smoothing)
+        learner.descend(loss, progress)
+
+    return Bare(step, [head, adapters])
+
+
+def lwf(ground: Ground) -> Bare:
+    method, options = ground.method, ground.options
+    networks = [method.encoder, method.head, method.source_head]
+    learner, smoothing = Learner(ground, networks), ground.section["label_smoothing"]
+
+    def step(target: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            with torch.no_grad():
+                recorded = method.origin_head(method.origin(target.x))
+            features = method.encoder(target.x)
+            new = F.cross_entropy(method.head(features), target.y, label_smoothing=smoothing)
+            old = softened_cross_entropy(method.source_head(features), recorded, options["temperature"])
+        learner.descend(new + options["weight"] * old, progress)
+
+    return Bare(step, networks)
+
+
+TRANSFER: dict[str, Callable[[Ground], Bare]] = {
+    "finetune": finetune,
+    "l2_sp": l2_start,
+    "l1_sp": l1_start,
+    "bss": bss,
+    "linear_probe": linear_probe,
+    "lp_ft": finetune,
+    "lora": lora,
+    "lwf": lwf,
+}
