@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import made_digits
@@ -26,8 +27,9 @@ TINY = (
 )
 
 
+@cache
 def data_root() -> Path | None:
-    """The data root with MNIST and USPS, or None."""
+    """The data root with MNIST and USPS, or None; asked while tests are collected, before one changes the environment."""
     for root in (os.environ.get("TL_DATA_ROOT"), ROOT.parent / "shared" / "data", ROOT / "data"):
         if root and (Path(root) / "MNIST").is_dir() and (Path(root) / "USPS").is_dir():
             return Path(root).resolve()
@@ -37,6 +39,7 @@ def data_root() -> Path | None:
 def pytest_collection_modifyitems(items) -> None:
     import torch
 
+    data_root()
     for item in items:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))

@@ -181,6 +181,13 @@ def _do(command: Command, typed: list[str], lasting: bool) -> int:
         raise ConfigError(["-m under torchrun: its processes share one run. Leave -m out, or start the sweep without torchrun."])
     if command.resume is not None:
         return _resume(command, typed)
+    if not command.sweep and (preset := next((o for o in command.overrides if o.startswith("sweep=")), None)):
+        problems = [f"{preset}: a sweep preset makes a sweep. Add -m."]
+        try:
+            _plan(command)
+        except ConfigError as error:
+            problems += error.problems
+        raise ConfigError(problems)
     plan = _plan(command)
     if command.dry_run:
         return _listed(plan)

@@ -62,8 +62,6 @@ class Checker:
                 if str(choice) not in self.groups[key]:
                     options = ", ".join(self.groups[key])
                     return f"{key}={choice}: no such {key}. There are {options}.{nearest(choice, self.groups[key])}"
-            if key == "sweep" and not sweep:
-                return f"{override.input_line}: a sweep preset makes a sweep. Add -m."
         elif key not in known and not self._key_of_some_choice(key, parsed):
             return f"{key}: no such key or group.{self._elsewhere(key) or nearest_key(key, known)}"
         elif override.is_add() or override.is_delete():
