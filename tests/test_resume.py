@@ -140,6 +140,10 @@ def interrupted(tl_run, monkeypatch, after: int, *words: str):
     pytest.param(("method=mcd", "backbone.bn=domain_specific", "backbone.dropout=0.3", "selection=dev"), marks=pytest.mark.slow),
     pytest.param(("method=drcn", "backbone.bn=concat", "data.target_labels=2"), marks=pytest.mark.slow),
     pytest.param(("method=cdan_e", "backbone.bn=frozen"), marks=pytest.mark.slow),
+    pytest.param(("method=linear_probe", "data.target_labels=3"), marks=pytest.mark.slow),
+    pytest.param(("method=lwf", "data.target_labels=3", "method.warm_up.epochs=1"), marks=pytest.mark.slow),
+    pytest.param(("method=l2_sp", "data.target_labels=3", "method.gradual=true", "method.freeze=1"), marks=pytest.mark.slow),
+    pytest.param(("method=lora", "data.target_labels=3"), marks=pytest.mark.slow),
     pytest.param(("method=jan", "method.pretrain.epochs=0"), marks=pytest.mark.slow),
 ], ids=lambda words: words[0])  # fmt: skip
 def test_methods_go_on_inside_an_epoch_of_adaptation(tl_run, tmp_path, monkeypatch, words):
