@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,8 @@ def decode(root: Path, files: Sequence[Path], *, size: int, channels: int, fit: 
 
 def _fill(x: np.ndarray, files: Sequence[Path], fit: str, workers: int) -> tuple[dict[int, str], str]:
     """Decode into the rows of ``x``: (what could not be read, digest of all content)."""
-    workers = workers if len(files) > FEW else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(workers, cores) if len(files) > FEW else 0
     loader = DataLoader(_Decoder(files, x.shape[1], x.shape[2], fit), AT_ONCE, num_workers=workers, collate_fn=list)
     unreadable, digest = {}, hashlib.sha256()
     row = 0
