@@ -34,6 +34,7 @@ def test_the_backbones_blocks_hold_every_parameter_once():
         assert len(found) == len({id(p) for p in found})
         assert {id(p) for p in found} == {id(p) for p in method.encoder.parameters()}
         assert expected in (None, list(blocks))
+    assert list(build("backbone.bn=domain_specific", *FROM_SOURCE)[2].encoder.blocks()) == ["0", "4", "10"]
 
 
 @pytest.mark.parametrize("freeze", [0, 1, "all", "[4]"])

@@ -135,7 +135,7 @@ def test_what_cannot_be_read_is_named_or_left_out(tmp_path):
         assert part in str(said.value)
     task = task_of(root, tmp_path, unreadable="skip")
     assert sum(len(task.splits[name]) for name in ("target_train", "target_test")) == 20 - 2
-    assert "3 unreadable ones skipped" in task.protocol
+    assert "3 unreadable ones skipped, 1 other files ignored" in task.protocol
 
 
 def test_an_empty_class_and_missing_folders_are_told(tmp_path):

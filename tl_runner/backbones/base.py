@@ -26,7 +26,7 @@ class Backbone(nn.Module):
         """
         found: dict[str, list[nn.Module]] = {}
         for path, unit in _units(self):
-            if not found or (any(True for _ in unit.parameters()) and not isinstance(unit, _BatchNorm | nn.GroupNorm | nn.LayerNorm)):
+            if not found or (any(True for _ in unit.parameters()) and not isinstance(unit, NORMS)):
                 found[path] = []
             next(reversed(found.values())).append(unit)
         heads = {path.partition(".")[0] for path in found}
@@ -62,6 +62,9 @@ class DomainBatchNorm(nn.Module):
 def norms_of(network: nn.Module) -> list[_BatchNorm]:
     """Its batch-norm layers."""
     return [m for m in network.modules() if isinstance(m, _BatchNorm)]
+
+
+NORMS = (_BatchNorm, DomainBatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
 def by_domain(network: Backbone) -> Backbone:

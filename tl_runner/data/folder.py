@@ -99,6 +99,7 @@ def load(
             if "target_labelled" in splits and "val" in named:
                 splits["target_val"] = named["val"]
         skipped = f", {len(found.unreadable):,} unreadable ones skipped" if found.unreadable else ""
+        skipped += f", {listing.ignored:,} other files ignored" if listing.ignored else ""
         notes.append(f"{domain} {listing.root.name}: {len(named['train']):,} / {len(named['test']):,} pictures{skipped}")
     return Task(
         name="2".join(listing.root.name for _, listing in sorted(listings.items())),
