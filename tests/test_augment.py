@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as vision
 
-from tl_runner.data.augment import Affine
+from tl_runner.data.augment import Affine, Views
 
 
 def images(n=3):
@@ -51,3 +51,36 @@ def test_maps_keep_within_their_ranges():
     assert area.min() >= 1 / 1.25 - 1e-5
     assert (wide / high).max() <= 1.44 + 1e-5
     assert theta[:, :, 2].abs().max() == 0
+
+
+def colours(n=4):
+    return torch.rand(n, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("kind", ["brightness", "contrast", "saturation"])
+def test_colours_change_as_torchvisions_do_image_by_image(kind):
+    x = colours()
+    views = Views(**{kind: 0.4})(x, torch.Generator().manual_seed(3))
+    factors = 1 + 0.4 * (2 * torch.rand(4, 1, 1, 1, generator=torch.Generator().manual_seed(3)) - 1)
+    assert len(factors.unique()) == 4
+    adjust = getattr(vision, f"adjust_{kind}")
+    same = torch.cat([adjust(image[None], factor.item()) for image, factor in zip(x, factors, strict=True)])
+    torch.testing.assert_close(views, same, atol=2e-3, rtol=0)  # torchvision's weights of the colours have four digits
+
+
+def test_some_images_are_mirrored_and_parts_of_a_batch_draw_what_the_whole_would():
+    x, views = colours(200), Views(flip=0.3, brightness=0.2)
+    mirrored = (Views(flip=0.3)(x, torch.Generator().manual_seed(0)) != x).flatten(1).any(1)
+    assert 0.2 < mirrored.float().mean() < 0.4
+    assert torch.equal(Views(flip=1.0)(x, None), x.flip(-1))
+    whole = views(x, torch.Generator().manual_seed(1))
+    halves = [views(part, torch.Generator().manual_seed(1), i, 2) for i, part in enumerate(x.split(100))]
+    assert torch.equal(whole, torch.cat(halves))
+
+
+def test_views_without_colours_are_the_affine_ones():
+    ranges = {"rotate": 20.0, "scale": 0.2}
+    x = colours()
+    first, second = (kind(**ranges)(x, torch.Generator().manual_seed(0)) for kind in (Affine, Views))
+    assert torch.equal(first, second)
+    assert not Views()

@@ -16,7 +16,8 @@ from tl_runner.data.pictures import decode, picture
 from tl_runner.errors import DataError
 
 SETTINGS = {
-    "source_dir": None, "size": 16, "channels": 3, "fit": "crop", "val_fraction": 0.1, "test_fraction": 0.2, "target_labels": 0,
+    "source_dir": None, "target_classes": None, "source_classes": None, "size": 16, "channels": 3, "fit": "crop",
+    "val_fraction": 0.1, "test_fraction": 0.2, "source_test_fraction": 0.2, "target_labels": 0,
     "unreadable": "fail", "workers": 0, "seed": 0,
 }  # fmt: skip
 
@@ -51,6 +52,15 @@ def test_a_folder_of_classes_is_divided_by_the_seed(tmp_path):
         assert torch.equal(task.splits[name].ids, again.splits[name].ids)
     assert torch.equal(task.splits["target_test"].ids, other.splits["target_test"].ids)
     assert not torch.equal(task.splits["target_val"].ids, other.splits["target_val"].ids)
+
+
+def test_one_folder_can_be_both_domains_by_its_classes(tmp_path):
+    root = str(made_up(tmp_path / "pets", classes=("cat", "dog", "emu"), n=10))
+    task = task_of(root, tmp_path, source_dir=root, source_classes=["cat", "dog"], target_classes=["emu", "dog"], source_test_fraction=0.5)
+    assert (task.source_classes, task.classes) == (("cat", "dog"), ("dog", "emu"))
+    assert [len(task.splits[name]) for name in ("source_test", "target_test")] == [10, 4]
+    with pytest.raises(DataError, match=r"data.target_classes: .* has no class enu. It has cat, dog, emu. Did you mean 'emu'"):
+        task_of(root, tmp_path, target_classes=["cat", "enu"])
 
 
 def test_a_folders_own_parts_are_kept(tmp_path):

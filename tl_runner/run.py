@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from tl_runner import plugins, randomness
 from tl_runner.backbones.base import Backbone, by_domain
 from tl_runner.backbones.weights import fill, read
-from tl_runner.data.augment import Affine
+from tl_runner.data.augment import Views
 from tl_runner.data.tasks import Split, Task
 from tl_runner.errors import (
     EXIT_DONE,
@@ -140,14 +140,14 @@ def phase_cache(config: Mapping[str, Any], sweep: bool) -> PhaseCache | None:
     return PhaseCache(Path(config["cache"]["dir"]).expanduser()) if wanted is True or (wanted == "auto" and sweep) else None
 
 
-def load_data(config: Mapping[str, Any]) -> tuple[Task, Affine | None]:
+def load_data(config: Mapping[str, Any]) -> tuple[Task, Views | None]:
     """The task, cut to ``train.limit.samples``, and the augmentation of its training batches."""
     options = {k: v for k, v in config["data"].items() if k not in ("name", "gives", "augment")}
     load = getattr(plugins.module("data", config["data"]["name"]), "load", None)
     if load is None:
         raise ConfigError([f"data.name={config['data']['name']}: that module has no function load."])
     task: Task = load(**options, seed=randomness.derive(config["seed"], "data"))
-    augment = Affine(**config["data"]["augment"])
+    augment = Views(**config["data"]["augment"])
     most = config["train"]["limit"]["samples"]
     if most:
         task.splits.update({name: first_of(split, most, name) for name, split in task.splits.items()})

@@ -97,6 +97,12 @@ def frozen(value: Any) -> str | None:
     return None if named or number(0, whole=True)(value) is None else "a number of blocks, a list of their names, or all"
 
 
+def names(value: Any) -> str | None:
+    """Two or more different names."""
+    fine = isinstance(value, list) and len({str(v) for v in value}) == len(value) >= 2
+    return None if fine else "a list of two or more different names"
+
+
 def domains(value: Any) -> str | None:
     """The name of a domain, or a list of different ones; a dotted name is a user's own module."""
     known = sorted(file.stem for file in (Path(__file__).parent / "data" / "domains").glob("[!_]*.py"))
@@ -158,8 +164,11 @@ RULES: dict[str, Rule] = {
     "photos": folder,
     "target_dir": folder,
     "source_dir": either(null, folder),
+    "target_classes": either(null, names),
+    "source_classes": either(null, names),
     "fit": one_of("crop", "stretch"),
     "test_fraction": part,
+    "source_test_fraction": part,
     "unreadable": one_of("fail", "skip"),
     "workers": number(0, whole=True),
     "protocol": one_of("full", "sampled"),
@@ -172,6 +181,10 @@ RULES: dict[str, Rule] = {
     "translate": number(0, 1),
     "scale": number(0, 10),
     "stretch": number(0, 10),
+    "flip": number(0, 1),
+    "brightness": number(0, 1),
+    "contrast": number(0, 1),
+    "saturation": number(0, 1),
     "dropout": number(0, 0.99),
     "label_smoothing": number(0, 0.99),
     "device.name": device,

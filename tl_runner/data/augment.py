@@ -1,4 +1,7 @@
-"""Random affine views of whole batches, on whatever device the batch lives."""
+"""Random views of whole batches, on whatever device the batch lives.
+
+torchvision's v2 transforms draw once for a batch; here each image draws its own.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from tl_runner.data.images import LUMA
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,54 @@ class Affine:
         n = len(x)
         theta = self.theta(n * parts, generator, x.device)[part * n : (part + 1) * n].to(x.dtype)
         return warp(x, theta, x.shape[-2:])
+
+
+@dataclass(frozen=True)
+class Views(Affine):
+    """Affine views, mirrored by chance, of other colours.
+
+    Attributes:
+        flip: probability that left and right change places.
+        brightness, contrast, saturation: factors uniform in [1 - v, 1 + v]: of the pixels, of their distance from the image's mean
+            grey, and of that from their own grey, as torchvision's ColorJitter has them, in this order.
+    """
+
+    flip: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+
+    def __bool__(self) -> bool:
+        return super().__bool__() or any((self.flip, self.brightness, self.contrast, self.saturation))
+
+    def __call__(self, x: Tensor, generator: torch.Generator | None, part: int = 0, parts: int = 1) -> Tensor:
+        if super().__bool__():
+            x = super().__call__(x, generator, part, parts)
+
+        def drawn() -> Tensor:
+            """Uniform in [0, 1), for each image."""
+            u = torch.rand(len(x) * parts, 1, 1, 1, generator=generator, device=x.device)
+            return u[part * len(x) : (part + 1) * len(x)].to(x.dtype)
+
+        if self.flip:
+            x = torch.where(drawn() < self.flip, x.flip(-1), x)
+        if self.brightness:
+            x = _blended(x, torch.zeros_like(x), drawn(), self.brightness)
+        if self.contrast:
+            x = _blended(x, grey(x).mean((1, 2, 3), keepdim=True), drawn(), self.contrast)
+        if self.saturation and x.shape[1] == 3:
+            x = _blended(x, grey(x), drawn(), self.saturation)
+        return x
+
+
+def grey(x: Tensor) -> Tensor:
+    """The luma of images (B, C, H, W), as (B, 1, H, W)."""
+    return torch.einsum("nchw,c->nhw", x, x.new_tensor(LUMA))[:, None] if x.shape[1] == 3 else x
+
+
+def _blended(x: Tensor, other: Tensor, u: Tensor, most: float) -> Tensor:
+    factor = 1 + (2 * u - 1) * most
+    return (other + factor * (x - other)).clamp(0, 1)
 
 
 def warp(x: Tensor, theta: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tl_runner.data.pictures import SUFFIXES, decode
 from tl_runner.data.tasks import Split, Task, hold_out, see_labels
-from tl_runner.errors import DataError
+from tl_runner.errors import DataError, nearest
 
 PARTS = ("train", "val", "test")
 NAMED = 5  # paths of a longer list that a message names
@@ -45,11 +45,14 @@ def load(
     *,
     target_dir: str,
     source_dir: str | None,
+    target_classes: Sequence[str] | None,
+    source_classes: Sequence[str] | None,
     size: int,
     channels: int,
     fit: str,
     val_fraction: float,
     test_fraction: float,
+    source_test_fraction: float,
     target_labels: int | str,
     unreadable: str,
     workers: int,
@@ -60,9 +63,10 @@ def load(
 
     Args:
         target_dir, source_dir: the folders; without a source there is only a target.
+        target_classes, source_classes: those of the folder's classes that count; None is all. So one folder can be both.
         size, channels: what every image is brought to, 1 or 3 channels.
         fit: ``crop`` or ``stretch``.
-        val_fraction, test_fraction: of each class, where the folder has no such part of its own.
+        val_fraction, test_fraction: of each class, where the folder has no such part of its own; ``source_test_fraction`` for the source.
         target_labels: how many of each class of the target training may see, or ``all``.
         unreadable: ``fail`` or ``skip`` where a file cannot be read.
         workers: processes that decode.
@@ -73,7 +77,9 @@ def load(
     """
     generators = {"val": torch.Generator().manual_seed(seed), "test": torch.Generator().manual_seed(0)}  # one test set for all seeds
     folders = {"target": target_dir} | ({"source": source_dir} if source_dir else {})
-    listings = {domain: listed(Path(folder).expanduser(), f"data.{domain}_dir") for domain, folder in folders.items()}
+    chosen = {"target": target_classes, "source": source_classes}
+    tested = {"target": test_fraction, "source": source_test_fraction}
+    listings = {domain: listed(Path(folder).expanduser(), domain, chosen[domain]) for domain, folder in folders.items()}
     splits: dict[str, Split] = {}
     checksums, notes = {}, []
     for domain in sorted(listings):  # the source first
@@ -86,7 +92,7 @@ def load(
         checksums[f"{domain}: {listing.root}"] = found.digest
         good = torch.tensor([i not in found.unreadable for i in range(len(listing.files))])
         all_files = Split(found.x, torch.tensor(listing.labels), torch.arange(len(listing.files)))
-        parts = divided(listing, good, {"test": test_fraction, "val": val_fraction}, generators)
+        parts = divided(listing, good, {"test": tested[domain], "val": val_fraction}, generators)
         named = {part: all_files.take(rows) for part, rows in parts.items() if len(rows)}
         for part in PARTS:
             if part not in named and part != "val":
@@ -111,12 +117,13 @@ def load(
     )
 
 
-def listed(root: Path, key: str) -> Listing:
-    """What a folder holds.
+def listed(root: Path, domain: str, chosen: Sequence[str] | None = None) -> Listing:
+    """What a folder holds, or its ``chosen`` classes alone.
 
     Raises:
-        DataError: it is not there, is no folder, has no class, or one without pictures.
+        DataError: it is not there, is no folder, has no class or not a chosen one, or one without pictures.
     """
+    key = f"data.{domain}_dir"
     if not root.is_dir():
         raise DataError(f"{key}={root}: there is no such folder. It should hold one folder a class, with the class's pictures in it.")
     inside = folders_of(root)
@@ -125,6 +132,12 @@ def listed(root: Path, key: str) -> Listing:
     classes = sorted({c.name for r in roots.values() for c in folders_of(r)})
     if not classes:
         raise DataError(f"{key}={root} holds no folder of a class: put the pictures of a class into a folder with its name.")
+    if chosen:
+        wanted = [str(name) for name in chosen]
+        if unknown := [name for name in wanted if name not in classes]:
+            hints = "".join(nearest(name, classes) for name in unknown)
+            raise DataError(f"data.{domain}_classes: {root} has no class {spoken(unknown)}. It has {spoken(classes)}.{hints}")
+        classes = sorted({*wanted})
     rows: list[tuple[int, Path, str]] = []
     ignored, empty = 0, []
     for part, here in roots.items():
