@@ -19,7 +19,11 @@ FILES = sorted(p for p in CONF_DIR.rglob("*.yaml") if p.parent.name != "local")
 EXTRA = {"processes": "joblib", "slurm": "submitit", "slurm_local": "submitit", "ray_cluster": "ray"}
 
 
-NAMED = {"data=folder": {"target_dir": "photos", "source_dir": "drawings"}}  # what a user has to name, by choice
+NAMED = {  # what a user has to name, by choice
+    "data=folder": {"target_dir": "photos", "source_dir": "drawings"},
+    "experiment=photos": {"target_dir": "photographs"},
+}
+CLASSES = {"photographs": ["airplane", "bird", "deer", "frog", "ship", "automobile", "cat", "dog", "horse", "truck"]}
 
 
 def test_every_file_is_counted():
@@ -77,7 +81,11 @@ def smoke(tl_run, tmp_path, made_up_root):
     """``smoke(*words)``: the result of a run of a few steps; data that reads files finds made-up ones."""
 
     def command(*words):
-        root = [f"data.{key}={made_up(tmp_path / name)}" for word in words for key, name in NAMED.get(word, {}).items()]
+        root = [
+            f"data.{key}={made_up(tmp_path / name, CLASSES.get(name, ('cat', 'dog')))}"
+            for word in words
+            for key, name in NAMED.get(word, {}).items()
+        ]
         reads_files = "root" in plan.check([*words, *root], sweep=False)[0].config["data"]
         root += [f"data.root={made_up_root}"] if reads_files else []
         ended = tl_run("debug=smoke", "device=cpu", *words, *root, f"hydra.run.dir={tmp_path / 'run'}")

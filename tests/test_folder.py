@@ -226,3 +226,22 @@ def test_a_method_that_wants_a_source_says_where_to_name_it(tl_run, tmp_path):
     ended = tl_run("data=folder", f"data.target_dir={made_up(tmp_path / 'pets')}", "method=dan")
     assert ended.code == 2
     assert "data.source_dir" in ended.err
+
+
+@pytest.mark.slow
+def test_the_jobs_of_a_sweep_decode_a_folder_together_once(tl_run, tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    root = made_up(tmp_path / "pets", n=pictures.FEW // 2 + 5, size=(8, 8))
+    words = [
+        "data=folder",
+        f"data.target_dir={root}",
+        "data.target_labels=all",
+        "data.size=16",
+        "data.workers=2",
+        f"cache.dir={tmp_path / 'c'}",
+    ]
+    jobs = ["-m", "hydra/launcher=processes", "hydra.launcher.n_jobs=2", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    ended = tl_run(*TINY, "method=target_only", "figures=false", *words, *jobs)
+    assert ended.code == 0, ended.text
+    assert [r["status"] for r in results(tmp_path)] == ["done", "done"]
+    assert sorted(f.suffix for f in (tmp_path / "c" / "pictures").iterdir()) == [".json", ".lock", ".npy"]

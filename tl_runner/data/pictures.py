@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tl_runner.errors import DataError
+from tl_runner.record.folder import claimed
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL raises for a damaged file
@@ -58,18 +60,9 @@ def decode(root: Path, files: Sequence[Path], *, size: int, channels: int, fit: 
         x = np.empty((len(files), channels, size, size), dtype=np.uint8)
         return Pictures(torch.from_numpy(x), *_fill(x, files, fit, workers))
     array, about = cache / f"{key}.npy", cache / f"{key}.json"
-    if not about.exists():
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            half = array.with_suffix(f".{key[:8]}.tmp")
-            x = np.lib.format.open_memmap(half, "w+", np.uint8, (len(files), channels, size, size))
-            unreadable, digest = _fill(x, files, fit, workers)
-            x.flush()
-            half.rename(array)
-            half.write_text(json.dumps({"digest": digest, "unreadable": unreadable}))
-            half.rename(about)
-        except OSError as error:
-            raise DataError(f"the decoded pictures cannot be kept in {cache} ({error}). Point cache.dir elsewhere.") from error
+    with claimed(cache / f"{key}.lock"):  # the jobs of a sweep decode once, not each
+        if not about.exists():
+            _keep(array, about, files, channels, size, fit, workers)
     try:
         found: dict[str, Any] = json.loads(about.read_text())
         x = np.load(array, mmap_mode="c", allow_pickle=False)  # private: nothing that is done to it reaches the file
@@ -80,11 +73,28 @@ def decode(root: Path, files: Sequence[Path], *, size: int, channels: int, fit: 
         raise DataError(f"{array} is damaged ({error}). Delete it and {about.name}; the pictures are then decoded again.") from error
 
 
+def _keep(array: Path, about: Path, files: Sequence[Path], channels: int, size: int, fit: str, workers: int) -> None:
+    """Decode into the file ``array``; ``about``, written last, says that it is whole."""
+    try:
+        array.parent.mkdir(parents=True, exist_ok=True)
+        half = array.with_suffix(".tmp")
+        x = np.lib.format.open_memmap(half, "w+", np.uint8, (len(files), channels, size, size))
+        unreadable, digest = _fill(x, files, fit, workers)
+        x.flush()
+        half.rename(array)
+        half.write_text(json.dumps({"digest": digest, "unreadable": unreadable}))
+        half.rename(about)
+    except OSError as error:
+        raise DataError(f"the decoded pictures cannot be kept in {array.parent} ({error}). Point cache.dir elsewhere.") from error
+
+
 def _fill(x: np.ndarray, files: Sequence[Path], fit: str, workers: int) -> tuple[dict[int, str], str]:
     """Decode into the rows of ``x``: (what could not be read, digest of all content)."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = min(workers, cores) if len(files) > FEW else 0
-    loader = DataLoader(_Decoder(files, x.shape[1], x.shape[2], fit), AT_ONCE, num_workers=workers, collate_fn=list)
+    start = "fork" if sys.platform == "linux" else "spawn"  # in a worker of a sweep joblib's would be the default, which cannot
+    decoder = _Decoder(files, x.shape[1], x.shape[2], fit)
+    loader = DataLoader(decoder, AT_ONCE, num_workers=workers, collate_fn=list, multiprocessing_context=start if workers else None)
     unreadable, digest = {}, hashlib.sha256()
     row = 0
     for batch in loader:

@@ -6,12 +6,15 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tl_runner.errors import BusyError
+
+POLL_S = 0.2  # while another process is at what this one waits for
 
 
 class RunFolder:
@@ -148,3 +151,18 @@ def locked(handle: int) -> bool:
     except (ImportError, OSError):  # Windows; a file system without locks
         pass
     return True
+
+
+@contextmanager
+def claimed(file: Path, asked_to_stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Wait until no other process has claimed ``file``, a lock made for this, and keep others waiting meanwhile."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = open(file, "w")  # noqa: SIM115
+    except OSError:
+        yield
+        return
+    with lock:
+        while not locked(lock.fileno()) and not asked_to_stop():
+            time.sleep(POLL_S)
+        yield

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import platform
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -24,11 +23,9 @@ import tl_runner
 from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError
 from tl_runner.methods.base import Method, Phase
-from tl_runner.record.folder import locked
+from tl_runner.record.folder import claimed
 from tl_runner.training import checkpoints
 from tl_runner.training.device import Device
-
-POLL_S = 0.2  # while another process computes the same phase
 
 
 def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], device: Device, options: Mapping[str, Any]) -> str:
@@ -141,16 +138,6 @@ class PhaseCache:
         except OSError:  # a full disk costs time here, not the run
             return
 
-    @contextmanager
-    def claim(self, key: str, asked_to_stop: Callable[[], bool]) -> Iterator[None]:
+    def claim(self, key: str, asked_to_stop: Callable[[], bool]) -> AbstractContextManager:
         """Wait until no other process computes ``key``, and keep others waiting meanwhile."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.folder / f"{key}.lock", "w")  # noqa: SIM115
-        except OSError:
-            yield
-            return
-        with file:
-            while not locked(file.fileno()) and not asked_to_stop():
-                time.sleep(POLL_S)
-            yield
+        return claimed(self.folder / f"{key}.lock", asked_to_stop)
