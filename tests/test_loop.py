@@ -18,7 +18,10 @@ from tl_runner.training.device import Device
 from tl_runner.training.loop import Meter, PhaseLoop
 
 CPU = Device(torch.device("cpu"), "fp32", channels_last=False, compile=False, cuda_graphs=False)
-SGD = {"name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "betas": [0.9, 0.999], "schedule": "constant", "warmup": 0.0}
+SGD = {
+    "name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "betas": [0.9, 0.999], "schedule": "constant", "warmup": 0.0,
+    "milestones": [0.5, 0.75], "gamma": 0.1, "clip_norm": None,
+}  # fmt: skip
 
 
 class Toy(Method):
@@ -161,12 +164,12 @@ def test_batches_hold_the_samples_they_name():
 @pytest.mark.parametrize(
     ("schedule", "points"),
     [("constant", (1, 1, 1)), ("linear", (1, 0.5, 0.25)), ("cosine", (1, 0.5, (1 + math.cos(0.75 * math.pi)) / 2)),
-     ("inverse", (1, 6**-0.75, 8.5**-0.75))],
+     ("step", (1, 0.1, 0.01)), ("inverse", (1, 6**-0.75, 8.5**-0.75))],
 )  # fmt: skip
 def test_schedules(schedule, points):
     for progress, expected in zip((0, 0.5, 0.75), points, strict=True):
-        assert schedules.factor({"schedule": schedule, "warmup": 0.0}, progress) == pytest.approx(expected)
-    assert schedules.factor({"schedule": "constant", "warmup": 0.5}, 0.25) == pytest.approx(0.5)
+        assert schedules.factor({**SGD, "schedule": schedule}, progress) == pytest.approx(expected)
+    assert schedules.factor({**SGD, "warmup": 0.5}, 0.25) == pytest.approx(0.5)
 
 
 def test_streams_are_told_apart_and_repeat():

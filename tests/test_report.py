@@ -167,6 +167,21 @@ def test_a_pretraining_on_labelled_target_images_is_no_plain_source_only(tmp_pat
     assert found["source_only"].oracle
 
 
+def test_where_all_learn_from_target_labels_none_is_an_oracle_and_gains_are_over_training_from_scratch(tmp_path):
+    for seed in (0, 1, 2):
+        for method, accuracy in (("target_only", 0.6), ("finetune", 0.7), ("l2_sp", 0.72)):
+            made_up_run(tmp_path / f"{method}{seed}", method, seed, accuracy + seed / 100, uses_target_labels=True)
+    made_up_run(tmp_path / "chosen", "lwf", 0, 0.9, uses_target_labels=True, selection="oracle")
+    found = by_method(rows(collect([tmp_path])))
+    assert [found[name].oracle for name in ("target_only", "finetune", "lwf")] == [False, False, True]
+    assert found["target_only"].gain is None
+    assert found["finetune"].gain.mean == pytest.approx(0.1)
+    assert found["l2_sp"].best
+    assert by_method(rows(collect([tmp_path]), against="finetune"))["l2_sp"].gain.mean == pytest.approx(0.02)
+    with pytest.raises(UserError, match=r"--against fintune: no group is of this method\. Did you mean 'finetune'"):
+        rows(collect([tmp_path]), against="fintune")
+
+
 def test_the_a_distance_is_a_metric(tmp_path):
     made_up_run(tmp_path / "run", "dan", 0, 0.9, a_distance={"before": 1.9, "after": 0.4})
     (row,) = rows(collect([tmp_path]), "a_distance.after")

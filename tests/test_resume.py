@@ -144,6 +144,8 @@ def interrupted(tl_run, monkeypatch, after: int, *words: str):
     pytest.param(("method=lwf", "data.target_labels=3", "method.warm_up.epochs=1"), marks=pytest.mark.slow),
     pytest.param(("method=l2_sp", "data.target_labels=3", "method.gradual=true", "method.freeze=1"), marks=pytest.mark.slow),
     pytest.param(("method=lora", "data.target_labels=3"), marks=pytest.mark.slow),
+    ("method=finetune", "data.target_labels=3", "train.ema=0.9", "train.accumulate=2", "train.mixup=0.2", "train.cutmix=1.0",
+     "train.balance=sampling", "train.optimizer.clip_norm=0.5", "backbone.batch_norm=true"),
     pytest.param(("method=jan", "method.pretrain.epochs=0"), marks=pytest.mark.slow),
 ], ids=lambda words: words[0])  # fmt: skip
 def test_methods_go_on_inside_an_epoch_of_adaptation(tl_run, tmp_path, monkeypatch, words):

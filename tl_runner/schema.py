@@ -69,6 +69,15 @@ def pair(rule: Rule) -> Rule:
     return check
 
 
+def all_in(rule: Rule) -> Rule:
+    """A list of values that each keep ``rule``."""
+
+    def check(value: Any) -> str | None:
+        return None if isinstance(value, list) and all(rule(v) is None for v in value) else f"a list: {rule(object())} each"
+
+    return check
+
+
 def some_of(*options: str) -> Rule:
     """A list of one or more of a few names, each once."""
 
@@ -129,7 +138,16 @@ RULES: dict[str, Rule] = {
     "weight_decay": at_least_0,
     "momentum": number(0, 0.9999),
     "betas": pair(number(0, 0.9999999)),
-    "schedule": one_of("constant", "linear", "cosine", "inverse"),
+    "schedule": one_of("constant", "linear", "cosine", "step", "inverse"),
+    "milestones": all_in(number(0, 1)),
+    "gamma": number(0, 1),
+    "clip_norm": either(null, number(0, open_low=True)),
+    "accumulate": count,
+    "ema": either(null, number(0, 0.999999)),
+    "patience": either(null, count),
+    "balance": either(null, one_of("sampling", "weights")),
+    "mixup": at_least_0,
+    "cutmix": at_least_0,
     "warmup": number(0, 1),
     "optimizer.name": one_of("adam", "adamw", "sgd"),
     "discriminator_optimizer.name": one_of("adam", "adamw", "sgd"),

@@ -168,6 +168,12 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"backbone.bn={config['backbone']['bn']} is about batch norm, and backbone.batch_norm=false has none. Leave one of them out."
     if config["backbone"].get("bn") == "frozen" and _pretrain_epochs(method) == 0:
         yield "backbone.bn=frozen keeps the statistics of the pretraining, and method.pretrain.epochs=0 leaves that out. Choose one."
+    for path, section in walk(config["method"]):
+        if isinstance(section, dict) and {"batch_size", "accumulate"} <= section.keys() and section["batch_size"] % section["accumulate"]:
+            yield (
+                f"method.{path}.accumulate={section['accumulate']} does not divide batch_size={section['batch_size']}, "
+                "and its parts must be equal."
+            )
     device = config["device"]
     if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):
         yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."

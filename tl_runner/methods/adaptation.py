@@ -118,7 +118,7 @@ class SharedEncoder(Adaptation):
         """Of logits (B, K) by domain: the source's and those of labelled target images, each image weighing the same."""
         domains = [d for d in ("source", "labelled") if d in logits]
         found = torch.cat([logits[d] for d in domains]) if len(domains) > 1 else logits["source"]
-        return cross_entropy(found, [getattr(batch, d).y for d in domains], self.adapt["label_smoothing"])
+        return cross_entropy(found, [getattr(batch, d) for d in domains], self.adapt["label_smoothing"])
 
 
 class TargetEncoder(Adaptation):
@@ -149,7 +149,7 @@ class TargetEncoder(Adaptation):
         if not self.setting.labelled:
             return {}
         logits = self.head(self.target_encoder(batch.labelled.x))
-        return {"cross_entropy": cross_entropy(logits, [batch.labelled.y], self.adapt["label_smoothing"])}
+        return {"cross_entropy": cross_entropy(logits, [batch.labelled], self.adapt["label_smoothing"])}
 
 
 def mlp(*widths: int) -> nn.Sequential:

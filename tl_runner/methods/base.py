@@ -25,19 +25,31 @@ class Samples:
 
     Attributes:
         x: images, float (B, C, H, W).
-        y: labels, int64 (B,), or None.
+        y: labels, int64 (B,), or where images are mixed the shares of the classes, float (B, K); or None.
         index: positions in the split, int64 (B,).
         domain: which of several sources or targets each image is from, int64 (B,); None where there is one.
+        class_weight: what a sample of each class counts in the classification loss, float (K,); None: all alike.
     """
 
     x: Tensor
     y: Tensor | None
     index: Tensor
     domain: Tensor | None = None
+    class_weight: Tensor | None = None
+
+    def part(self, number: int, parts: int) -> Samples:
+        """One of several equal parts."""
+        rows = slice(number * len(self.x) // parts, (number + 1) * len(self.x) // parts)
+        y, domain = (None if values is None else values[rows] for values in (self.y, self.domain))
+        return Samples(self.x[rows], y, self.index[rows], domain, self.class_weight)
 
 
 class Batch(SimpleNamespace):
     """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``; ``batch.kept`` is :attr:`Phase.each_epoch`'s."""
+
+    def part(self, number: int, parts: int) -> Batch:
+        """The same, with one of several equal parts of each domain."""
+        return Batch(**{k: v.part(number, parts) if isinstance(v, Samples) else v for k, v in vars(self).items()})
 
 
 @dataclass
@@ -92,6 +104,9 @@ class Update:
     groups: Sequence[Group] | None = None
 
 
+LENGTHS = ("epochs", "batch_size", "steps_per_epoch", "accumulate", "ema", "patience", "mixup", "cutmix", "balance")  # in a section's YAML
+
+
 @dataclass
 class Phase:
     """One stage of a method.
@@ -103,6 +118,11 @@ class Phase:
         predict: images (B, C, H, W) to logits (B, K): the classifier that this phase is making.
         source_predict: the same for images of the source, where batch norm keeps a branch for each domain; None: ``predict``.
         epochs, steps_per_epoch, batch_size: its length; ``steps_per_epoch`` None is one pass over the first split.
+        accumulate: equal parts that a batch goes through the networks in, their gradients added up.
+        ema: the decay of an exponential moving average of the weights, which predicts and which the phase leaves behind; None: none.
+        patience: epochs without a better validation accuracy after which the phase ends, with the best epoch's weights; None: never.
+        mixup, cutmix: of labelled images, the concentration alpha of the shares that two images have in one; 0: none.
+        balance: of labelled splits, ``sampling`` draws every class as often, ``weights`` lets it count as much; None: as they are.
         begin: run once when the phase starts, not when it is resumed.
         each_epoch: what is computed once an epoch, from passes over whole splits without augmentation: given
             ``outputs(network, domain)``, which gives float32 (N, ...), it returns tensors that every batch of the epoch has as ``kept``.
@@ -123,6 +143,12 @@ class Phase:
     epochs: int
     batch_size: int
     steps_per_epoch: int | None = None
+    accumulate: int = 1
+    ema: float | None = None
+    patience: int | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    balance: str | None = None
     source_predict: Callable[[Tensor], Tensor] | None = None
     begin: Callable[[], object] | None = None
     each_epoch: Callable[[Callable[[Callable[[Tensor], Tensor], str], Tensor]], dict[str, Tensor]] | None = None
@@ -135,8 +161,8 @@ class Phase:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], **fields: Any) -> Phase:
-        """A phase with the lengths of its config section."""
-        lengths = {key: options[key] for key in ("epochs", "batch_size", "steps_per_epoch")}
+        """A phase with the lengths of its config section, and what else that says of its batches and weights."""
+        lengths = {key: options[key] for key in LENGTHS if key in options}
         return cls(**lengths, **fields)
 
 
@@ -236,7 +262,7 @@ class Classifier(Method):
             parts: list[Samples] = [getattr(batch, domain) for domain in reads]
             images = [part.x for part in parts]
             logits = predict(torch.cat(images)) if together else torch.cat([predict(x) for x in images])
-            return {"cross_entropy": cross_entropy(logits, [part.y for part in parts], smoothing)}
+            return {"cross_entropy": cross_entropy(logits, parts, smoothing)}
 
         update = Update("classifier", [self.encoder, head], options["optimizer"], classify)
         return Phase.of(
@@ -255,8 +281,14 @@ class Classifier(Method):
         return (kind.forward, kind.features) == (Classifier.forward, Classifier.features)
 
 
-def cross_entropy(logits: Tensor, labels: Sequence[Tensor | None], smoothing: float) -> Tensor:
-    """Of logits (B_1 + B_2 + ..., K) against the labels of their parts, (B_1,), (B_2,), ...; a mean over all samples."""
-    known = [y for y in labels if y is not None]
-    assert len(known) == len(labels)
-    return F.cross_entropy(logits, torch.cat(known) if len(known) > 1 else known[0], label_smoothing=smoothing)
+def cross_entropy(logits: Tensor, parts: Sequence[Samples], smoothing: float) -> Tensor:
+    """Of logits (B_1 + B_2 + ..., K) against the labels of the samples that they are of; a mean over all of these."""
+    known = [part.y for part in parts if part.y is not None]
+    assert len(known) == len(parts)
+    if all(part.class_weight is None for part in parts):
+        return F.cross_entropy(logits, torch.cat(known) if len(known) > 1 else known[0], label_smoothing=smoothing)
+    means = [
+        F.cross_entropy(own, y, weight=part.class_weight, label_smoothing=smoothing) * (len(y) / len(logits))
+        for own, y, part in zip(logits.split([len(y) for y in known]), known, parts, strict=True)
+    ]
+    return torch.stack(means).sum()

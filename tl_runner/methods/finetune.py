@@ -101,7 +101,7 @@ class FineTune(ModelTransfer):
     def step(self, batch: Batch, progress: float) -> Losses:
         """batch.target.x and .y: labelled target images."""
         features = self.features(batch.target.x)
-        losses = {"cross_entropy": cross_entropy(self.head(features), [batch.target.y], self.finetune["label_smoothing"])}
+        losses = {"cross_entropy": cross_entropy(self.head(features), [batch.target], self.finetune["label_smoothing"])}
         if self.regulariser == "bss":
             losses["bss"] = self.alpha * batch_spectral_shrinkage(features)
         elif self.regulariser:

@@ -40,4 +40,4 @@ class Lora(ModelTransfer):
 
     def step(self, batch: Batch, progress: float) -> Losses:
         """batch.target.x and .y: labelled target images."""
-        return {"cross_entropy": cross_entropy(self(batch.target.x), [batch.target.y], self.finetune["label_smoothing"])}
+        return {"cross_entropy": cross_entropy(self(batch.target.x), [batch.target], self.finetune["label_smoothing"])}

@@ -56,13 +56,13 @@ class Lwf(ModelTransfer):
 
     def step(self, batch: Batch, progress: float) -> Losses:
         """The new task's loss on batch.target.x and .y."""
-        return {"cross_entropy": cross_entropy(self(batch.target.x), [batch.target.y], self.finetune["label_smoothing"])}
+        return {"cross_entropy": cross_entropy(self(batch.target.x), [batch.target], self.finetune["label_smoothing"])}
 
     def joint(self, batch: Batch, progress: float) -> Losses:
         """The new task's loss, and the old head's distance from the original network's answers to the same images."""
         with torch.no_grad():
             recorded = self.origin_head(self.origin(batch.target.x))
         features = self.features(batch.target.x)
-        new = cross_entropy(self.head(features), [batch.target.y], self.finetune["label_smoothing"])
+        new = cross_entropy(self.head(features), [batch.target], self.finetune["label_smoothing"])
         old = softened_cross_entropy(self.source_head(features), recorded, self.temperature)
         return {"cross_entropy": new, "old_answers": self.weight * old}

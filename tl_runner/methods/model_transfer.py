@@ -74,7 +74,7 @@ class ModelTransfer(Classifier):
 
         def step(batch: Batch, progress: float) -> Losses:
             logits = self.head(batch.kept["features"][batch.target.index])
-            return {"cross_entropy": cross_entropy(logits, [batch.target.y], options["label_smoothing"])}
+            return {"cross_entropy": cross_entropy(logits, [batch.target], options["label_smoothing"])}
 
         groups = [Group([*self.head.parameters()])]
         return self.on_target(name, options, step, groups, each_epoch=extract, augment=False, resting=[*self.encoder.modules()])

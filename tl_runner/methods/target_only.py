@@ -1,4 +1,4 @@
-"""Target only: supervised training on the target's own labels. An oracle: the ceiling for adaptation methods."""
+"""Target only: supervised training on the target's own labels. The ceiling of adaptation (an oracle), the floor of model transfer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ class TargetOnly(Classifier):
         supervise: lengths and optimiser.
     """
 
+    other_classes = True  # the source is not read
+
     def __init__(self, setting: Setting, *, supervise: Mapping[str, Any]):
         super().__init__(setting)
         self.supervise = supervise
 
     def phases(self) -> list[Phase]:
-        return [self.supervised("supervise", self.supervise, {"target": "target_labelled"})]
+        supervise = self.supervised("supervise", self.supervise, {"target": "target_labelled"})
+        if self.setting.source_classes is not None:
+            supervise.domains = ["target"]
+        return [supervise]

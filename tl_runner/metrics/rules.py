@@ -21,6 +21,7 @@ class Rule:
         split, name: of the score in ``metrics.jsonl``; empty for ``last``, which looks at none.
         needs: the splits without which there is no score.
         features: whether it also needs the phase's features of both domains (``Phase.embed``).
+        target_labels: whether it looks at labels of the target.
         shown: the score's name in the line that an epoch prints; empty leaves it out unless the rule decides.
     """
 
@@ -29,21 +30,23 @@ class Rule:
     needs: tuple[str, ...] = ()
     features: bool = False
     shown: str = ""
+    target_labels: bool = False
 
 
 COMPARED = ("source_train", "source_val", "target_train")  # whose features dev and reverse_validation read
 RULES = {
     "last": Rule(),
     "source_val": Rule("source_val", "accuracy", ("source_val",), shown="source_val accuracy"),
+    "target_val": Rule("target_val", "accuracy", ("target_val",), shown="target_val accuracy", target_labels=True),
     "entropy": Rule("target_train", "entropy", ("target_train",)),
     "im": Rule("target_train", "im", ("target_train",), shown="target im"),
     "snd": Rule("target_train", "snd", ("target_train",)),
     "bnm": Rule("target_train", "bnm", ("target_train",)),
     "dev": Rule("source_val", "dev", COMPARED, features=True),
     "reverse_validation": Rule("source_val", "reverse_validation", COMPARED, features=True),
-    "oracle": Rule(*TRUTH, ("target_test",), shown="target_test accuracy (oracle)"),
+    "oracle": Rule(*TRUTH, ("target_test",), shown="target_test accuracy (oracle)", target_labels=True),
 }
-LABEL_FREE = tuple(rule for rule in RULES if rule != "oracle")
+LABEL_FREE = tuple(name for name, rule in RULES.items() if not rule.target_labels)
 EVALUATIONS = {"log_loss", *(rule.name for rule in RULES.values() if rule.name)}  # what an evaluated split's row may hold
 
 

@@ -85,7 +85,7 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
     """Accuracy on source and target after each phase, the last beside the first, time and folder."""
     method = content["choices"]["method"]
     rows = [(p["name"], p["metrics"]) for p in content["phases"] if "metrics" in p]
-    labelled = content["sizes"].get("target_labelled")
+    labelled = content["sizes"].get("target_labelled") if "target_labelled" in content["phases"][0]["reads"] else None
     first = f"source and {labelled:,} target labels" if labelled else "source only"
     rows = [(first if name == "pretrain" else name, metrics) for name, metrics in rows]
     rows.append((method, content["metrics"]))
@@ -99,7 +99,10 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
         error = None if target is None or not n else (target * (1 - target) / n) ** 0.5
         gain = "" if i == 0 or base is None or target is None else f"{100 * (target - base):+.1f}"
         table.add_row(name, _percent(source), _percent(target), "" if error is None else f"{100 * error:.1f}", gain)
-    oracle = "   oracle: saw target labels" if content["uses_target_labels"] else ""
+    oracle = ""
+    if content["uses_target_labels"]:
+        labels = sum(n for name, n in content["sizes"].items() if name in ("target_labelled", "target_val"))
+        oracle = "   oracle: target test labels" if content["selection"] == "oracle" else f"   saw {labels:,} target labels"
     chosen = content["selection"] + (f" (epoch {content['selected_epoch']})" if content["selected_epoch"] else "")
     said = _wrapped(" targets   ", _by_target(content["metrics"])) + _wrapped(" rules     ", _by_epoch(content.get("rules", {})))
     with io.StringIO() as out:

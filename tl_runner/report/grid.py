@@ -10,7 +10,7 @@ from tl_runner.errors import UserError, nearest
 from tl_runner.report.runs import CHOICES, Run
 from tl_runner.report.selection import Regret
 from tl_runner.report.statistics import LEAST_WILCOXON, Interval
-from tl_runner.report.table import BASELINE, Comparison, Metric, Row, sort_key
+from tl_runner.report.table import Comparison, Metric, Row, sort_key
 
 ASSUMES = (
     "The t-test and the interval assume that the differences between runs of the same seed are independent and roughly normal; "
@@ -34,7 +34,7 @@ class Grid:
 
 
 def lay_out(rows: Sequence[Row], only_changed: bool = False) -> Grid:
-    """One line a group: keys, mean ± standard deviation (n), gain over source_only, how many runs are missing."""
+    """One line a group: keys, mean ± standard deviation (n), gain over the baseline, how many runs are missing."""
     keys, metric = shown_keys(rows, only_changed), rows[0].metric
     gains, remarks = any(row.gain for row in rows), any(remark(row) for row in rows)
     columns = [*keys, metric.title, *(["gain"] if gains else []), "missing", *(["remarks"] if remarks else [])]
@@ -205,7 +205,7 @@ def legend(rows: Sequence[Row], best: bool, gains: bool) -> list[str]:
             + ("; oracles do not take part." if any(row.oracle for row in rows) else ".")
         )
     if gains:
-        said.append(f"Gain over {BASELINE}: mean difference of runs with the same seed [Student's 95 % interval].")
+        said.append(f"Gain over {rows[0].against}: mean difference of runs with the same seed [Student's 95 % interval].")
     return said
 
 

@@ -14,10 +14,10 @@ from tl_runner.report.grid import Grid, constants, counts, lay_out, lay_out_pair
 from tl_runner.report.plates import Plates
 from tl_runner.report.runs import STATUSES, Run, mapping
 from tl_runner.report.selection import regret_table, rule_table
-from tl_runner.report.table import BASELINE, Comparison, Metric, Row, compare
+from tl_runner.report.table import Comparison, Metric, Row, compare
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
-MOST_METHODS = 4  # whose every pair is tested; of more, each against source_only
+MOST_METHODS = 4  # whose every pair is tested; of more, each against the baseline
 MOST_TESTS = 40
 
 
@@ -124,10 +124,11 @@ def shortened(run: Run, metric: Metric, most: int = 400) -> str:
 
 def paired_methods(rows: Sequence[Row]) -> list[Comparison]:
     """Every pair of a few methods; of many, each against source_only."""
+    base = rows[0].against if rows else ""
     methods = list(dict.fromkeys(str(row.keys["method"]) for row in rows if row.n))
     pairs = [(b, a) for a, b in combinations(methods, 2)]
     if len(methods) > MOST_METHODS:
-        pairs = [(method, BASELINE) for method in methods if BASELINE in methods and method != BASELINE]
+        pairs = [(method, base) for method in methods if base in methods and method != base]
     found = [test for a, b in pairs for test in compare(rows, a, b) if test.test.n > 1]
     return sorted(found, key=lambda test: str(test.keys.get("data")))[:MOST_TESTS]
 

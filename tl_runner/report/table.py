@@ -1,4 +1,4 @@
-"""Runs grouped by all that varies between them but the seed: one row a group, with its gain over source_only."""
+"""Runs grouped by all that varies between them but the seed: one row a group, with its gain over a baseline."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tl_runner.report.runs import CHOICES, Run, warn
 from tl_runner.report.statistics import Interval, Paired, deviation, mean, paired
 
 BASELINE = "source_only"
+SCRATCH = "target_only"  # the baseline of what learns from target labels, where no row is of source_only
 USUAL = "target_test.accuracy"
 FRACTIONS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "ece")
 LOWER_IS_BETTER = ("log_loss", "ece", "mse", "mae", "wall_s", "peak_memory_mb", "before", "after")
@@ -50,10 +51,11 @@ class Row:
         values: by seed, in its order, of the runs that are done.
         absent: the runs that give no value: failed, interrupted, missing, or without this metric.
         repeated: runs of a seed that another run has given already.
-        gain: over ``source_only`` with the same other keys, paired by seed; None if there is no pair.
+        gain: over the baseline with the same other keys, paired by seed; None if there is no pair.
+        against: the baseline.
         best: the best mean of its data set over the seeds that all rivals have. Oracles do not take part; and where rivals are
             settings of one method there is none, since to choose between those by target labels would make an oracle.
-        oracle: target labels were used.
+        oracle: labels of the target were used, of its test images or where others of the data set went without.
         derived: not run by itself: the phase ``pretrain`` of other rows.
     """
 
@@ -64,6 +66,7 @@ class Row:
     absent: Sequence[Run] = ()
     repeated: Sequence[Run] = ()
     gain: Interval | None = None
+    against: str = BASELINE
     best: bool = False
     oracle: bool = False
     derived: bool = False
@@ -89,15 +92,16 @@ class Comparison:
     test: Paired
 
 
-def rows(runs: Sequence[Run], metric: str | None = None) -> list[Row]:
-    """The table of ``runs``, whatever their order: by data set, source_only first.
+def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = None) -> list[Row]:
+    """The table of ``runs``, whatever their order: by data set, the baseline first.
 
     Args:
         metric: ``split.name``, such as ``target_test.f1_macro``, or ``score``, ``wall_s``, ...; by default
             ``target_test.accuracy`` where a run has it, else each run's score.
+        against: the method that gains are over; by default source_only, or where there is none target_only.
 
     Raises:
-        UserError: no run has that metric.
+        UserError: no run has that metric, or no row is of that baseline.
     """
     shown = metric_of(metric, runs)
     keys = [*CHOICES, *varying(runs)]
@@ -106,8 +110,14 @@ def rows(runs: Sequence[Run], metric: str | None = None) -> list[Row]:
         groups.setdefault(tuple(run.choices[k] if k in CHOICES else run.setting(k) for k in keys), []).append(run)
     table = [_row(dict(zip(keys, group, strict=True)), shown, members) for group, members in groups.items()]
     table += _pretrained(table)
-    table.sort(key=_order)
-    return [replace(row, gain=_gain(row, table), best=_is_best(row, table)) for row in table]
+    table = [replace(row, oracle=row.oracle and (row.derived or _beyond_others(row, table))) for row in table]
+    methods = {row.keys["method"] for row in table}
+    known = sorted(map(str, methods))
+    if against and against not in methods:
+        raise UserError(f"--against {against}: no group is of this method.{nearest(against, known)} There is: {', '.join(known)}.")
+    base = against or (SCRATCH if BASELINE not in methods and SCRATCH in methods else BASELINE)
+    table.sort(key=lambda row: _order(row, base))
+    return [replace(row, against=base, gain=_gain(row, table, base), best=_is_best(row, table)) for row in table]
 
 
 def metric_of(name: str | None, runs: Iterable[Run]) -> Metric:
@@ -206,10 +216,16 @@ def _pretrained(table: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _gain(row: Row, table: Sequence[Row]) -> Interval | None:
-    if row.keys["method"] == BASELINE:
+def _beyond_others(row: Row, table: Sequence[Row]) -> bool:
+    """Whether an epoch was chosen by the test labels, or others of its data set saw no label of the target at all."""
+    chosen = any(run.result.get("selection") == "oracle" for run in row.runs)
+    return chosen or any(r.keys["data"] == row.keys["data"] and r.n and not r.oracle for r in table)
+
+
+def _gain(row: Row, table: Sequence[Row], base: str) -> Interval | None:
+    if row.keys["method"] == base:
         return None
-    bases = [r for r in table if r.keys["method"] == BASELINE and r.n and matches(r.keys, row.keys, "method")]
+    bases = [r for r in table if r.keys["method"] == base and r.n and matches(r.keys, row.keys, "method")]
     return paired(row.values, bases[0].values).difference if len(bases) == 1 else None
 
 
@@ -228,9 +244,9 @@ def _is_best(row: Row, table: Sequence[Row]) -> bool:
     return means[id(row)] == (min if row.metric.lower_is_better else max)(means.values())
 
 
-def _order(row: Row) -> list:
+def _order(row: Row, base: str) -> list:
     others = [sort_key(value) for key, value in row.keys.items() if key not in ("method", "data")]
-    return [sort_key(row.keys["data"]), row.keys["method"] != BASELINE, sort_key(row.keys["method"]), others]
+    return [sort_key(row.keys["data"]), row.keys["method"] != base, sort_key(row.keys["method"]), others]
 
 
 def sort_key(value: str | None) -> tuple:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -13,12 +14,44 @@ from tl_runner.methods.base import Batch, Samples
 from tl_runner.training.device import Device
 from tl_runner.training.ranks import ALONE, Ranks
 
+Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # images and labels to mixed ones, of one batch
 Augment = Callable[[Tensor, torch.Generator | None, int, int], Tensor]  # images, generator, part of the batch, parts
 
 
 def pixels(x: Tensor) -> Tensor:
     """uint8 to float in [0, 1]: what every network sees, as in ADDA's code; a background of 0 adds nothing to a filter."""
     return x.float().div_(255)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What is made of the labelled splits of a phase.
+
+    Attributes:
+        balance: ``sampling``, ``weights`` or None, as :attr:`tl_runner.methods.base.Phase.balance`.
+        mixup, cutmix: alpha of either; 0 is off.
+        classes: how many there are, by domain.
+    """
+
+    balance: str | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+    def mixers(self) -> dict[str, Mix]:
+        """torchvision's, by domain."""
+        if not self.mixup and not self.cutmix:
+            return {}
+        from torchvision.transforms import v2  # takes seconds to import
+
+        kinds = [(v2.MixUp, self.mixup), (v2.CutMix, self.cutmix)]
+        return {
+            domain: v2.RandomChoice([kind(alpha=alpha, num_classes=n) for kind, alpha in kinds if alpha])
+            for domain, n in self.classes.items()
+        }
+
+
+AS_THEY_ARE = Labelled()
 
 
 class Batches:
@@ -38,33 +71,68 @@ class Batches:
         augment: Augment | None,
         stream: tuple[int, str],
         ranks: Ranks = ALONE,
+        labelled: Labelled = AS_THEY_ARE,
     ):
         self.splits, self.batch_size, self.device, self.augment, self.stream = splits, batch_size, device, augment, stream
         self.ranks = ranks
         first = next(iter(splits.values()))
         self.steps = steps_per_epoch or max(1, len(first) // (batch_size * ranks.world))
         self._plan: dict[str, Tensor] = {}
+        self._epoch, self._balance, self._mixers = 0, labelled.balance, labelled.mixers()
+        self._weights = {
+            domain: class_weights(split.y, labelled.classes[domain]).to(device.torch)
+            for domain, split in splits.items()
+            if labelled.balance == "weights" and split.y is not None
+        }
 
     def begin_epoch(self, epoch: int) -> None:
         """Draw the epoch's order: {domain: int64 (steps, batch_size)} on the device."""
+        self._epoch = epoch
         for domain, split in self.splits.items():
             generator = randomness.generator(*self.stream, epoch, "order", domain)
             need = self.steps * self.ranks.world * self.batch_size
-            passes = -(-need // len(split))
-            order = torch.cat([torch.randperm(len(split), generator=generator) for _ in range(passes)])
-            parts = order[:need].view(self.steps, self.ranks.world, self.batch_size)
+            if self._balance == "sampling" and split.y is not None:
+                order = of_every_class_as_often(split.y.cpu(), need, generator)
+            else:
+                order = passes(len(split), need, generator)
+            parts = order.view(self.steps, self.ranks.world, self.batch_size)
             self._plan[domain] = parts[:, self.ranks.rank].to(self.device.torch)
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step of this epoch; the caller has seeded the device's generator."""
-        return Batch(**{domain: self._samples(domain, plan[step]) for domain, plan in self._plan.items()})
+        return Batch(**{domain: self._samples(domain, plan[step], step) for domain, plan in self._plan.items()})
 
-    def _samples(self, domain: str, index: Tensor) -> Samples:
+    def _samples(self, domain: str, index: Tensor, step: int) -> Samples:
         split = self.splits[domain]
         x = pixels(split.x[index])
         if self.augment:
             x = self.augment(x, None, self.ranks.rank, self.ranks.world)
-        return Samples(self.device.lay_out(x), _at(split.y, index), index, _at(split.domain, index))
+        y = _at(split.y, index)
+        if y is not None and domain in self._mixers:
+            with randomness.seeded(*self.stream, self._epoch, step, "mix", domain, *self.ranks.stream):
+                x, y = self._mixers[domain](x, y)
+        return Samples(self.device.lay_out(x), y, index, _at(split.domain, index), self._weights.get(domain))
+
+
+def passes(size: int, need: int, generator: torch.Generator) -> Tensor:
+    """``need`` positions below ``size``: permutations one after the other."""
+    return torch.cat([torch.randperm(size, generator=generator) for _ in range(-(-need // size))])[:need]
+
+
+def of_every_class_as_often(y: Tensor, need: int, generator: torch.Generator) -> Tensor:
+    """``need`` positions in ``y``, int64 (N,), in random order: each class that there is as often, up to one."""
+    present = y.unique()
+    shares = [(i + 1) * need // len(present) - i * need // len(present) for i in range(len(present))]
+    rows = [(y == c).nonzero().squeeze(1) for c in present]
+    drawn = torch.cat([own[passes(len(own), share, generator)] for own, share in zip(rows, shares, strict=True) if share])
+    return drawn[torch.randperm(len(drawn), generator=generator)]
+
+
+def class_weights(y: Tensor, classes: int) -> Tensor:
+    """float (classes,): inverse to a class's number of labels in ``y``, 1 where all have as many; 1 as well where there is none."""
+    counts = y.cpu().bincount(minlength=classes).float()
+    present = counts > 0
+    return torch.where(present, len(y) / (present.sum() * counts.clamp(min=1)), 1.0)
 
 
 def _at(values: Tensor | None, index: Tensor) -> Tensor | None:

@@ -37,7 +37,7 @@ class Evaluator:
         some = {name: _some(split, seed) for name, split in splits.items() if name in ("target_train", "target_test")}
         if oracle and "target_test" in splits:
             some["target_test"] = splits["target_test"]
-        self._watched = {name: split for name, split in {**splits, **some}.items() if name in ("source_val", *some)}
+        self._watched = {name: split for name, split in {**splits, **some}.items() if name in ("source_val", "target_val", *some)}
         seen = {**splits, **self._watched}
         self._compared = {name: _rows(seen[name], seed, COMPARED) for name in rules.COMPARED if name in splits}
 

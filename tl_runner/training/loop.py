@@ -6,6 +6,7 @@ Nothing here waits for the device: losses add up there and are read once an epoc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from operator import add
 from typing import Any
@@ -15,11 +16,13 @@ from torch import Tensor, nn
 
 from tl_runner import randomness
 from tl_runner.methods.base import Batch, Gate, Group, Losses, Method, Metrics, Phase, Update
+from tl_runner.training.averaging import Average
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
 from tl_runner.training.evaluation import outputs_of
 from tl_runner.training.ranks import ALONE, Ranks
 from tl_runner.training.schedules import factor, make_optimizer
+from tl_runner.training.stopping import EarlyStopping
 
 
 class Meter:
@@ -78,8 +81,8 @@ class GateKeeper:
 class UpdateRunner:
     """One update with its optimiser, loss scale and gate."""
 
-    def __init__(self, update: Update, device: Device, ranks: Ranks):
-        self.update, self.device, self.ranks = update, device, ranks
+    def __init__(self, update: Update, device: Device, ranks: Ranks, accumulate: int):
+        self.update, self.device, self.ranks, self.accumulate = update, device, ranks, accumulate
         every = list(dict.fromkeys(p for n in update.networks for p in n.parameters()))
         self.groups = update.groups or [Group(every)]
         self.parameters = [p for group in self.groups for p in group.parameters]
@@ -101,20 +104,32 @@ class UpdateRunner:
                 options["lr"] = lr * group.rate
         reported: dict[str, Tensor] = {}
         for _ in range(self.update.repeats):
-            with self.device.autocast():
-                losses, metrics = _both(self.update.step(batch, progress))
             self.optimizer.zero_grad(set_to_none=True)
-            total = reduce(add, losses.values())
-            (self.scaler.scale(total) if self.scaler else total).backward()
+            if self.accumulate == 1:
+                reported = self._backward(batch, progress, 1.0)
+            else:
+                parts = [self._backward(batch.part(i, self.accumulate), progress, 1 / self.accumulate) for i in range(self.accumulate)]
+                reported = {name: torch.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
             if self.ranks.world > 1:  # scaled gradients too: one rank's overflow is then seen by all, and all skip the step
                 self.ranks.average([p.grad for p in self.parameters if p.grad is not None])
+            if self.update.optimizer["clip_norm"]:
+                if self.scaler:
+                    self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.parameters, self.update.optimizer["clip_norm"])
             if self.scaler:
                 self.scaler.step(self.optimizer)
                 self.scaler.update()
             else:
                 self.optimizer.step()
-            reported = {**losses, **metrics}
         return reported
+
+    def _backward(self, batch: Batch, progress: float, share: float) -> dict[str, Tensor]:
+        """Add ``share`` of the gradients of a batch's losses; what it reports, without a graph."""
+        with self.device.autocast():
+            losses, metrics = _both(self.update.step(batch, progress))
+        total = reduce(add, losses.values()) * share if share < 1 else reduce(add, losses.values())
+        (self.scaler.scale(total) if self.scaler else total).backward()
+        return {name: value.detach() for name, value in {**losses, **metrics}.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -151,7 +166,10 @@ class PhaseLoop:
         self.method, self.phase, self.batches, self.device, self.seed = method, phase, batches, device, seed
         self.epochs, self.ranks = epochs, ranks
         method.requires_grad_(False)
-        self.updates = [UpdateRunner(u, device, ranks) for u in phase.updates]
+        self.updates = [UpdateRunner(u, device, ranks, phase.accumulate) for u in phase.updates]
+        trained = list(dict.fromkeys(n for u in phase.updates if u.optimizer for n in u.networks))
+        self.average = Average(trained, phase.ema) if phase.ema is not None else None
+        self.stopping: EarlyStopping | None = None
         self.meter = Meter()
         self.kept: dict[str, Tensor] = {}
         self._learning: UpdateRunner | None = None
@@ -201,6 +219,8 @@ class PhaseLoop:
             self._learn(runner)
             randomness.seed_device(device.torch, self.seed, name, count, runner.update.name, *self.ranks.stream)
             reported.update(runner(batch, progress))
+        if self.average:
+            self.average.update()
         self.meter.add(reported)
         for runner in self.updates:
             if runner.gate:
@@ -215,6 +235,18 @@ class PhaseLoop:
                 p.requires_grad_(True)
             self._learning = runner
 
+    def as_predicted(self) -> AbstractContextManager:
+        """The networks as they predict: with their averaged weights, where these are kept."""
+        return self.average.in_place() if self.average else nullcontext()
+
+    def end(self) -> dict[str, Any]:
+        """Leave the weights that the phase is to leave; what the record should say of that."""
+        if self.stopping and self.stopping.weights:
+            return {"early_stopping": self.stopping.go_back()}
+        if self.average:
+            self.average.adopt()
+        return {}
+
     def rates(self) -> dict[str, float]:
         """The learning rates of the last step, by update where there are several."""
         several = len(self.updates) > 1
@@ -228,18 +260,29 @@ class PhaseLoop:
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step needs beyond the weights and the counters."""
         kept = {name: tensor.cpu() for name, tensor in self.kept.items()}
-        return {"meter": self.meter.state_dict(), "updates": {r.update.name: r.state_dict() for r in self.updates}, "kept": kept}
+        return {
+            "meter": self.meter.state_dict(),
+            "updates": {r.update.name: r.state_dict() for r in self.updates},
+            "kept": kept,
+            **{name: part.state_dict() for name, part in self._parts().items()},
+        }
+
+    def _parts(self) -> dict[str, Average | EarlyStopping]:
+        return {name: part for name, part in (("average", self.average), ("stopping", self.stopping)) if part}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.meter.load_state_dict(state["meter"], self.device)
         self.kept = {name: tensor.to(self.device.torch) for name, tensor in state["kept"].items()}
         for runner in self.updates:
             runner.load_state_dict(state["updates"][runner.update.name])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
 
     def statistics(self) -> list[Tensor]:
         """The floating-point buffers of the networks that train: batch norm's running statistics."""
         networks = [n for update in self.phase.updates for n in update.networks]
-        return [b for b in nn.ModuleList(networks).buffers() if b.is_floating_point()]
+        averaged = self.average.kept_statistics() if self.average else []
+        return [*(b for b in nn.ModuleList(networks).buffers() if b.is_floating_point()), *averaged]
 
     def own_state(self) -> dict[str, Any]:
         """What differs between ranks inside an epoch."""

@@ -42,6 +42,7 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
         "machine": [torch.__version__, torch.backends.cpu.get_cpu_capability(), processor(), torch.backends.cudnn.version()],
         "device": [device.describe(), device.precision, device.channels_last, device.compile, device.cuda_graphs],
         "phase": [phase.name, dict(phase.reads), phase.epochs, phase.batch_size, phase.steps_per_epoch, phase.shared, phase.augment],
+        "more": [phase.accumulate, phase.ema, phase.patience, phase.mixup, phase.cutmix, phase.balance],
         "resting": [repr(layer) for layer in phase.resting],
         "updates": [[u.name, u.optimizer and dict(u.optimizer), u.repeats, u.gate and vars(u.gate)] for u in phase.updates],
         "seed": seed,

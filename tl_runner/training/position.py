@@ -20,5 +20,6 @@ class Position:
     phase_began: float = 0.0  # in the run's wall seconds
     train_s: float = 0.0
     images: int = 0
+    stopped: dict[str, Any] = field(default_factory=dict)  # what the last phase's early stopping found
     phases: list[dict[str, Any]] = field(default_factory=list)  # of the finished ones: name, metrics, seconds
     warnings: list[str] = field(default_factory=list)

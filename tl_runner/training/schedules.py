@@ -36,6 +36,7 @@ def factor(options: Mapping[str, Any], progress: float) -> float:
         "constant": 1.0,
         "linear": 1.0 - progress,
         "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
+        "step": options["gamma"] ** sum(progress >= milestone for milestone in options["milestones"]),
         "inverse": (1.0 + 10.0 * progress) ** -0.75,  # Ganin et al., DANN, JMLR 2016, section 5.2.2
     }
     return rise * shape[options["schedule"]]

@@ -20,7 +20,7 @@ from tl_runner.record import embeddings
 from tl_runner.record.folder import RunFolder
 from tl_runner.record.progress import Progress
 from tl_runner.training import checkpoints, phase_cache
-from tl_runner.training.batches import Augment, Batches
+from tl_runner.training.batches import Augment, Batches, Labelled
 from tl_runner.training.device import Device
 from tl_runner.training.evaluation import Evaluator
 from tl_runner.training.interrupt import Interrupt, Interrupted
@@ -28,6 +28,7 @@ from tl_runner.training.loop import PhaseLoop
 from tl_runner.training.phase_cache import PhaseCache
 from tl_runner.training.position import Position
 from tl_runner.training.ranks import ALONE, Ranks
+from tl_runner.training.stopping import EarlyStopping, unvalidated, validated_on
 
 
 class Trainer:
@@ -77,9 +78,17 @@ class Trainer:
             problems.append(f"this data has no {split} images, which the method or selection={self.selection} needs.")
         if rule.features and not {"source", "target"} <= self.phases[-1].embed.keys():
             problems.append(f"selection={self.selection} compares features of both domains, which this method does not give (Phase.embed).")
+        for phase in self.phases:
+            if phase.patience is not None:
+                problems += unvalidated(phase, self.splits.keys())
+            if phase.accumulate > 1 and (coupled := ", ".join(u.name for u in phase.updates if u.couples)):
+                problems.append(
+                    f"accumulate={phase.accumulate}, in the phase {phase.name}: the loss of {coupled} couples the samples of a batch, so a "
+                    "batch in parts would have another. Leave it at 1 there, and take a smaller batch_size."
+                )
         if problems:
             raise ConfigError(problems)
-        self.uses_target_labels = self.selection == "oracle" or "target_labelled" in read
+        self.uses_target_labels = rule.target_labels or "target_labelled" in read
         if "target_labelled" in self.splits and "target_labelled" not in read:
             self._warn(f"{type(self.method).__name__} does not read target labels: data.target_labels changes nothing.")
 
@@ -160,7 +169,7 @@ class Trainer:
                 phase.begin()
         self._resumed = None
         final = phase is self.phases[-1]
-        summary: dict[str, Any] = {"name": phase.name}
+        summary: dict[str, Any] = {"name": phase.name, "reads": sorted({*phase.reads.values()})}
         if self.cache is None or key is None:
             self._train(loop, final, interrupt)
         else:
@@ -172,7 +181,7 @@ class Trainer:
                     before = self.at.train_s, self.at.images
                     self._train(loop, final, interrupt)
                     self.cache.save(key, phase, self._outcome(phase, *before))
-        summary |= {"epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
+        summary |= {**self.at.stopped, "epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
         if not final:
             summary["metrics"] = self.ranks.share(lambda: self._test(phase))
             self.progress.say(f"{phase.name} done: {_short(summary['metrics'])}")
@@ -186,12 +195,18 @@ class Trainer:
 
     def _train(self, loop: PhaseLoop, final: bool, interrupt: Interrupt) -> None:
         at, phase = self.at, loop.phase
+        at.stopped = {}
         with self.progress.phase(phase.name, loop.epochs, loop.steps, at.epoch * loop.steps + at.step) as bar:
             while at.epoch < loop.epochs:
+                if not at.step and loop.stopping and loop.stopping.over:
+                    break
                 if at.epoch and not at.step and (rested := loop.rested()):
                     self._warn(f"{phase.name} ended after epoch {at.epoch}: {rested} rested for a whole epoch (its gate was shut).")
                     break
                 self._epoch(loop, final, interrupt, bar.advance)
+        at.stopped = loop.end()
+        if found := at.stopped.get("early_stopping"):
+            self.progress.say(f"{phase.name} goes back to epoch {found['epoch']}: {found['split']} accuracy {found['accuracy']:.4f}")
 
     # ---- phases shared between runs
 
@@ -216,6 +231,7 @@ class Trainer:
             "rows": [row for row in self.folder.metrics() if row["phase"] == phase.name],
             "warnings": [text for text in at.warnings if text.startswith(phase.name)],
             "epochs": at.epoch,
+            "stopped": at.stopped,
             "train_s": at.train_s - train_s,
             "images": at.images - images,
             "wall_s": round(self.wall_s() - at.phase_began, 3),
@@ -228,19 +244,27 @@ class Trainer:
         for text in stored["warnings"]:
             self._warn(text)
         at = self.at
+        at.stopped = stored["stopped"]
         at.epoch, at.images, at.train_s = stored["epochs"], at.images + stored["images"], at.train_s + stored["train_s"]
         self.progress.say(f"{phase.name}: {at.epoch} epochs taken from the phase cache, {stored['wall_s']:.0f} s saved")
 
     def _loop(self, phase: Phase) -> PhaseLoop:
         limit = self.config["train"]["limit"]
         steps = phase.steps_per_epoch
+        setting = self.method.setting
+        classes = {d: setting.source_classes if d == "source" and setting.source_classes else setting.num_classes for d in phase.reads}
+        mixed = (phase.mixup, phase.cutmix) if phase.augment else (0.0, 0.0)
         batches = Batches(
             {domain: self.splits[name] for domain, name in phase.reads.items()},
             phase.batch_size, steps, self.device, self.augment if phase.augment else None, (self.seed, phase.name), self.ranks,
+            Labelled(phase.balance, *mixed, classes),
         )  # fmt: skip
         batches.steps = min(batches.steps, limit["steps"] or batches.steps)
         epochs = min(phase.epochs, limit["epochs"] or phase.epochs)
-        return PhaseLoop(self.method, phase, batches, self.device, self.seed, epochs, self.ranks)
+        loop = PhaseLoop(self.method, phase, batches, self.device, self.seed, epochs, self.ranks)
+        if phase.patience is not None:
+            loop.stopping = EarlyStopping(phase.patience, validated_on(phase, self.splits.keys())[0], self.method)
+        return loop
 
     def _epoch(self, loop: PhaseLoop, final: bool, interrupt: Interrupt, advance: Callable[[], None]) -> None:
         at, phase = self.at, loop.phase
@@ -267,9 +291,12 @@ class Trainer:
         at.epoch, at.step = at.epoch + 1, 0
         count = at.epoch * loop.steps
         self._record(phase, count, "+".join(phase.reads.values()), means | loop.rates())
-        scores = self.ranks.share(lambda: self._evaluate(phase, count))
-        if final:
-            self._select(scores)
+        with loop.as_predicted():
+            scores = self.ranks.share(lambda: self._evaluate(phase, count))
+            if final:
+                self._select(scores)
+            if loop.stopping:
+                loop.stopping.see(at.epoch, scores[loop.stopping.split])
         if said := phase.watch(means):
             self._warn(f"{phase.name}, epoch {at.epoch}: {said}")
         self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **rules.shown(scores, self.selection)})

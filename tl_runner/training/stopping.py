@@ -1,0 +1,67 @@
+"""Early stopping: a phase ends when its validation accuracy no longer rises, and goes back to the weights of its best epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from torch import nn
+
+from tl_runner.methods.base import Phase
+
+
+class EarlyStopping:
+    """Watches one phase.
+
+    Args:
+        patience: epochs without a better accuracy that are waited for.
+        split: whose accuracy.
+        networks: what goes back to its best.
+    """
+
+    def __init__(self, patience: int, split: str, networks: nn.Module):
+        self.patience, self.split, self.networks = patience, split, networks
+        self.best, self.epoch, self.waited = -math.inf, 0, 0
+        self.weights: dict[str, Any] = {}
+
+    def see(self, epoch: int, accuracy: float) -> None:
+        """After each epoch, the networks as they are evaluated."""
+        if accuracy > self.best:
+            self.best, self.epoch, self.waited = accuracy, epoch, 0
+            self.weights = {name: tensor.detach().clone() for name, tensor in self.networks.state_dict().items()}
+        else:
+            self.waited += 1
+
+    @property
+    def over(self) -> bool:
+        """Whether the phase has waited long enough."""
+        return self.waited >= self.patience
+
+    def go_back(self) -> dict[str, Any]:
+        """Put the best epoch's weights into the networks; what is to be said of it in the record."""
+        self.networks.load_state_dict(self.weights)
+        return {"epoch": self.epoch, "split": self.split, "accuracy": self.best}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "epoch": self.epoch, "waited": self.waited, "weights": self.weights}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.best, self.epoch, self.waited = state["best"], state["epoch"], state["waited"]
+        self.weights = dict(state["weights"])
+
+
+def validated_on(phase: Phase, splits: Collection[str]) -> list[str]:
+    """The splits that may say when a phase stops, the best first: the target's validation images if it learns from target labels."""
+    wanted = [s for s, reads in (("target_val", "target_labelled"), ("source_val", "source_train")) if reads in phase.reads.values()]
+    return [split for split in wanted if split in splits]
+
+
+def unvalidated(phase: Phase, splits: Collection[str]) -> list[str]:
+    """What to say where nothing can tell when to stop."""
+    if validated_on(phase, splits):
+        return []
+    return [
+        f"patience={phase.patience}, in the phase {phase.name}: this data has no labelled images to validate it on. "
+        "Where it has data.val_fraction, set that above 0; else patience=null for this phase."
+    ]
