@@ -14,6 +14,7 @@ import argparse
 from bench_loop import in_turns, runner_epoch
 
 from tl_runner import run
+from tl_runner.build import method_of
 from tl_runner.plan import check
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
@@ -58,7 +59,7 @@ def main() -> None:
             config = config_of(words)
             device = devices.resolve(config["device"])
             task, augment = run.load_data(config)
-            method = run.build_method(config, task)
+            method = method_of(config, task.outline())
             device.place(method)
             for network in method.networks():
                 device.accelerate(network)

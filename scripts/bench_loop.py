@@ -20,6 +20,7 @@ from bare import Ground, epochs
 from bare_loops import BARE
 
 from tl_runner import run
+from tl_runner.build import method_of
 from tl_runner.methods.base import Method
 from tl_runner.paths import CONF_DIR
 from tl_runner.plan import check
@@ -78,7 +79,7 @@ def measured(name: str, overrides: Sequence[str], turns: int, steps: int) -> tup
     task, augment = run.load_data(config)
     loops: dict[str, Callable[[], None]] = {}
     for kind in ("runner", "bare"):
-        method = placed(run.build_method(config, task), device)
+        method = placed(method_of(config, task.outline()), device)
         phase = method.phases()[-1]
         if phase.begin:
             phase.begin()

@@ -34,6 +34,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
 from tl_runner import run
+from tl_runner.build import method_of
 from tl_runner.methods.base import Samples
 from tl_runner.plan import check
 from tl_runner.training import device as devices
@@ -94,7 +95,7 @@ def contestants(config: dict[str, Any], device: Device, steps: int) -> dict[str,
 def ours(config: dict[str, Any], device: Device, steps: int) -> Steps:
     task, augment = run.load_data(config)
     assert augment is None
-    method = placed(run.build_method(config, task), device)
+    method = placed(method_of(config, task.outline()), device)
     phase = method.phases()[-1]
     splits = {domain: task.splits[name].to(device.torch, device.channels_last) for domain, name in phase.reads.items()}
     batches = Batches(splits, phase.batch_size, steps, device, None, (0, phase.name))
@@ -111,7 +112,7 @@ def ours(config: dict[str, Any], device: Device, steps: int) -> Steps:
 
 def pytorch_adapt(config: dict[str, Any], device: Device, workers: int) -> Steps:
     options = config["method"]
-    method = run.build_method(config, run.load_data(config)[0]).to(device.torch)
+    method = method_of(config, run.load_data(config)[0].outline()).to(device.torch)
     networks = {"G": method.encoder, "C": method.head}
     if options["name"] == "dann":
         networks["D"] = nn.Sequential(method.discriminator, nn.Flatten(start_dim=0))
@@ -140,7 +141,7 @@ def pytorch_adapt(config: dict[str, Any], device: Device, workers: int) -> Steps
 def by_hand(config: dict[str, Any], device: Device, workers: int) -> Steps:
     device = replace(device, channels_last=False)
     options = config["method"]
-    method = run.build_method(config, run.load_data(config)[0]).to(device.torch)
+    method = method_of(config, run.load_data(config)[0].outline()).to(device.torch)
     bare = BARE[options["name"]](Ground(method, options, options["adapt"], {}, device))
     size = options["adapt"]["batch_size"]
     loaders = [DataLoader(d, batch_size=size, shuffle=True, drop_last=True, num_workers=workers) for d in digits(config)]

@@ -9,6 +9,7 @@ import torch
 from conftest import TINY
 
 from tl_runner import run
+from tl_runner.build import method_of
 from tl_runner.methods.adda import collapse
 from tl_runner.plan import check
 from tl_runner.training import device as devices
@@ -21,7 +22,7 @@ def build(*words: str):
     config = check([*TINY, *words], sweep=False)[0].config
     device = devices.resolve(config["device"])
     task, _ = run.load_data(config)
-    method = run.build_method(config, task)
+    method = method_of(config, task.outline())
     device.place(method)
     return config, task, method, device
 

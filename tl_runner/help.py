@@ -26,7 +26,7 @@ KEYS = """\
 The usual keys (all of a run's: tl-run --cfg job)
   seed=0              seeds the data's draw, the weights and every batch
   selection=last      which epoch is reported: {rules},
-                      or oracle (sees target labels)
+                      or, of target labels, target_val (held out), oracle (the test images)
   data.root=PATH      where data that is downloaded lives; default $TL_DATA_ROOT, else ./data
   train.epochs=N      the default length of a phase; method.<phase>.epochs=N for one phase
   cache.phases=auto   phases that runs have in common are computed once: true, false, or in sweeps (auto)

@@ -54,11 +54,11 @@ def decode(root: Path, files: Sequence[Path], *, size: int, channels: int, fit: 
     Raises:
         DataError: the cache cannot be written.
     """
-    stamps = [(str(f.relative_to(root)), (s := f.stat()).st_size, s.st_mtime_ns) for f in files]
-    key = hashlib.sha256(json.dumps([FORMAT, size, channels, fit, stamps]).encode()).hexdigest()[:32]
     if cache is None:
         x = np.empty((len(files), channels, size, size), dtype=np.uint8)
         return Pictures(torch.from_numpy(x), *_fill(x, files, fit, workers))
+    stamps = [(str(f.relative_to(root)), (s := f.stat()).st_size, s.st_mtime_ns) for f in files]
+    key = hashlib.sha256(json.dumps([FORMAT, size, channels, fit, stamps]).encode()).hexdigest()[:32]
     array, about = cache / f"{key}.npy", cache / f"{key}.json"
     with claimed(cache / f"{key}.lock"):  # the jobs of a sweep decode once, not each
         if not about.exists():

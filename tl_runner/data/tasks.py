@@ -51,6 +51,23 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Outline:
+    """What a method is built from of a task; the record keeps it, so that a run can be built again without its data.
+
+    Attributes:
+        classes, source_classes, sources: as a :class:`Task` has them.
+        shape: (C, H, W) of every image.
+        labelled: whether there are labelled target images for training.
+    """
+
+    classes: Sequence[str]
+    shape: tuple[int, int, int]
+    labelled: bool = False
+    sources: tuple[str, ...] = ()
+    source_classes: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
 class Task:
     """One transfer problem: the splits of its domains and what they have in common.
 
@@ -101,6 +118,10 @@ class Task:
         """(C, H, W) of every image."""
         c, h, w = next(iter(self.splits.values())).x.shape[1:]
         return c, h, w
+
+    def outline(self) -> Outline:
+        """The task without its images."""
+        return Outline(self.classes, self.shape, "target_labelled" in self.splits, self.sources, self.source_classes)
 
 
 def joined(splits: Sequence[Split]) -> Split:

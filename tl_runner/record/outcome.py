@@ -6,6 +6,7 @@ import io
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,7 @@ def result(
         "seed": trainer.seed,
         "choices": named_choices(choices),
         "classes": list(task.classes),
+        "outline": asdict(task.outline()),
         **{part: {name: report[part] for name, report in reports.items() if part in report} for part in PARTS},
         **({"rules": rules.as_json(taken)} if taken else {}),
         **({"a_distance": distances} if distances else {}),

@@ -1,0 +1,1 @@
+"""The command ``tl-predict``: what a finished run makes of new pictures."""

@@ -1,0 +1,132 @@
+"""The command line of ``tl-predict``. No torch here: --help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from tl_runner.errors import EXIT_DONE, EXIT_USER, UserError, nearest
+
+if TYPE_CHECKING:
+    from tl_runner.predict.run import Trained
+
+FORMATS = {"table": "", "csv": ".csv", "json": ".json", "npz": ".npz"}  # and what files of each end in
+EXPORTS = (".onnx", ".pt2")
+SHOWN = 5  # unreadable files that are named
+
+EXAMPLES = """\
+  tl-predict outputs/finetune/folder/RUN new_pictures             a table in the terminal
+  tl-predict RUN a.jpg b.png --top 3                              the three likeliest classes
+  tl-predict RUN new_pictures -o labels.csv                       or .json, with the probabilities of all classes
+  tl-predict RUN new_pictures --features -o features.npz          what the head sees instead of what it says
+  tl-predict RUN --export model.onnx                              or .pt2, for torch.export.load
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with its complaints in our words."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. See tl-predict --help.")
+
+
+def parser() -> Parser:
+    p = Parser(
+        prog="tl-predict",
+        description="Label pictures with a finished run: its weights, its preprocessing, its classes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
+    p.add_argument("paths", nargs="*", metavar="PATH", type=Path, help="pictures, or folders that are searched for some")
+    p.add_argument("--format", metavar="FORMAT", help="table, csv or json; with --features csv or npz; by default as FILE ends")
+    p.add_argument("-o", dest="file", type=Path, metavar="FILE", help="write there instead of to the terminal")
+    p.add_argument("--top", type=int, default=1, metavar="K", help="show the K likeliest classes (default 1)")
+    p.add_argument("--features", action="store_true", help="embeddings instead of classes")
+    p.add_argument("--export", type=Path, metavar="FILE", help="write the network as FILE.onnx or FILE.pt2 instead")
+    p.add_argument("--device", default=None, metavar="DEVICE", help="auto, cpu, cuda, mps; by default as the run was trained")
+    p.add_argument("--workers", type=int, default=4, metavar="N", help="processes that decode pictures (default 4)")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The ``tl-predict`` command. Ends the process with 0, or with 2 if the command, a path or the run is wrong."""
+    try:
+        asked = parser().parse_intermixed_args(argv)
+        check(asked)
+        from tl_runner.predict.run import Trained
+
+        trained = Trained(asked.run, asked.device)
+        if asked.export:
+            from tl_runner.predict.export import export
+
+            say(export(trained, asked.export))
+        else:
+            predict(asked, trained)
+    except UserError as error:
+        print(f"tl-predict: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER)
+    except BrokenPipeError:  # `tl-predict RUN folder | head`
+        sys.stdout = None  # type: ignore[assignment]  # or Python complains of it once more at the end
+    sys.exit(EXIT_DONE)
+
+
+def check(asked: argparse.Namespace) -> None:
+    """What can be told before torch is imported.
+
+    Raises:
+        UserError: options that exclude each other, an unknown format, no picture to label.
+    """
+    if asked.export:
+        if asked.paths or asked.features or asked.file:
+            raise UserError("--export writes the network and labels nothing: leave out pictures, --features and -o.")
+        if asked.export.suffix not in EXPORTS:
+            raise UserError(f"--export {asked.export}: the file should end in {' or '.join(EXPORTS)}.")
+        return
+    if not asked.paths:
+        raise UserError("no pictures: name some, or a folder of them, after the run. See tl-predict --help.")
+    if asked.top < 1:
+        raise UserError(f"--top {asked.top}: at least 1.")
+    if asked.format and asked.format not in FORMATS:
+        raise UserError(f"--format {asked.format}: no such format.{nearest(asked.format, FORMATS)} There is: {', '.join(FORMATS)}.")
+    endings = {ending: kind for kind, ending in FORMATS.items() if ending}
+    if asked.file and not asked.format and asked.file.suffix not in endings:
+        raise UserError(f"-o {asked.file}: the file should end in {', '.join(endings)}, or name a --format.")
+    asked.format = asked.format or (endings[asked.file.suffix] if asked.file else "csv" if asked.features else "table")
+    if asked.features and asked.format not in ("csv", "npz"):
+        raise UserError(f"--features are numbers for another program: --format csv or npz, not {asked.format}.")
+    if not asked.features and asked.format == "npz":
+        raise UserError("--format npz is for --features; classes go into csv or json.")
+    if asked.format == "npz" and not asked.file:
+        raise UserError("--format npz is for a file. Add -o features.npz.")
+
+
+def predict(asked: argparse.Namespace, trained: Trained) -> None:
+    """Label the pictures and write what was found."""
+    from tl_runner.predict import formats
+
+    files = trained.pictures(asked.paths)
+    began = time.perf_counter()
+    found = trained.features(files, asked.workers) if asked.features else trained.predict(files, asked.workers)
+    took = time.perf_counter() - began
+    if asked.file:
+        asked.file.write_bytes(formats.written(asked.format, found, trained.classes, asked.top))
+    elif asked.format == "table":
+        formats.show(found, trained.classes, asked.top)
+    else:
+        sys.stdout.write(formats.written(asked.format, found, trained.classes, asked.top).decode())
+        sys.stdout.flush()
+    for file, why in [*found.unreadable.items()][:SHOWN]:
+        say(f"not read: {file}: {why}")
+    if len(found.unreadable) > SHOWN:
+        say(f"not read: {len(found.unreadable) - SHOWN:,} more")
+    where = f"{asked.file} written: " if asked.file else ""
+    say(f"{where}{len(found.files):,} pictures in {took:.1f} s by {trained.describe()}")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)

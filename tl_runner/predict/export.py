@@ -1,0 +1,88 @@
+"""A run's network in one file for other programs: ONNX, or torch.export's own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tl_runner.errors import UserError
+from tl_runner.predict.run import Trained
+
+EXAMPLES = 4  # random images that both are asked about
+
+
+class Predictor(nn.Module):
+    """Images, float32 (B, C, H, W) in [0, 1], to (logits, probabilities), float32 (B, K)."""
+
+    def __init__(self, trained: Trained):
+        super().__init__()
+        self.method, self.phase = trained.method, trained.phase
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.phase.predict(images).float()
+        return logits, logits.softmax(1)
+
+
+def export(trained: Trained, file: Path) -> str:
+    """Write the network to ``file``, .onnx or .pt2; batches may be of any size. What was written, in words.
+
+    Raises:
+        UserError: the file cannot be written, or a package that writes it is missing.
+    """
+    trained.method.to("cpu").to(memory_format=torch.contiguous_format)
+    predictor = Predictor(trained).eval()
+    images = torch.rand(EXAMPLES, *trained.outline.shape, generator=torch.Generator().manual_seed(0))
+    shapes = {"images": {0: torch.export.Dim("batch")}}
+    about = {key: json.dumps(value, ensure_ascii=False) for key, value in description(trained).items()}
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporters, about themselves
+            expected = predictor(images)[1]
+            if file.suffix == ".onnx":
+                found = _onnx(predictor, images, shapes, about, file)
+            else:
+                program = torch.export.export(predictor, (images,), dynamic_shapes=shapes)
+                torch.export.save(program, file, extra_files=about)
+                found = torch.export.load(file).module()(images)[1]
+    except OSError as error:
+        raise UserError(f"--export {file}: it cannot be written ({error.strerror or error}).") from error
+    checked = "" if found is None else f"; it agrees with the run to {(found - expected).abs().max().item():.0e} in the probabilities"
+    c, h, w = trained.outline.shape
+    return f"{file} written, {file.stat().st_size / 1e6:,.1f} MB: images float32 (batch, {c}, {h}, {w}) in [0, 1]{checked}"
+
+
+def description(trained: Trained) -> dict[str, Any]:
+    """What a program needs to know beside the network."""
+    channels = {1: "grey", 3: "RGB"}.get(trained.channels, "")
+    return {"classes": trained.classes, "input": f"float32 {channels} in [0, 1]", "size": trained.size, "fit": trained.fit}
+
+
+def _onnx(predictor: Predictor, images: Tensor, shapes: dict, about: dict[str, str], file: Path) -> Tensor | None:
+    """The probabilities that the written file gives, where onnxruntime is there to run it."""
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  (what torch's exporter writes with)
+    except ImportError as error:
+        raise UserError(f"--export {file} needs the package {error.name}: pip install 'tl-run[export]'. A .pt2 file needs none.") from error
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    program = torch.onnx.export(
+        predictor, (images,), dynamo=True, dynamic_shapes=shapes, verbose=False,
+        input_names=["images"], output_names=["logits", "probabilities"],
+    )  # fmt: skip
+    assert program is not None
+    model = program.model_proto
+    for key, value in about.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.save(model, file)
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    return torch.from_numpy(session.run(["probabilities"], {"images": images.numpy()})[0])

@@ -1,0 +1,172 @@
+"""A finished run taken up again to predict: its method, weights and preprocessing, without its data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
+from yaml import YAMLError
+
+from tl_runner.build import method_of
+from tl_runner.data.folder import NAMED, hidden
+from tl_runner.data.pictures import SUFFIXES, decode
+from tl_runner.data.tasks import Outline, Split
+from tl_runner.errors import CheckpointError, UserError
+from tl_runner.training import checkpoints
+from tl_runner.training import device as devices
+from tl_runner.training.evaluation import outputs_of
+
+AT_ONCE = 4096  # pictures that are decoded before they are predicted
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was made of some pictures.
+
+    Attributes:
+        files: those that could be read, in order.
+        values: float32 (N, K) probabilities of the classes, or (N, d) features.
+        unreadable: why each of the others could not be.
+        features: whether the values are features.
+    """
+
+    files: list[Path]
+    values: np.ndarray
+    unreadable: dict[Path, str]
+    features: bool = False
+
+
+class Trained:
+    """A run whose selected weights predict.
+
+    Args:
+        folder: of the run.
+        device: its name; None is that of the run.
+
+    Raises:
+        CheckpointError: it is no folder of a finished run, or a file of it is missing or damaged.
+        ConfigError: this machine has no such device.
+    """
+
+    def __init__(self, folder: Path, device: str | None = None):
+        self.folder = folder
+        self.result = self._result()
+        self.config = self._config()
+        self.classes = [str(name) for name in self.result["classes"]]
+        self.outline = self._outline()
+        self.device = devices.resolve({**self.config["device"], **({"name": device} if device else {})})
+        backbone = {**self.config["backbone"], "weights": None} if "weights" in self.config["backbone"] else self.config["backbone"]
+        self.method = method_of({**self.config, "backbone": backbone}, self.outline)
+        weights = checkpoints.load(folder / "checkpoints" / "best.pt", self.config)
+        try:
+            self.method.load_state_dict(weights["method"])
+        except (KeyError, RuntimeError, TypeError, AttributeError) as error:
+            line = " ".join(str(error).split())[:300]
+            raise CheckpointError(f"{folder}/checkpoints/best.pt does not fit the run's own method: {line}") from error
+        self.device.place(self.method.eval().requires_grad_(False))
+        self.phase = self.method.phases()[-1]
+        data = self.config["data"]
+        self.channels, self.size, width = self.outline.shape
+        self.fit = data.get("fit", "crop") if self.size == width else "stretch"
+
+    def _result(self) -> dict[str, Any]:
+        file = self.folder / "result.json"
+        if not file.is_file():
+            raise CheckpointError(f"{self.folder} is no run's folder: it has no result.json. Name the folder that a run left.")
+        try:
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            status, classes = found["status"], found.get("classes")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{file} is damaged ({type(error).__name__}).") from error
+        if status != "done":
+            raise CheckpointError(f"{self.folder} is a run that is not done ({status}). Finish it: tl-run resume={self.folder}")
+        if not classes or "outline" not in found:
+            raise CheckpointError(f"{file} does not say what its images and classes are: an earlier version wrote it. Run it again.")
+        return found
+
+    def _config(self) -> dict[str, Any]:
+        file = self.folder / "config.yaml"
+        try:
+            found: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
+            if not isinstance(found, dict) or not {"data", "backbone", "method", "device", "seed"} <= found.keys():
+                raise ValueError("keys are missing")
+        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+            raise CheckpointError(f"{file} cannot be read as a run's config ({' '.join(str(error).split())[:200]}).") from error
+        return found
+
+    def _outline(self) -> Outline:
+        try:
+            said = self.result["outline"]
+            return Outline(**{**said, "shape": tuple(int(n) for n in said["shape"]), "sources": tuple(said["sources"])})
+        except (TypeError, KeyError, ValueError) as error:
+            raise CheckpointError(f"{self.folder}/result.json is damaged: outline ({error}).") from error
+
+    def describe(self) -> str:
+        """The run, in a few words."""
+        choices = self.result.get("choices", {})
+        kind = {1: "grey", 3: "colour"}.get(self.channels, f"{self.channels} channels")
+        return f"{choices.get('method')} on {choices.get('data')}, {self.size}x{self.outline.shape[2]} in {kind}"
+
+    def pictures(self, paths: Sequence[Path]) -> list[Path]:
+        """The files that ``paths`` name, those of a folder in order.
+
+        Raises:
+            UserError: one is not there, or a folder has no pictures.
+        """
+        files: list[Path] = []
+        for path in paths:
+            if path.is_dir():
+                every = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+                inside = [f for f in every if not hidden(f.relative_to(path))]
+                if not inside:
+                    raise UserError(f"{path}: no picture in there ({', '.join(SUFFIXES)}).")
+                files += inside
+            elif path.is_file():
+                files.append(path)
+            else:
+                raise UserError(f"{path}: there is no such file or folder.")
+        return files
+
+    def predict(self, files: Sequence[Path], workers: int = 0) -> Found:
+        """Probabilities of the classes, by the classifier of the run's last phase."""
+        return self._outputs(files, workers, lambda x: self.phase.predict(x).float().softmax(1))
+
+    def features(self, files: Sequence[Path], workers: int = 0) -> Found:
+        """What the classifier's head sees.
+
+        Raises:
+            UserError: the method names no features.
+        """
+        if "target" not in self.phase.embed:
+            raise UserError("--features: this method does not say what its features are (Phase.embed).")
+        return replace(self._outputs(files, workers, lambda x: self.phase.embed["target"](x).flatten(1)), features=True)
+
+    def _outputs(self, files: Sequence[Path], workers: int, network: Callable[[Tensor], Tensor]) -> Found:
+        read: list[Path] = []
+        unreadable: dict[Path, str] = {}
+        values = []
+        for start in range(0, len(files), AT_ONCE):
+            some = [*files[start : start + AT_ONCE]]
+            found = decode(Path(), some, size=self.size, channels=self.channels, fit=self.fit, workers=workers, cache=None)
+            good = [i for i in range(len(some)) if i not in found.unreadable]
+            unreadable |= {some[i]: why for i, why in found.unreadable.items()}
+            read += [some[i] for i in good]
+            if good:
+                values.append(self.outputs(network, found.x[good]).cpu().numpy())
+        if not read:
+            lines = [f"  {file}: {why}" for file, why in [*unreadable.items()][:NAMED]]
+            raise UserError("\n".join(["none of the pictures can be read:", *lines]))
+        return Found(read, np.concatenate(values), unreadable)
+
+    def outputs(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """What a network makes of uint8 images (N, C, H, W)."""
+        split = Split(x, None, torch.arange(len(x))).to(self.device.torch, self.device.channels_last)
+        return outputs_of(self.method, network, split, self.device)
