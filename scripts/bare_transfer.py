@@ -97,6 +97,20 @@ def lwf(ground: Ground) -> Bare:
     return Bare(step, networks)
 
 
+def joint(ground: Ground) -> Bare:
+    method, weight = ground.method, ground.options["weight"]
+    networks = [method.encoder, method.head, method.source_head]
+    learner, smoothing = Learner(ground, networks), ground.section["label_smoothing"]
+
+    def step(target: Samples, source: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            new = F.cross_entropy(method.head(method.encoder(target.x)), target.y, label_smoothing=smoothing)
+            old = F.cross_entropy(method.source_head(method.encoder(source.x)), source.y, label_smoothing=smoothing)
+        learner.descend(new + weight * old, progress)
+
+    return Bare(step, networks)
+
+
 TRANSFER: dict[str, Callable[[Ground], Bare]] = {
     "finetune": finetune,
     "l2_sp": l2_start,
@@ -106,4 +120,5 @@ TRANSFER: dict[str, Callable[[Ground], Bare]] = {
     "lp_ft": finetune,
     "lora": lora,
     "lwf": lwf,
+    "joint": joint,
 }

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import bz2
+import pickle
 import struct
 
 import numpy as np
 from PIL import Image
 
 from tl_runner.data.domains import usps
+from tl_runner.data.domains.cifar10 import CIFAR10, FOLDER
 from tl_runner.data.domains.mnist import MNIST
 from tl_runner.data.domains.svhn import SVHN
 from tl_runner.data.domains.usps import USPS
 
-N = {MNIST: (60, 20), USPS: (50, 15), SVHN: (40, 20)}
-SAMPLED = {MNIST: 20, USPS: 15, SVHN: 20}
+N = {MNIST: (60, 20), USPS: (50, 15), SVHN: (40, 20), CIFAR10: (100, 20)}
+SAMPLED = {MNIST: 20, USPS: 15, SVHN: 20, CIFAR10: 20}
 
 
 def shrink(monkeypatch):
-    """Let the readers expect the made-up sizes, and torchvision any content of SVHN's files."""
+    """Let the readers expect the made-up sizes, and torchvision any content of SVHN's and CIFAR-10's files."""
     from torchvision import datasets
 
     for kind, sizes in N.items():
         monkeypatch.setattr(kind, "sizes", sizes)
         monkeypatch.setattr(kind, "sampled", SAMPLED[kind])
     monkeypatch.setattr(usps, "RANDOM_SPLIT", 12)
+    for name in ("train_list", "test_list"):
+        monkeypatch.setattr(datasets.CIFAR10, name, [[file, None] for file, _ in getattr(datasets.CIFAR10, name)])
+    monkeypatch.setattr(datasets.CIFAR10, "meta", {**datasets.CIFAR10.meta, "md5": None})
     monkeypatch.setattr(datasets.SVHN, "split_list", {k: [*v[:2], None] for k, v in datasets.SVHN.split_list.items()})
 
 
@@ -61,6 +66,17 @@ def make_svhn(root, seed=0):
         savemat(root / "SVHN" / f"{name}_32x32.mat", {"X": x, "y": y})
 
 
+def make_cifar10(root, seed=0):
+    """CIFAR-10's pickles with random content, as they were published: rows of 3,072 bytes, red, green, blue."""
+    rng = np.random.default_rng(seed)
+    (root / FOLDER).mkdir(parents=True)
+    train, test = N[CIFAR10]
+    for name, n in [(f"data_batch_{i}", train // 5) for i in range(1, 6)] + [("test_batch", test)]:
+        content = {"data": rng.integers(0, 256, (n, 3072), dtype=np.uint8), "labels": [i % 10 for i in range(n)]}
+        (root / FOLDER / name).write_bytes(pickle.dumps(content))
+    (root / FOLDER / "batches.meta").write_bytes(pickle.dumps({"label_names": [*CIFAR10.classes]}))
+
+
 def write_photo(path, pixels):
     """``pixels``: uint8 (H, W, 3), or one colour for a photograph of 40 x 36."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +86,7 @@ def write_photo(path, pixels):
 def make_everything(root):
     """A data root that holds every set that needs files, and photographs where BSDS500 has its own."""
     make_svhn(make_root(root))
+    make_cifar10(root)
     rng = np.random.default_rng(1)
     for name in ("train/a.png", "train/b.jpg", "val/c.png", "test/d.png"):
         write_photo(root / "BSR/BSDS500/data/images" / name, rng.integers(0, 256, (48, 60, 3), dtype=np.uint8))

@@ -177,6 +177,7 @@ RULES: dict[str, Rule] = {
     "cache.dir": folder,
     "data.source": domains,
     "data.target": domains,
+    "data.of": domains,
     "data.size": number(8, 512, whole=True),
     "data.channels": one_of(1, 3),
     "photos": folder,

@@ -154,10 +154,11 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
     if both := {*_listed(data.get("source"))} & {*_listed(data.get("target"))}:
         yield f"data.source and data.target both name {', '.join(sorted(both))}: a domain is either source or target."
     known = needs(config)
+    unnamed = unnamed_source(data)
     for need in method.get("needs", ()):
-        unnamed = f"{need}_dir" in data and data[f"{need}_dir"] is None
-        otherwise = f"needs a {need} domain" + (f": set data.{need}_dir." if unnamed else ", which this data does not have.")
-        met, otherwise = known.get(need, (need in data.get("gives", ()) and not unnamed, otherwise))
+        missing = unnamed if need == "source" else None
+        otherwise = f"needs a {need} domain" + (f": set data.{missing}." if missing else ", which this data does not have.")
+        met, otherwise = known.get(need, (need in data.get("gives", ()) and not missing, otherwise))
         if not met:
             yield f"method={method['name']} {otherwise}"
     if "source_val" in SELECTION[config["selection"]].needs and data.get("val_fraction") == 0:
@@ -181,6 +182,12 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
 
 
+def unnamed_source(data: Mapping[str, Any]) -> str | None:
+    """The key that would name this data's source and is null."""
+    keys = ["source_dir"] if "source_dir" in data else ["source_classes", "source_file"]
+    return next((key for key in keys if key in data and data[key] is None), None)
+
+
 def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
     """What a method may need beside domains, by the word in its YAML: whether it is there, and what to say if not."""
     data, backbone, sizes = config["data"], config["backbone"], [v for k, v in walk(config["method"]) if k.endswith("batch_size")]
@@ -194,8 +201,9 @@ def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
             "begins with a trained source classifier: set method.pretrain.epochs to at least 1.",
         ),
         "start": (
-            _pretrain_epochs(config["method"]) == 0 or ("source" in data.get("gives", ()) and data.get("source_dir", "") is not None),
-            "begins with a network trained on a source, which this data does not name: set data.source_dir, or method.pretrain.epochs=0.",
+            _pretrain_epochs(config["method"]) == 0 or ("source" in data.get("gives", ()) and not unnamed_source(data)),
+            "begins with a network trained on a source, which this data does not name: "
+            f"{f'set data.{unnamed_source(data)}' if unnamed_source(data) else 'take other data'}, or method.pretrain.epochs=0.",
         ),
         "pairs": (1 not in sizes, "compares the images of a batch with each other: batch_size=1 is too few."),
         "batch_statistics": (

@@ -21,6 +21,8 @@ from tl_runner.data.images import fitted
 from tl_runner.data.tasks import Split, Task, hold_out, joined, see_labels
 from tl_runner.errors import ConfigError, nearest
 
+DIGITS = tuple("0123456789")
+
 
 def load(
     *,
@@ -51,6 +53,8 @@ def load(
     """
     sources, targets = named(source, target)
     made = {name: build(name, own) for name in (*sources, *targets)}
+    if others := [name for name, domain in made.items() if tuple(domain.classes) != DIGITS]:
+        raise ConfigError([f"data.source or data.target names {spoken(others)}, which is not of digits."])
     generator = torch.Generator().manual_seed(seed)
     parts: dict[str, dict[str, Split]] = {"train": {}, "val": {}, "test": {}}
     checksums: dict[str, str] = {}
@@ -67,7 +71,7 @@ def load(
         notes.append(f"{size}x{size} in {'colour' if channels == 3 else 'grey'}")
     return Task(
         name=f"{sources[0]}2{targets[0]}" if len(made) == 2 else f"{spoken(sources)} to {spoken(targets)}",
-        classes=tuple("0123456789"),
+        classes=DIGITS,
         splits={
             role: joined([fitted(split, size, channels) for split in splits])
             for role, splits in roles(parts, sources, targets, target_labels, generator).items()

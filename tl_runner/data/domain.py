@@ -1,9 +1,10 @@
-"""What every domain of the digits tasks is, and those that torchvision downloads and reads."""
+"""What every domain that has a name is, and those that torchvision downloads and reads."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,17 +19,19 @@ Stamp = tuple[tuple[str, int, int], ...]  # path, size and time of each file: wh
 
 
 class Domain(ABC):
-    """One set of labelled pictures of the ten digits; ``data.source`` and ``data.target`` name its module.
+    """One set of labelled pictures, mostly of the ten digits; ``data.source``, ``data.target`` and ``data.of`` name its module.
 
     A subclass takes the keys of the data's YAML that are its own as keywords.
 
     Attributes:
         title: its name in messages and in the record.
         sampled: training images that the protocol ``sampled`` draws.
+        classes: their names, in the order of the labels.
     """
 
     title: str
     sampled = 2000
+    classes: Sequence[str] = tuple("0123456789")
 
     @abstractmethod
     def read(self, root: Path, download: bool, seed: int) -> tuple[Split, Split, dict[str, str]]:

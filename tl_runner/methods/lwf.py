@@ -47,16 +47,10 @@ class Lwf(ModelTransfer):
         self.origin_head.load_state_dict(self.source_head.state_dict())
 
     def phases(self) -> list[Phase]:
-        head, old = [*self.head.parameters()], [*self.encoder.parameters(), *self.source_head.parameters()]
-        resting = [*self.encoder.modules()]
-        warm_up = [self.on_target("warm_up", self.warm_up, self.step, [Group(head)], resting=resting)] if self.warm_up["epochs"] else []
-        joint = self.on_target("finetune", self.finetune, self.joint, [Group([*head, *old])])
-        joint.updates[0].networks = [self.encoder, self.head, self.source_head]
-        return self.after_pretraining(*warm_up, joint)
-
-    def step(self, batch: Batch, progress: float) -> Losses:
-        """The new task's loss on batch.target.x and .y."""
-        return {"cross_entropy": cross_entropy(self(batch.target.x), [batch.target], self.finetune["label_smoothing"])}
+        networks = [self.encoder, self.head, self.source_head]
+        joint = self.on_target("finetune", self.finetune, self.joint, [Group([p for n in networks for p in n.parameters()])])
+        joint.updates[0].networks = networks
+        return self.after_pretraining(*self.warming_up(self.warm_up), joint)
 
     def joint(self, batch: Batch, progress: float) -> Losses:
         """The new task's loss, and the old head's distance from the original network's answers to the same images."""

@@ -79,6 +79,15 @@ class ModelTransfer(Classifier):
         groups = [Group([*self.head.parameters()])]
         return self.on_target(name, options, step, groups, each_epoch=extract, augment=False, resting=[*self.encoder.modules()])
 
+    def warming_up(self, options: Mapping[str, Any]) -> list[Phase]:
+        """A phase ``warm_up`` that trains the new head alone, all else at rest; none where it has no epochs."""
+
+        def step(batch: Batch, progress: float) -> Losses:
+            return {"cross_entropy": cross_entropy(self(batch.target.x), [batch.target], options["label_smoothing"])}
+
+        groups = [Group([*self.head.parameters()])]
+        return [self.on_target("warm_up", options, step, groups, resting=[*self.encoder.modules()])] if options["epochs"] else []
+
     def classify_source(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) to the source head's logits, on the features as they are now."""
         return self.source_head(self.features(x))

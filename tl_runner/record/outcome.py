@@ -69,6 +69,7 @@ def result(
         "classes": list(task.classes),
         "outline": asdict(task.outline()),
         **{part: {name: report[part] for name, report in reports.items() if part in report} for part in PARTS},
+        **({"forgetting": lost} if (lost := forgetting(at.phases, reports)) is not None else {}),
         **({"rules": rules.as_json(taken)} if taken else {}),
         **({"a_distance": distances} if distances else {}),
         "sizes": {name: len(split) for name, split in trainer.splits.items()},
@@ -83,6 +84,14 @@ def result(
     }
 
 
+def forgetting(phases: Sequence[Mapping[str, Any]], reports: Mapping[str, Report]) -> float | None:
+    """The source test accuracy that ``pretrain`` reached and the end no longer has; None where one of them is not known."""
+    before = next((p["metrics"].get("source_test") for p in phases if p["name"] == "pretrain" and "metrics" in p), None)
+    if before is None or "source_test" not in reports:
+        return None
+    return before[METRIC] - reports["source_test"]["metrics"][METRIC]
+
+
 def closing_table(content: Mapping[str, Any], path: Path) -> str:
     """Accuracy on source and target after each phase, the last beside the first, time and folder."""
     method = content["choices"]["method"]
@@ -94,12 +103,13 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
     table = Table(box=box.SIMPLE_HEAD, title=None)
     for head in ("accuracy, %", "source test", "target test", "± s.e.", "gain"):
         table.add_column(head, justify="left" if head.startswith("acc") else "right")
-    base = rows[0][1].get("target_test", {}).get(METRIC)
+    known = [value for _, metrics in rows if (value := metrics.get("target_test", {}).get(METRIC)) is not None]
+    base, first_known = (known[0], next(i for i, (_, m) in enumerate(rows) if "target_test" in m)) if known else (None, 0)
     n = content["sizes"].get("target_test", 0)
     for i, (name, metrics) in enumerate(rows):
         source, target = (metrics.get(s, {}).get(METRIC) for s in ("source_test", "target_test"))
         error = None if target is None or not n else (target * (1 - target) / n) ** 0.5
-        gain = "" if i == 0 or base is None or target is None else f"{100 * (target - base):+.1f}"
+        gain = "" if i <= first_known or base is None or target is None else f"{100 * (target - base):+.1f}"
         table.add_row(name, _percent(source), _percent(target), "" if error is None else f"{100 * error:.1f}", gain)
     oracle = ""
     if content["uses_target_labels"]:

@@ -20,7 +20,7 @@ from tl_runner.errors import UserError
 CHOICES = ("method", "data", "backbone", "device")
 HOW = ("hydra", "sweep", "cache", "track")  # keys that say how runs are started and watched: their results are the same
 STATUSES = ("done", "failed", "interrupted", "missing")
-WHOLE_RUN = ("score", "wall_s", "images_per_s", "peak_memory_mb")  # numbers of result.json itself
+WHOLE_RUN = ("score", "wall_s", "images_per_s", "peak_memory_mb", "forgetting")  # numbers of result.json itself
 A_DISTANCE = "a_distance"  # its before and after are numbers of the whole run too
 ABSENT = object()  # no such key; a key whose value is null is another thing
 _NOT_RUNS = {"checkpoints", "figures"}

@@ -14,8 +14,8 @@ from tl_runner.report.statistics import Interval, Paired, deviation, mean, paire
 BASELINE = "source_only"
 SCRATCH = "target_only"  # the baseline of what learns from target labels, where no row is of source_only
 USUAL = "target_test.accuracy"
-FRACTIONS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "ece")
-LOWER_IS_BETTER = ("log_loss", "ece", "mse", "mae", "wall_s", "peak_memory_mb", "before", "after")
+FRACTIONS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "ece", "forgetting")
+LOWER_IS_BETTER = ("forgetting", "log_loss", "ece", "mse", "mae", "wall_s", "peak_memory_mb", "before", "after")
 _NO_DIFFERENCE = {"seed", "data.root", "data.download"}  # keys that do not make another experiment
 
 Keys = dict[str, str | None]
