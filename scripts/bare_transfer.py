@@ -10,7 +10,7 @@ from bare import Bare, Ground, Learner, classify, view
 from torch import Tensor, nn
 
 from tl_runner.losses.distillation import softened_cross_entropy
-from tl_runner.losses.regularisers import batch_spectral_shrinkage, l1_sp, l2_sp
+from tl_runner.losses.regularisers import batch_spectral_shrinkage, feature_map_distance, l1_sp, l2_sp
 from tl_runner.methods.base import Samples
 
 CHUNK = 500  # images at once in a pass over a whole split
@@ -97,6 +97,48 @@ def lwf(ground: Ground) -> Bare:
     return Bare(step, networks)
 
 
+class Passes:
+    """Passes over the target's labelled images, as the runner gives them."""
+
+    epoch = 0
+
+    def __init__(self, ground: Ground):
+        self.ground = ground
+
+    def __call__(self, network: Callable[[Tensor], Tensor], domain: str) -> Tensor:
+        self.ground.method.eval()
+        with self.ground.device.autocast():
+            images = self.ground.splits[domain].x.split(CHUNK)
+            return torch.cat([network(view(x, None, self.ground.device)).float() for x in images])
+
+    def labels(self, domain: str) -> Tensor:
+        return self.ground.splits[domain].y
+
+
+def delta(ground: Ground) -> Bare:
+    method, options = ground.method, ground.options
+    learner, smoothing = Learner(ground, [method.encoder, method.head]), ground.section["label_smoothing"]
+    maps = {True: [], False: []}
+    for now, layers in ((True, method.watched), (False, method.start_watched)):
+        for layer in layers.values():
+            layer.register_forward_hook(lambda layer, given, out, now=now: maps[now].append(out))
+
+    def step(target: Samples, progress: float) -> None:
+        for found in maps.values():
+            found.clear()
+        with ground.device.autocast():
+            with torch.no_grad():
+                method.start_network(target.x)
+            features = method.encoder(target.x)
+            loss = F.cross_entropy(method.head(features), target.y, label_smoothing=smoothing)
+            pairs = zip(maps[True], maps[False], method.weights.values(), strict=True)
+            loss = loss + options["alpha"] * sum(feature_map_distance(*pair) for pair in pairs)
+            loss = loss + options["beta"] / 2 * method.head.weight.square().sum()
+        learner.descend(loss, progress)
+
+    return Bare(step, [method.encoder, method.head], lambda: method.weigh(Passes(ground)))
+
+
 def joint(ground: Ground) -> Bare:
     method, weight = ground.method, ground.options["weight"]
     networks = [method.encoder, method.head, method.source_head]
@@ -121,4 +163,8 @@ TRANSFER: dict[str, Callable[[Ground], Bare]] = {
     "lora": lora,
     "lwf": lwf,
     "joint": joint,
+    "delta": delta,
+    "autoencoder": linear_probe,
+    "wise_ft": finetune,
+    "ensemble": finetune,
 }

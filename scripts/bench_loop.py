@@ -21,7 +21,7 @@ from bare_loops import BARE
 
 from tl_runner import run
 from tl_runner.build import method_of
-from tl_runner.methods.base import Method
+from tl_runner.methods.base import Method, Phase
 from tl_runner.paths import CONF_DIR
 from tl_runner.plan import check
 from tl_runner.training import device as devices
@@ -80,7 +80,7 @@ def measured(name: str, overrides: Sequence[str], turns: int, steps: int) -> tup
     loops: dict[str, Callable[[], None]] = {}
     for kind in ("runner", "bare"):
         method = placed(method_of(config, task.outline()), device)
-        phase = method.phases()[-1]
+        phase = trained(method)
         if phase.begin:
             phase.begin()
         splits = {domain: task.splits[split].to(device.torch, device.channels_last) for domain, split in phase.reads.items()}
@@ -92,6 +92,11 @@ def measured(name: str, overrides: Sequence[str], turns: int, steps: int) -> tup
             ground = Ground(method, config["method"], config["method"][phase.name], splits, device)
             loops[kind] = epochs(ground, BARE[name](ground), steps, turns + 1, views)
     return phase.name, device, in_turns(loops, turns, steps * phase.batch_size * len(phase.reads), device)
+
+
+def trained(method: Method) -> Phase:
+    """The last phase in which networks learn."""
+    return next(phase for phase in reversed(method.phases()) if any(update.networks for update in phase.updates))
 
 
 def placed(method: Method, device: Device) -> Method:

@@ -59,15 +59,16 @@ def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch
     # a step of plain gradient descent is as big as its gradient, where Adam's hides a factor
     words = ("train.optimizer.name=sgd", "train.limit.samples=64", *bench_loop.ALWAYS_TRAINING.get(name, ()))
     config, task, method, device = build(f"method={name}", *words)
-    section = config["method"][method.phases()[-1].name]
+    number = [p.name for p in method.phases()].index(bench_loop.trained(method).name)
+    section = config["method"][method.phases()[number].name]
     for options in section.values():
         if isinstance(options, dict):
             options["lr"] = 0.1
     twin = copy.deepcopy(method)  # to be trained by hand, from the same weights
-    loop = loop_of(method, len(method.phases()) - 1, task, device, steps=STEPS)
+    loop = loop_of(method, number, task, device, steps=STEPS)
     monkeypatch.setattr(randomness, "seed_device", lambda *stream: None)
     for networks in (method, twin):
-        if begin := networks.phases()[-1].begin:
+        if begin := networks.phases()[number].begin:
             begin()
     loop.begin_epoch(0)
     before, batch = state(method), loop.batches[0]

@@ -27,6 +27,22 @@ def l1_sp(weights: Sequence[Tensor], start: Sequence[Tensor]) -> Tensor:
     return torch.stack([(w - w0.detach()).abs().sum() for w, w0 in zip(weights, start, strict=True)]).sum()
 
 
+def feature_map_distance(maps: Tensor, start: Tensor, weights: Tensor) -> Tensor:
+    """1/2 sum_j w_j C ||m_j - m0_j||^2 / P over a layer's channels, a mean over the batch: maps are drawn to the start's.
+
+    Li et al., "DELTA: DEep Learning Transfer using Feature Map with Attention for Convolutional Networks", ICLR 2019, eq. 4, where
+    the authors' code divides by the P positions of a map and multiplies with the C channels; with equal weights a sum over channels
+    of mean squares.
+
+    Args:
+        maps, start: (B, C, ...), ``start`` of the network that was the start; it gets no gradient.
+        weights: of the channels, (C,), their sum 1.
+    """
+    b, c = maps.shape[:2]
+    squares = (maps - start.detach()).float().square().reshape(b, c, -1).mean((0, 2))
+    return 0.5 * c * (weights * squares).sum()
+
+
 def batch_spectral_shrinkage(features: Tensor, smallest: int = 1) -> Tensor:
     """Sum of the squares of a feature matrix's smallest singular values: directions that hardly transfer are damped.
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,22 @@ class Batch(SimpleNamespace):
     def part(self, number: int, parts: int) -> Batch:
         """The same, with one of several equal parts of each domain."""
         return Batch(**{k: v.part(number, parts) if isinstance(v, Samples) else v for k, v in vars(self).items()})
+
+
+class Passes(Protocol):
+    """What :attr:`Phase.each_epoch` is given: passes over whole splits of the phase.
+
+    Attributes:
+        epoch: the number of the one that begins.
+    """
+
+    epoch: int
+
+    def __call__(self, network: Callable[[Tensor], Tensor], domain: str) -> Tensor:
+        """What a network makes of a domain's split, in eval mode, without augmentation, float32 (N, ...)."""
+
+    def labels(self, domain: str) -> Tensor:
+        """Of a labelled split, int64 (N,)."""
 
 
 @dataclass
@@ -124,8 +140,7 @@ class Phase:
         mixup, cutmix: of labelled images, the concentration alpha of the shares that two images have in one; 0: none.
         balance: of labelled splits, ``sampling`` draws every class as often, ``weights`` lets it count as much; None: as they are.
         begin: run once when the phase starts, not when it is resumed.
-        each_epoch: what is computed once an epoch, from passes over whole splits without augmentation: given
-            ``outputs(network, domain)``, which gives float32 (N, ...), it returns tensors that every batch of the epoch has as ``kept``.
+        each_epoch: what is computed once an epoch, from :class:`Passes`: tensors that every batch of the epoch has as ``kept``.
         augment: whether batches are random views of the images, as ``data.augment`` says.
         resting: layers that stay in eval mode although an update trains a network that holds them.
         shared: the options that the updates' steps depend on, as JSON, if the phase may be shared between runs: then its outcome
@@ -151,7 +166,7 @@ class Phase:
     balance: str | None = None
     source_predict: Callable[[Tensor], Tensor] | None = None
     begin: Callable[[], object] | None = None
-    each_epoch: Callable[[Callable[[Callable[[Tensor], Tensor], str], Tensor]], dict[str, Tensor]] | None = None
+    each_epoch: Callable[[Passes], dict[str, Tensor]] | None = None
     augment: bool = True
     resting: Sequence[nn.Module] = ()
     shared: Mapping[str, Any] | None = None
@@ -220,6 +235,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def phases(self) -> list[Phase]:
         """The phases, in order. What they read decides whether the result is stamped as having seen target labels."""
+
+    def findings(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """What the record should say of a finished run beside its metrics, as JSON; ``rows`` are those of ``metrics.jsonl``."""
+        return {}
 
     def networks(self) -> list[nn.Module]:
         """What is compiled: each direct submodule."""

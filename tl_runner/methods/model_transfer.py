@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Batch, Classifier, Group, Losses, Phase, Setting, Update, cross_entropy
+from tl_runner.methods.base import Batch, Classifier, Group, Losses, Passes, Phase, Setting, Update, cross_entropy
 
 
 class ModelTransfer(Classifier):
@@ -63,13 +64,22 @@ class ModelTransfer(Classifier):
             **fields,
         )
 
-    def probe(self, name: str, options: Mapping[str, Any]) -> Phase:
-        """A phase that trains the head alone, on features that are computed once, of the images as they are."""
+    def probe(self, name: str, options: Mapping[str, Any], select: Callable[[Tensor, Tensor], Tensor] | None = None) -> Phase:
+        """A phase that trains the head alone, on features that are computed once, of the images as they are.
+
+        ``select``: features (N, d) and labels (N,) to which features count, bool (d,); the head's weights of the others are 0.
+        """
         found: dict[str, Tensor] = {}
 
-        def extract(outputs: Callable[[Callable[[Tensor], Tensor], str], Tensor]) -> dict[str, Tensor]:
+        def extract(passes: Passes) -> dict[str, Tensor]:
             if not found:
-                found["features"] = outputs(self.features, "target")
+                features = passes(self.features, "target")
+                if select:
+                    kept = select(features, passes.labels("target"))
+                    features = features * kept
+                    with torch.no_grad():
+                        self.head.weight.mul_(kept)
+                found["features"] = features
             return found
 
         def step(batch: Batch, progress: float) -> Losses:

@@ -7,7 +7,6 @@ the target's features.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from tl_runner.losses.self_training import centroid_pseudo_labels, information_maximisation
 from tl_runner.methods.adaptation import TargetEncoder
-from tl_runner.methods.base import Batch, Losses, Phase, Setting, Update
+from tl_runner.methods.base import Batch, Losses, Passes, Phase, Setting, Update
 
 
 class Shot(TargetEncoder):
@@ -33,9 +32,9 @@ class Shot(TargetEncoder):
         update = Update("target_encoder", [self.target_encoder], self.adapt["optimizer"], self.step, couples=True)
         return self.adapting([update], self.reads(target="target_train"), each_epoch=self.pseudo_labels if self.pseudo_weight else None)
 
-    def pseudo_labels(self, outputs: Callable[[Callable[[Tensor], Tensor], str], Tensor]) -> dict[str, Tensor]:
+    def pseudo_labels(self, passes: Passes) -> dict[str, Tensor]:
         """Of every target image, int64 (N,), eq. 4-6."""
-        features = outputs(self.target_encoder, "target")
+        features = passes(self.target_encoder, "target")
         return {"pseudo_labels": centroid_pseudo_labels(features, self.head(features).softmax(1))}
 
     def step(self, batch: Batch, progress: float) -> Losses:

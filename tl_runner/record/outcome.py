@@ -70,6 +70,7 @@ def result(
         "outline": asdict(task.outline()),
         **{part: {name: report[part] for name, report in reports.items() if part in report} for part in PARTS},
         **({"forgetting": lost} if (lost := forgetting(at.phases, reports)) is not None else {}),
+        **({"findings": found} if (found := trainer.method.findings(trainer.folder.metrics())) else {}),
         **({"rules": rules.as_json(taken)} if taken else {}),
         **({"a_distance": distances} if distances else {}),
         "sizes": {name: len(split) for name, split in trainer.splits.items()},

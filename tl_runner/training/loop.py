@@ -149,6 +149,21 @@ class UpdateRunner:
         self.ran = state["ran"]
 
 
+class Whole:
+    """Passes over the whole splits of a phase."""
+
+    def __init__(self, loop: PhaseLoop, epoch: int):
+        self.loop, self.epoch = loop, epoch
+
+    def __call__(self, network: Callable[[Tensor], Tensor], domain: str) -> Tensor:
+        return outputs_of(self.loop.method, network, self.loop.batches.splits[domain], self.loop.device)
+
+    def labels(self, domain: str) -> Tensor:
+        y = self.loop.batches.splits[domain].y
+        assert y is not None, f"{domain} has no labels"
+        return y
+
+
 class PhaseLoop:
     """Runs a phase's epochs.
 
@@ -187,9 +202,7 @@ class PhaseLoop:
         for runner in self.updates:
             runner.ran = 0
         if self.phase.each_epoch:
-            self.kept = self.phase.each_epoch(
-                lambda network, domain: outputs_of(self.method, network, self.batches.splits[domain], self.device)
-            )
+            self.kept = self.phase.each_epoch(Whole(self, epoch))
 
     def run_epoch(self, epoch: int, first_step: int, after_step: Callable[[int], bool]) -> bool:
         """Steps ``first_step`` to the last of ``epoch``; False if ``after_step(steps done)`` asked to stop."""
