@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import pytest
 import yaml
 from conftest import results
+from test_arrays import vectors
 from test_folder import made_up
 
 from tl_runner import help, plan, plugins
@@ -20,6 +21,7 @@ EXTRA = {"processes": "joblib", "slurm": "submitit", "slurm_local": "submitit", 
 
 
 NAMED = {  # what a user has to name, by choice
+    "data=arrays": {"target_file": "films.npz", "source_file": "books.npz"},
     "data=folder": {"target_dir": "photos", "source_dir": "drawings"},
     "experiment=photos": {"target_dir": "photographs"},
 }
@@ -81,11 +83,7 @@ def smoke(tl_run, tmp_path, made_up_root):
     """``smoke(*words)``: the result of a run of a few steps; data that reads files finds made-up ones."""
 
     def command(*words):
-        root = [
-            f"data.{key}={made_up(tmp_path / name, CLASSES.get(name, ('cat', 'dog')))}"
-            for word in words
-            for key, name in NAMED.get(word, {}).items()
-        ]
+        root = [f"data.{key}={made_for(tmp_path / name)}" for word in words for key, name in NAMED.get(word, {}).items()]
         reads_files = "root" in plan.check([*words, *root], sweep=False)[0].config["data"]
         root += [f"data.root={made_up_root}"] if reads_files else []
         ended = tl_run("debug=smoke", "device=cpu", *words, *root, f"hydra.run.dir={tmp_path / 'run'}")
@@ -101,6 +99,11 @@ def smoke(tl_run, tmp_path, made_up_root):
 @pytest.mark.parametrize("method", GROUPS["method"])
 def test_every_method_runs_under_smoke(smoke, method):
     smoke(f"method={method}")
+
+
+def made_for(path):
+    """Pictures or vectors made up here, for a name of ``NAMED``."""
+    return vectors(path) if path.suffix == ".npz" else made_up(path, CLASSES.get(path.name, ("cat", "dog")))
 
 
 OTHER_CLASSES = ("cifar10", "split_digits")  # data whose source and target have other classes, so adaptation is not for them

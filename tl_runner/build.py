@@ -34,7 +34,11 @@ def method_of(config: Mapping[str, Any], task: Outline) -> Method:
     fits(method_class, method_keys, "method")
 
     def make_backbone() -> Backbone:
-        backbone = backbone_class(task.shape, **backbone_keys)
+        try:
+            backbone = backbone_class(task.shape, **backbone_keys)
+        except ConfigError as error:
+            hint = ["Feature vectors are for backbone=mlp."] if task.shape[1:] == (1, 1) else []
+            raise ConfigError([*error.problems, *hint]) from error
         if given:
             backbone.origin = fill(backbone, *given)
         return by_domain(backbone) if bn == "domain_specific" else backbone

@@ -106,6 +106,12 @@ def frozen(value: Any) -> str | None:
     return None if named or number(0, whole=True)(value) is None else "a number of blocks, a list of their names, or all"
 
 
+def widths(value: Any) -> str | None:
+    """A list of whole numbers."""
+    fine = isinstance(value, list) and value and all(number(1, whole=True)(v) is None for v in value)
+    return None if fine else "a list of whole numbers of at least 1"
+
+
 def names(value: Any) -> str | None:
     """Two or more different names."""
     fine = isinstance(value, list) and len({str(v) for v in value}) == len(value) >= 2
@@ -190,6 +196,9 @@ RULES: dict[str, Rule] = {
     "source_dir": either(null, folder),
     "target_classes": either(null, names),
     "source_classes": either(null, names),
+    "target_file": folder,
+    "source_file": either(null, folder),
+    "backbone.hidden": widths,
     "fit": one_of("crop", "stretch"),
     "test_fraction": part,
     "source_test_fraction": part,

@@ -184,7 +184,7 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
 
 def unnamed_source(data: Mapping[str, Any]) -> str | None:
     """The key that would name this data's source and is null."""
-    keys = ["source_dir"] if "source_dir" in data else ["source_classes", "source_file"]
+    keys = ["source_dir"] if "source_dir" in data else ["source_file", "source_classes"]
     return next((key for key in keys if key in data and data[key] is None), None)
 
 

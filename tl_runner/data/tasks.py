@@ -16,7 +16,7 @@ class Split:
     """Samples of one split.
 
     Attributes:
-        x: images, uint8 (N, C, H, W).
+        x: images, uint8 (N, C, H, W), or feature vectors, float32 (N, d, 1, 1).
         y: class indices, int64 (N,), or None where the labels are not for the method's eyes.
         ids: each sample's position in its original file or drawing order, int64 (N,).
         domain: which of several sources or targets each sample is from, int64 (N,); None where there is one.
@@ -98,13 +98,14 @@ class Task:
     def _check(self, name: str, split: Split) -> None:
         if len(split) == 0:
             raise DataError(f"{self.name}: the split {name} has no images.")
-        if split.x.dtype != torch.uint8 or split.x.shape[1:] != self.shape:
+        first = next(iter(self.splits.values())).x
+        if split.x.dtype not in (torch.uint8, torch.float32) or split.x.dtype != first.dtype or split.x.shape[1:] != first.shape[1:]:
             raise DataError(
                 f"{self.name}: {name} holds {split.x.dtype} images of {tuple(split.x.shape[1:])}, "
-                f"the other splits torch.uint8 of {self.shape}. All domains must share one shape and range."
+                f"the other splits {first.dtype} of {self.shape}. All domains must share one shape and range."
             )
         # Pixels of one domain in 0..1 and of the other in 0..255 cost published ports 10 to 15 points.
-        if int(split.x.amax()) < 128:
+        if split.x.dtype == torch.uint8 and int(split.x.amax()) < 128:
             raise DataError(
                 f"{self.name}: the brightest pixel of {name} is {int(split.x.amax())} of 255. "
                 "Scale the images of this domain to 0..255 like the others."

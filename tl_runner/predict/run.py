@@ -60,6 +60,8 @@ class Trained:
         self.folder = folder
         self.result = self._result()
         self.config = self._config()
+        if self.config["data"]["name"] == "arrays":
+            raise CheckpointError(f"{folder} was trained on feature vectors (data=arrays), and tl-predict labels pictures.")
         self.classes = [str(name) for name in self.result["classes"]]
         self.outline = self._outline()
         self.device = devices.resolve({**self.config["device"], **({"name": device} if device else {})})

@@ -19,8 +19,11 @@ Augment = Callable[[Tensor, torch.Generator | None, int, int], Tensor]  # images
 
 
 def pixels(x: Tensor) -> Tensor:
-    """uint8 to float in [0, 1]: what every network sees, as in ADDA's code; a background of 0 adds nothing to a filter."""
-    return x.float().div_(255)
+    """uint8 to float in [0, 1]: what every network sees, as in ADDA's code; a background of 0 adds nothing to a filter.
+
+    What is float already, feature vectors, is left as it is.
+    """
+    return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,33 @@
+"""A multilayer perceptron, for feature vectors or small images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+from torch import Tensor, nn
+
+from tl_runner.backbones.base import Backbone
+
+
+class MLP(Backbone):
+    """(B, C, H, W), flattened, to (B, ``hidden[-1]``); ReLU features.
+
+    Args:
+        hidden: widths of the layers.
+        batch_norm: after each linear layer.
+        dropout: of the features.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], *, hidden: Sequence[int], batch_norm: bool, dropout: float):
+        super().__init__()
+        widths = [prod(shape), *hidden]
+        self.out_features = widths[-1]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for i, o in pairwise(widths):
+            layers += [nn.Linear(i, o), *([nn.BatchNorm1d(o)] if batch_norm else []), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Dropout(dropout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
