@@ -72,7 +72,8 @@ def order(size: int, need: int, device: Device) -> Tensor:
 
 def samples(ground: Ground, domain: str, index: Tensor, augment: Callable | None) -> Samples:
     split = ground.splits[domain]
-    return Samples(view(split.x[index], augment, ground.device), None if split.y is None else split.y[index], index)
+    also = {name: values[index] for name, values in split.also.items()}
+    return Samples(view(split.x[index], augment, ground.device), None if split.y is None else split.y[index], index, also=also)
 
 
 def view(x: Tensor, augment: Callable | None, device: Device) -> Tensor:

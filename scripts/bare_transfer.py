@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
@@ -153,6 +154,27 @@ def joint(ground: Ground) -> Bare:
     return Bare(step, networks)
 
 
+def multitask(ground: Ground) -> Bare:
+    """With equal weights, and the cosines that the runner measures."""
+    network, sizes = ground.method.shared, ground.method.sizes
+    learner, smoothing = Learner(ground, [network]), ground.section["label_smoothing"]
+
+    def step(target: Samples, progress: float) -> None:
+        with ground.device.autocast():
+            features = network["encoder"](target.x)
+            losses = []
+            for task, head in network["heads"].items():
+                y = target.y if task == "class" else target.also[task]
+                said = head(features)
+                losses.append(F.cross_entropy(said, y, label_smoothing=smoothing) if sizes[task] else F.mse_loss(said[:, 0], y))
+            found = [torch.autograd.grad(loss, features, retain_graph=True)[0].flatten() for loss in losses]
+            for a, b in combinations(found, 2):
+                F.cosine_similarity(a, b, dim=0)
+        learner.descend(torch.stack(losses).sum(), progress)
+
+    return Bare(step, [network])
+
+
 TRANSFER: dict[str, Callable[[Ground], Bare]] = {
     "finetune": finetune,
     "l2_sp": l2_start,
@@ -163,6 +185,7 @@ TRANSFER: dict[str, Callable[[Ground], Bare]] = {
     "lora": lora,
     "lwf": lwf,
     "joint": joint,
+    "multitask": multitask,
     "delta": delta,
     "autoencoder": linear_probe,
     "wise_ft": finetune,

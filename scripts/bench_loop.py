@@ -73,7 +73,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 def measured(name: str, overrides: Sequence[str], turns: int, steps: int) -> tuple[str, Device, dict[str, float]]:
     """(phase, device, images per second of runner and bare) of a method's last phase."""
-    words = [f"method={name}", "data=fonts2digits", *ALWAYS_TRAINING.get(name, ()), *overrides]
+    words = [f"method={name}", *ALWAYS_TRAINING.get(name, ()), *overrides]
     config = check(words, sweep=False)[0].config
     device = devices.resolve(config["device"])
     task, augment = run.load_data(config)

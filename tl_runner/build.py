@@ -48,7 +48,7 @@ def method_of(config: Mapping[str, Any], task: Outline) -> Method:
         alone = "; ".join(f"{', '.join(map(str, names))} only in the {domain}" for domain, names in differing(task).items())
         raise ConfigError([f"this method needs the same classes in source and target, and they differ by name: {alone}."])
     there = None if others is None else len(others)
-    setting = Setting(len(task.classes), task.shape, make_backbone, config["seed"], bn, task.labelled, task.sources, there)
+    setting = Setting(len(task.classes), task.shape, make_backbone, config["seed"], bn, task.labelled, task.sources, there, task.also)
     try:
         return method_class(setting, **method_keys)
     except TypeError as error:

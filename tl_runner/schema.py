@@ -112,6 +112,12 @@ def widths(value: Any) -> str | None:
     return None if fine else "a list of whole numbers of at least 1"
 
 
+def words(value: Any) -> str | None:
+    """Names, each once."""
+    fine = isinstance(value, list) and value and all(isinstance(v, str) for v in value) and len({*value}) == len(value)
+    return None if fine else "a list of names, each once"
+
+
 def names(value: Any) -> str | None:
     """Two or more different names."""
     fine = isinstance(value, list) and len({str(v) for v in value}) == len(value) >= 2
@@ -170,6 +176,10 @@ RULES: dict[str, Rule] = {
     "new_head": either(null, one_of(True, False)),
     "freeze": frozen,
     "attention": one_of(True, False),
+    "weighting": one_of("equal", "uncertainty", "dwa", "gradnorm", "pcgrad"),
+    "asymmetry": at_least_0,
+    "weight_rate": number(0, open_low=True),
+    "tasks": either(null, words),
     "select": either(null, one_of("l1", "mutual_information")),
     "keep": number(0, 1, open_low=True),
     "mix": number(0, 1),

@@ -205,6 +205,10 @@ def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
             "begins with a network trained on a source, which this data does not name: "
             f"{f'set data.{unnamed_source(data)}' if unnamed_source(data) else 'take other data'}, or method.pretrain.epochs=0.",
         ),
+        "tasks": (
+            "tasks" in data.get("gives", ()),
+            "learns several tasks on the same images, which this data does not have: data=multitask_digits has.",
+        ),
         "pairs": (1 not in sizes, "compares the images of a batch with each other: batch_size=1 is too few."),
         "batch_statistics": (
             backbone.get("batch_norm") is not False and backbone.get("bn") != "frozen",

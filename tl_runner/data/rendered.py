@@ -55,7 +55,12 @@ def render(characters: str, side: int = 64) -> Tensor:
 
 def jittered(glyphs: Tensor, jitter: Affine, generator: torch.Generator) -> Tensor:
     """A random view of each glyph, float (N, S, S), in the middle of an image, uint8 (N, 1, 28, 28)."""
-    theta = jitter.theta(len(glyphs), generator)
+    return draw_views(glyphs, jitter.theta(len(glyphs), generator))
+
+
+def draw_views(glyphs: Tensor, theta: Tensor) -> Tensor:
+    """The view of each glyph, float (N, S, S), under an affine map, (N, 2, 3), as uint8 (N, 1, 28, 28)."""
+    theta = theta.clone()
     theta[:, :, :2] *= SIDE / BOX  # the glyph's own square fills the box, not the image
     theta[:, :, 2] *= SIDE / BOX
     # twice the size, then averaged: sampling a 64-pixel glyph at 28 points would alias thin strokes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -20,12 +20,14 @@ class Split:
         y: class indices, int64 (N,), or None where the labels are not for the method's eyes.
         ids: each sample's position in its original file or drawing order, int64 (N,).
         domain: which of several sources or targets each sample is from, int64 (N,); None where there is one.
+        also: labels of further tasks on the same samples, by name: int64 (N,), or float32 (N,) where a number is asked for.
     """
 
     x: Tensor
     y: Tensor | None
     ids: Tensor
     domain: Tensor | None = None
+    also: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -42,12 +44,12 @@ class Split:
 
     def without_labels(self) -> Split:
         """The same samples; the labels are gone, not hidden."""
-        return replace(self, y=None)
+        return replace(self, y=None, also={})
 
     def _with(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Split:
         """Other images, and ``change`` made to what goes with each of them."""
         y, domain = (None if values is None else change(values) for values in (self.y, self.domain))
-        return Split(x, y, change(self.ids), domain)
+        return Split(x, y, change(self.ids), domain, {name: change(values) for name, values in self.also.items()})
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Outline:
         classes, source_classes, sources: as a :class:`Task` has them.
         shape: (C, H, W) of every image.
         labelled: whether there are labelled target images for training.
+        also: as a :class:`Task` has it.
     """
 
     classes: Sequence[str]
@@ -65,6 +68,7 @@ class Outline:
     labelled: bool = False
     sources: tuple[str, ...] = ()
     source_classes: Sequence[str] | None = None
+    also: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Task:
         checksums: SHA-256 of every file that was read, by path.
         source_classes: class names of the source, where they are others than ``classes``.
         sources, targets: the domains' names, which ``Split.domain`` of a source's or a target's split counts in.
+        also: the further tasks of the target's samples, and of how many classes each is; 0: of a number.
     """
 
     name: str
@@ -90,6 +95,7 @@ class Task:
     source_classes: Sequence[str] | None = None
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    also: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():
@@ -122,7 +128,7 @@ class Task:
 
     def outline(self) -> Outline:
         """The task without its images."""
-        return Outline(self.classes, self.shape, "target_labelled" in self.splits, self.sources, self.source_classes)
+        return Outline(self.classes, self.shape, "target_labelled" in self.splits, self.sources, self.source_classes, self.also)
 
 
 def joined(splits: Sequence[Split]) -> Split:

@@ -28,6 +28,7 @@ class Samples:
         y: labels, int64 (B,), or where images are mixed the shares of the classes, float (B, K); or None.
         index: positions in the split, int64 (B,).
         domain: which of several sources or targets each image is from, int64 (B,); None where there is one.
+        also: labels of further tasks, by name, each (B,).
         class_weight: what a sample of each class counts in the classification loss, float (K,); None: all alike.
     """
 
@@ -36,12 +37,14 @@ class Samples:
     index: Tensor
     domain: Tensor | None = None
     class_weight: Tensor | None = None
+    also: Mapping[str, Tensor] = field(default_factory=dict)
 
     def part(self, number: int, parts: int) -> Samples:
         """One of several equal parts."""
         rows = slice(number * len(self.x) // parts, (number + 1) * len(self.x) // parts)
         y, domain = (None if values is None else values[rows] for values in (self.y, self.domain))
-        return Samples(self.x[rows], y, self.index[rows], domain, self.class_weight)
+        also = {name: values[rows] for name, values in self.also.items()}
+        return Samples(self.x[rows], y, self.index[rows], domain, self.class_weight, also)
 
 
 class Batch(SimpleNamespace):
@@ -107,6 +110,9 @@ class Update:
         repeats: times per step; without an optimiser once.
         gate: when to run; None is always.
         couples: the loss is no mean over the batch's samples, so several ranks would change what it computes.
+        gradients: puts the gradients of the losses into the parameters, where they are not those of the losses' sum. It may relate
+            samples of a batch to each other, so it goes with ``couples``.
+        after: run after each step of the optimiser.
         groups: the parameters that it trains, where they are not all of the networks', or not all alike.
     """
 
@@ -118,6 +124,8 @@ class Update:
     gate: Gate | None = None
     couples: bool = False
     groups: Sequence[Group] | None = None
+    gradients: Callable[[Losses], None] | None = None
+    after: Callable[[], None] | None = None
 
 
 LENGTHS = ("epochs", "batch_size", "steps_per_epoch", "accumulate", "ema", "patience", "mixup", "cutmix", "balance")  # in a section's YAML
@@ -133,6 +141,7 @@ class Phase:
         updates: run in this order in every step.
         predict: images (B, C, H, W) to logits (B, K): the classifier that this phase is making.
         source_predict: the same for images of the source, where batch norm keeps a branch for each domain; None: ``predict``.
+        also: the same as ``predict`` for further tasks on the target, by name, to logits (B, K) or to a number each (B, 1).
         epochs, steps_per_epoch, batch_size: its length; ``steps_per_epoch`` None is one pass over the first split.
         accumulate: equal parts that a batch goes through the networks in, their gradients added up.
         ema: the decay of an exponential moving average of the weights, which predicts and which the phase leaves behind; None: none.
@@ -148,6 +157,7 @@ class Phase:
         domains: whose splits its classifier is scored on: a phase that knows the source's classes alone has only those.
         embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains and the
             selection rules that compare them. ``target``'s are what ``predict`` classifies.
+        unsaid: what the names of losses and metrics begin with that are recorded every epoch, but not printed.
         watch: epoch means to a warning for the user, or None.
     """
 
@@ -165,6 +175,7 @@ class Phase:
     cutmix: float = 0.0
     balance: str | None = None
     source_predict: Callable[[Tensor], Tensor] | None = None
+    also: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     begin: Callable[[], object] | None = None
     each_epoch: Callable[[Passes], dict[str, Tensor]] | None = None
     augment: bool = True
@@ -172,6 +183,7 @@ class Phase:
     shared: Mapping[str, Any] | None = None
     domains: Sequence[str] = ("source", "target")
     embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    unsaid: tuple[str, ...] = ()
     watch: Callable[[Mapping[str, float]], str | None] = field(default=lambda means: None)
 
     @classmethod
@@ -194,6 +206,7 @@ class Setting:
         labelled: whether there are target images with labels for training, the split ``target_labelled``.
         sources: names of the source domains, in the order of ``Samples.domain``.
         source_classes: of the source, where its classes are others than the target's; None: they are the same.
+        also: the further tasks of the target, and of how many classes each is; 0: of a number.
     """
 
     num_classes: int
@@ -204,6 +217,7 @@ class Setting:
     labelled: bool = False
     sources: Sequence[str] = ()
     source_classes: int | None = None
+    also: Mapping[str, int] = field(default_factory=dict)
 
 
 class Method(nn.Module, ABC):

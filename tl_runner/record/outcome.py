@@ -129,9 +129,13 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
 
 
 def _by_target(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The accuracy on each of several targets: ``95.1 usps``."""
+    """The accuracy on each of several targets or tasks: ``95.1 usps``; of a number its error."""
     prefix = "target_test_"
-    return [f"{_percent(found[METRIC])} {name.removeprefix(prefix)}" for name, found in metrics.items() if name.startswith(prefix)]
+
+    def said(found: Mapping[str, float]) -> str:
+        return _percent(found[METRIC]) if METRIC in found else " ".join(f"{key} {value:.3f}" for key, value in [*found.items()][:1])
+
+    return [f"{said(found)} {name.removeprefix(prefix)}" for name, found in metrics.items() if name.startswith(prefix)]
 
 
 def _by_epoch(rules: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -110,11 +110,11 @@ class Batches:
         x = pixels(split.x[index])
         if self.augment:
             x = self.augment(x, None, self.ranks.rank, self.ranks.world)
-        y = _at(split.y, index)
+        y, also = _at(split.y, index), {name: values[index] for name, values in split.also.items()}
         if y is not None and domain in self._mixers:
             with randomness.seeded(*self.stream, self._epoch, step, "mix", domain, *self.ranks.stream):
                 x, y = self._mixers[domain](x, y)
-        return Samples(self.device.lay_out(x), y, index, _at(split.domain, index), self._weights.get(domain))
+        return Samples(self.device.lay_out(x), y, index, _at(split.domain, index), self._weights.get(domain), also)
 
 
 def passes(size: int, need: int, generator: torch.Generator) -> Tensor:

@@ -14,6 +14,7 @@ from tl_runner.data.tasks import Split
 from tl_runner.errors import DivergedError
 from tl_runner.methods.base import Method, Phase
 from tl_runner.metrics import classification, importance, report, reverse, rules, selection
+from tl_runner.metrics.regression import regression
 from tl_runner.training.batches import pixels
 from tl_runner.training.device import Device
 
@@ -50,6 +51,8 @@ class Evaluator:
         found = {
             name: label_free(of) if name == "target_train" else labelled_metrics(of, self._watched[name].y) for name, of in logits.items()
         }
+        for name, split in self._watched.items():
+            found |= self._others(phase, name, split)
         both = {"source", "target"} <= phase.embed.keys() & {*phase.domains}
         if both and len(self._compared) == len(rules.COMPARED):
             found["source_val"] |= self._between_domains(phase, logits)
@@ -81,13 +84,28 @@ class Evaluator:
     def after_phase(self, phase: Phase) -> dict[str, dict[str, float]]:
         """Metrics by split, on every labelled split that no training reads."""
         names = [n for n in ("source_val", "source_test", "target_val", "target_test") if n in self.splits and _known_to(phase, n)]
-        return {name: labelled_metrics(self._logits(phase, name, self.splits[name]), self.splits[name].y) for name in names}
+        found = {name: labelled_metrics(self._logits(phase, name, self.splits[name]), self.splits[name].y) for name in names}
+        for name in ("target_val", "target_test"):
+            found |= self._others(phase, name, self.splits[name]) if name in self.splits else {}
+        return found
+
+    def _others(self, phase: Phase, name: str, split: Split) -> dict[str, dict[str, float]]:
+        """Metrics of the further tasks that a phase predicts, by split and task."""
+        found = {}
+        for task, y in split.also.items():
+            if task in phase.also:
+                said = outputs_of(self.method, phase.also[task], split, self.device)
+                found[f"{name}_{task}"] = regression(said[:, 0], y) if y.is_floating_point() else labelled_metrics(said, y)
+        return found
 
     def at_the_end(self, phase: Phase) -> tuple[dict[str, report.Report], dict[str, np.ndarray]]:
         """(reports by split, predictions) on every split."""
         reports: dict[str, report.Report] = {}
         predictions: dict[str, np.ndarray] = {}
         for name, split in self.splits.items():
+            for task, y in split.also.items():
+                if task in phase.also:
+                    self._other_at_the_end(phase.also[task], f"{name}_{task}", split, y, reports, predictions)
             if not _known_to(phase, name):
                 continue
             logits = self._logits(phase, name, split)
@@ -99,6 +117,25 @@ class Evaluator:
                 labels = predictions[f"{name}/labels"] = split.y.cpu().numpy()
                 reports[name] = report.classification(predictions[f"{name}/probabilities"], labels)
         return reports, predictions
+
+    def _other_at_the_end(
+        self,
+        predict: Callable[[Tensor], Tensor],
+        name: str,
+        split: Split,
+        y: Tensor,
+        reports: dict[str, report.Report],
+        predictions: dict[str, np.ndarray],
+    ) -> None:
+        """The report and the predictions of a further task."""
+        said, labels = outputs_of(self.method, predict, split, self.device), y.cpu().numpy()
+        predictions |= {f"{name}/ids": split.ids.cpu().numpy(), f"{name}/labels": labels}
+        if y.is_floating_point():
+            predictions[f"{name}/values"] = said[:, 0].cpu().numpy()
+            reports[name] = {"metrics": regression(said[:, 0], y)}
+        else:
+            predictions[f"{name}/probabilities"] = said.softmax(1).cpu().numpy()
+            reports[name] = report.classification(predictions[f"{name}/probabilities"], labels)
 
     def embeddings(self, phase: Phase) -> dict[str, np.ndarray]:
         """Features float16 (N, d) and labels int64 (N,) of a few test images of each domain, the same for every run."""

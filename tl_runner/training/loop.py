@@ -121,14 +121,19 @@ class UpdateRunner:
                 self.scaler.update()
             else:
                 self.optimizer.step()
+            if self.update.after:
+                self.update.after()
         return reported
 
     def _backward(self, batch: Batch, progress: float, share: float) -> dict[str, Tensor]:
         """Add ``share`` of the gradients of a batch's losses; what it reports, without a graph."""
         with self.device.autocast():
             losses, metrics = _both(self.update.step(batch, progress))
-        total = reduce(add, losses.values()) * share if share < 1 else reduce(add, losses.values())
-        (self.scaler.scale(total) if self.scaler else total).backward()
+        if self.update.gradients:
+            self.update.gradients({name: self.scaler.scale(loss) for name, loss in losses.items()} if self.scaler else losses)
+        else:
+            total = reduce(add, losses.values()) * share if share < 1 else reduce(add, losses.values())
+            (self.scaler.scale(total) if self.scaler else total).backward()
         return {name: value.detach() for name, value in {**losses, **metrics}.items()}
 
     def state_dict(self) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
     digest = blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16)
     for name in sorted(splits):
         digest.update(name.encode())
-        for tensor in (splits[name].x, splits[name].y, splits[name].ids, splits[name].domain):
+        for tensor in (splits[name].x, splits[name].y, splits[name].ids, splits[name].domain, *splits[name].also.values()):
             _add(digest, tensor)
     for network in _networks(phase):
         digest.update(repr(network).encode())  # what has no weights: dropout, activations

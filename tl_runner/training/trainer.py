@@ -299,7 +299,8 @@ class Trainer:
                 loop.stopping.see(at.epoch, scores[loop.stopping.split])
         if said := phase.watch(means):
             self._warn(f"{phase.name}, epoch {at.epoch}: {said}")
-        self.progress.epoch(phase.name, at.epoch, loop.epochs, {**means, **rules.shown(scores, self.selection)})
+        printed = {name: value for name, value in means.items() if not name.startswith(phase.unsaid)} if phase.unsaid else means
+        self.progress.epoch(phase.name, at.epoch, loop.epochs, {**printed, **rules.shown(scores, self.selection)})
         self.save(loop)
         if self.ranks.any(interrupt.asked):
             raise Interrupted
@@ -369,4 +370,5 @@ class Trainer:
 
 
 def _short(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    return ", ".join(f"{split} accuracy {values['accuracy']:.4f}" for split, values in metrics.items())
+    """The first metric of each split."""
+    return ", ".join(f"{split} {name} {value:.4f}" for split, values in metrics.items() for name, value in [*values.items()][:1])
