@@ -175,11 +175,7 @@ class MultiTask(Method):
         self.running.zero_()
         self.steps.zero_()
         last, before = self.history
-        return {
-            "weights": torch.ones_like(self.running)
-            if start
-            else dynamic_weight_average(self.history[0], self.history[1], self.temperature)
-        }
+        return {"weights": dynamic_weight_average(last, before, self.temperature) if passes.epoch > 1 else torch.ones_like(last)}
 
     def by_gradnorm(self, losses: Losses) -> None:
         """Gradients of the network from the weighed losses, of the weights from GradNorm's own."""
