@@ -21,9 +21,10 @@ EXTRA = {"processes": "joblib", "slurm": "submitit", "slurm_local": "submitit", 
 
 
 NAMED = {  # what a user has to name, by choice
-    "data=arrays": {"target_file": "films.npz", "source_file": "books.npz"},
-    "data=folder": {"target_dir": "photos", "source_dir": "drawings"},
-    "experiment=photos": {"target_dir": "photographs"},
+    "data=arrays": {"data.target_file": "films.npz", "data.source_file": "books.npz"},
+    "data=folder": {"data.target_dir": "photos", "data.source_dir": "drawings"},
+    "experiment=photos": {"data.target_dir": "photographs"},
+    "experiment=resnet18_new_head": {"data.target_dir": "photos", "backbone.weights": "null", "data.size": "32"},
 }
 CLASSES = {"photographs": ["airplane", "bird", "deer", "frog", "ship", "automobile", "cat", "dog", "horse", "truck"]}
 
@@ -50,7 +51,7 @@ def test_every_choice_composes_and_validates(choice):
     launcher, sweep = choice.startswith("hydra/launcher="), choice.startswith(("hydra/launcher=", "sweep="))
     if launcher and not find_spec(f"hydra_plugins.hydra_{EXTRA[choice.split('=')[1]]}_launcher"):
         pytest.skip("the launcher's extra is not installed")
-    made = plan.make([choice, *(f"data.{key}={folder}" for key, folder in NAMED.get(choice, {}).items())], sweep=sweep)
+    made = plan.make([choice, *(f"{key}={value}" for key, value in NAMED.get(choice, {}).items())], sweep=sweep)
     group = {choice.split("=")[0]} & {"sweep", "track"}
     for job in made.jobs:
         assert set(job.config) - group == {"seed", "selection", "data", "backbone", "device", "train", "method", "cache", "figures"}
@@ -83,7 +84,8 @@ def smoke(tl_run, tmp_path, made_up_root):
     """``smoke(*words)``: the result of a run of a few steps; data that reads files finds made-up ones."""
 
     def command(*words):
-        root = [f"data.{key}={made_for(tmp_path / name)}" for word in words for key, name in NAMED.get(word, {}).items()]
+        named = {key: value for word in words for key, value in NAMED.get(word, {}).items()}
+        root = [f"{key}={made_for(tmp_path / value) if key.endswith(('_dir', '_file')) else value}" for key, value in named.items()]
         reads_files = "root" in plan.check([*words, *root], sweep=False)[0].config["data"]
         root += [f"data.root={made_up_root}"] if reads_files else []
         ended = tl_run("debug=smoke", "device=cpu", *words, *root, f"hydra.run.dir={tmp_path / 'run'}")
