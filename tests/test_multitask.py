@@ -161,6 +161,20 @@ def test_each_task_alone_starts_where_all_start_and_touches_nothing_else():
     assert not same(state(method.single[1][1]), state(method.single[0][1]))
 
 
+def test_a_weighting_has_equal_weights_beside_it_to_the_bit_those_of_equal_itself():
+    methods = {}
+    for weighting, number in (("uncertainty", 4), ("equal", 4)):
+        method, task, device = toy(f"method.weighting={weighting}")
+        phase = method.phases()[number]
+        assert phase.name == {"uncertainty": "equal", "equal": "together"}[weighting]
+        loop = loop_of(method, number, task, device)
+        loop.batches.stream = (0, "the same")
+        go(loop)
+        methods[weighting] = method
+    assert same(state(methods["uncertainty"].equal[0]), state(methods["equal"].shared))
+    assert len(methods["uncertainty"].phases()) == 6
+
+
 def test_one_task_of_equal_weighting_is_that_task_alone():
     method, task, device = toy("method.tasks=[class]")
     for number in (0, 1):

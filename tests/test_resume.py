@@ -146,11 +146,19 @@ def interrupted(tl_run, monkeypatch, after: int, *words: str):
     pytest.param(("method=lora", "data.target_labels=3"), marks=pytest.mark.slow),
     ("method=finetune", "data.target_labels=3", "train.ema=0.9", "train.accumulate=2", "train.mixup=0.2", "train.cutmix=1.0",
      "train.balance=sampling", "train.optimizer.clip_norm=0.5", "backbone.batch_norm=true"),
+    pytest.param(("method=delta", "data.target_labels=3"), marks=pytest.mark.slow),
+    pytest.param(("method=wise_ft", "data.target_labels=3", "method.points=3"), marks=pytest.mark.slow),
+    pytest.param(("method=autoencoder", "data.target_labels=3", "method.select=l1"), marks=pytest.mark.slow),
+    pytest.param(("method=ensemble", "data.target_labels=3", "method.pretrain.patience=1"), marks=pytest.mark.slow),
+    *[
+        pytest.param(("method=multitask", f"method.weighting={w}", "method.baselines=false", "train.epochs=4"), marks=pytest.mark.slow)
+        for w in ("uncertainty", "dwa", "gradnorm", "pcgrad")
+    ],
     pytest.param(("method=jan", "method.pretrain.epochs=0"), marks=pytest.mark.slow),
 ], ids=lambda words: words[0])  # fmt: skip
 def test_methods_go_on_inside_an_epoch_of_adaptation(tl_run, tmp_path, monkeypatch, words):
     assert tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'whole'}").code == 0
-    after = 3 if "method.pretrain.epochs=0" in words else 11
+    after = 3 if "method.pretrain.epochs=0" in words else 14 if "train.epochs=4" in words else 11
     ended = interrupted(tl_run, monkeypatch, after, *TINY, *words, f"hydra.run.dir={tmp_path / 'cut'}")
     assert ended.code == 130, ended.text
     assert tl_run(f"resume={tmp_path / 'cut'}").code == 0

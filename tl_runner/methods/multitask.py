@@ -34,7 +34,9 @@ class TaskNetwork(nn.Module):
 
 
 class MultiTask(Method):
-    """Phases: ``single_<task>`` for each task alone, unless ``baselines`` is false, and ``together``. All start from the same weights.
+    """Phases: the baselines, ``single_<task>`` for each task and ``equal`` for all with equal weights; ``together``.
+
+    All start from the same weights. ``equal`` is left out where it is the weighting, both kinds where ``baselines`` is false.
 
     Args:
         together: lengths and optimiser, of every phase.
@@ -43,7 +45,7 @@ class MultiTask(Method):
         temperature: of ``dwa``.
         asymmetry: alpha of ``gradnorm``.
         weight_rate: learning rate of ``uncertainty``'s and ``gradnorm``'s weights over the network's.
-        baselines: train each task alone as well.
+        baselines: train the baselines as well.
 
     Raises:
         ConfigError: the data has no such task.
@@ -79,7 +81,8 @@ class MultiTask(Method):
         self.temperature, self.asymmetry, self.weight_rate = temperature, asymmetry, weight_rate
         self.shared = self.network([*self.sizes])
         self.single = [(task, self.network([task])) for task in self.sizes] if baselines else []
-        self.alone_networks = nn.ModuleList([network for _, network in self.single])
+        self.equal = [self.network([*self.sizes])] if baselines and weighting != "equal" else []
+        self.baseline_networks = nn.ModuleList([network for _, network in self.single] + self.equal)
         n = len(self.sizes)
         self.log_variances, self.weights = nn.Parameter(torch.zeros(n)), nn.Parameter(torch.ones(n))
         for name, shape in (("history", (2, n)), ("running", (n,)), ("steps", ()), ("first", (n,))):
@@ -93,7 +96,8 @@ class MultiTask(Method):
 
     def phases(self) -> list[Phase]:
         singles = [self.phase(f"single_{task}", net, self.update(net, partial(self.alone, net, task))) for task, net in self.single]
-        return [*singles, self.phase("together", self.shared, self.together())]
+        equal = [self.phase("equal", net, self.update(net, partial(self.equally, net))) for net in self.equal]
+        return [*singles, *equal, self.phase("together", self.shared, self.together())]
 
     def phase(self, name: str, network: TaskNetwork, update: Update) -> Phase:
         """A phase on the labelled images that trains ``network``."""
@@ -144,6 +148,11 @@ class MultiTask(Method):
     def alone(self, network: TaskNetwork, task: str, batch: Batch, progress: float) -> Losses:
         """One task by itself."""
         return {task: self.loss(task, network.heads[task](network.encoder(batch.target.x)), batch.target)}
+
+    def equally(self, network: TaskNetwork, batch: Batch, progress: float) -> Losses:
+        """All tasks, each as it is."""
+        features = network.encoder(batch.target.x)
+        return {task: self.loss(task, head(features), batch.target) for task, head in network.heads.items()}
 
     def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
         """batch.target.x, .y and .also: the losses as they are weighed, and the cosines between the tasks' gradients."""

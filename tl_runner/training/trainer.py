@@ -21,6 +21,7 @@ from tl_runner.record.folder import RunFolder
 from tl_runner.record.progress import Progress
 from tl_runner.training import checkpoints, phase_cache
 from tl_runner.training.batches import Augment, Batches, Labelled
+from tl_runner.training.checks import unfit
 from tl_runner.training.device import Device
 from tl_runner.training.evaluation import Evaluator
 from tl_runner.training.interrupt import Interrupt, Interrupted
@@ -28,7 +29,7 @@ from tl_runner.training.loop import PhaseLoop
 from tl_runner.training.phase_cache import PhaseCache
 from tl_runner.training.position import Position
 from tl_runner.training.ranks import ALONE, Ranks
-from tl_runner.training.stopping import EarlyStopping, unvalidated, validated_on
+from tl_runner.training.stopping import EarlyStopping, validated_on
 
 
 class Trainer:
@@ -65,30 +66,16 @@ class Trainer:
         self._resumed: PhaseLoop | None = None
         self._started = time.perf_counter()
         self.evaluator = Evaluator(method, splits, device, self.seed, self.selection == "oracle")
-        self._check_splits()
+        self._check()
         if said := ranks.limits(self.phases):
             self._warn(said)
 
-    def _check_splits(self) -> None:
-        """Whether the data has what the phases read and the selection rule looks at."""
-        read = {split for phase in self.phases for split in phase.reads.values()}
-        problems = [f"the method reads {s}: test and validation images are not for training." for s in read if "_test" in s or "_val" in s]
-        rule = rules.RULES[self.selection]
-        for split in sorted({*read, *rule.needs} - self.splits.keys()):
-            problems.append(f"this data has no {split} images, which the method or selection={self.selection} needs.")
-        if rule.features and not {"source", "target"} <= self.phases[-1].embed.keys():
-            problems.append(f"selection={self.selection} compares features of both domains, which this method does not give (Phase.embed).")
-        for phase in self.phases:
-            if phase.patience is not None:
-                problems += unvalidated(phase, self.splits.keys())
-            if phase.accumulate > 1 and (coupled := ", ".join(u.name for u in phase.updates if u.couples)):
-                problems.append(
-                    f"accumulate={phase.accumulate}, in the phase {phase.name}: the loss of {coupled} couples the samples of a batch, so a "
-                    "batch in parts would have another. Leave it at 1 there, and take a smaller batch_size."
-                )
-        if problems:
+    def _check(self) -> None:
+        """Whether the phases can run on this data, before any does."""
+        if problems := unfit(self.phases, self.splits, self.selection):
             raise ConfigError(problems)
-        self.uses_target_labels = rule.target_labels or "target_labelled" in read
+        read = {split for phase in self.phases for split in phase.reads.values()}
+        self.uses_target_labels = rules.RULES[self.selection].target_labels or "target_labelled" in read
         if "target_labelled" in self.splits and "target_labelled" not in read:
             self._warn(f"{type(self.method).__name__} does not read target labels: data.target_labels changes nothing.")
 

@@ -1,0 +1,30 @@
+"""Whether a method's phases can run on the data that there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tl_runner.data.tasks import Split
+from tl_runner.methods.base import Phase
+from tl_runner.metrics import rules
+from tl_runner.training.stopping import unvalidated
+
+
+def unfit(phases: Sequence[Phase], splits: Mapping[str, Split], selection: str) -> list[str]:
+    """What is wrong: splits that are read and not there, or not for training; a rule without its scores; batches that cannot be cut."""
+    read = {split for phase in phases for split in phase.reads.values()}
+    problems = [f"the method reads {s}: test and validation images are not for training." for s in read if "_test" in s or "_val" in s]
+    rule = rules.RULES[selection]
+    for split in sorted({*read, *rule.needs} - splits.keys()):
+        problems.append(f"this data has no {split} images, which the method or selection={selection} needs.")
+    if rule.features and not {"source", "target"} <= phases[-1].embed.keys():
+        problems.append(f"selection={selection} compares features of both domains, which this method does not give (Phase.embed).")
+    for phase in phases:
+        if phase.patience is not None:
+            problems += unvalidated(phase, splits.keys())
+        if phase.accumulate > 1 and (coupled := ", ".join(u.name for u in phase.updates if u.couples)):
+            problems.append(
+                f"accumulate={phase.accumulate}, in the phase {phase.name}: the loss of {coupled} couples the samples of a batch, so a "
+                "batch in parts would have another. Leave it at 1 there, and take a smaller batch_size."
+            )
+    return problems
