@@ -9,6 +9,7 @@ from conftest import TINY, results
 
 from tl_runner.data.arrays import load
 from tl_runner.errors import DataError
+from tl_runner.predict.run import Trained
 
 SETTINGS = {"source_file": None, "standardise": True, "val_fraction": 0.1, "test_fraction": 0.2, "target_labels": "all", "seed": 0}
 WORDS = [word for word in TINY if not word.startswith("data.")]
@@ -109,6 +110,26 @@ def test_methods_run_on_vectors(tl_run, tmp_path, method):
     (result,) = results(tmp_path)
     assert result["choices"]["backbone"] == "mlp"
     assert result["classes"] == ["bad", "good"]
+
+
+def test_new_vectors_are_labelled_as_the_run_labelled_its_own(tl_run, tmp_path):
+    target = vectors(tmp_path / "t.npz", n=200)
+    run = tmp_path / "run"
+    words = [f"data.target_file={target}", "data.target_labels=all", "method=target_only", f"hydra.run.dir={run}"]
+    ended = tl_run(*WORDS, "data=arrays", *words)
+    assert ended.code == 0, ended.text
+    one = Trained(run)
+    found = one.predict(one.pictures([target]))
+    with np.load(run / "predictions.npz") as arrays:
+        rows, p = arrays["target_test/ids"], arrays["target_test/probabilities"]
+    np.testing.assert_allclose(found.values[rows], p, atol=1e-6)
+    assert str(found.files[3]).endswith("t.npz[3]")
+    assert "vectors of 12 numbers" in one.describe()
+    (tmp_path / "text.npz").write_text("x")
+    vectors(tmp_path / "short.npz", d=5)
+    bad = one.predict([target, tmp_path / "text.npz", tmp_path / "short.npz"]).unreadable
+    assert "vectors of 5 numbers, not of 12" in bad[tmp_path / "short.npz"]
+    assert len(bad) == 2
 
 
 def test_a_network_for_images_says_that_vectors_are_none(tl_run, tmp_path):

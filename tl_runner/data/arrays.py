@@ -66,10 +66,12 @@ def load(
             f"the source's vectors have {lengths['source']} numbers and the target's {lengths['target']}: they must be of one kind."
         )
     parts = {domain: divided(arrays, test_fraction, val_fraction, generators) for domain, arrays in found.items()}
+    scale = None
     if standardise:
         reference = next(iter(parts.values()))["train"].x
         mean, deviation = reference.mean(0), reference.std(0, correction=0)
         deviation = torch.where(deviation > 1e-8, deviation, 1.0)
+        scale = {"mean": mean.flatten().tolist(), "deviation": deviation.flatten().tolist()}
         parts = {d: {p: Split((s.x - mean) / deviation, s.y, s.ids) for p, s in named.items()} for d, named in parts.items()}
     splits: dict[str, Split] = {f"source_{part}": split for part, split in parts.get("source", {}).items()}
     target = parts["target"]
@@ -84,6 +86,7 @@ def load(
         classes=classes["target"],
         splits=splits,
         protocol=f"{'; '.join(notes)}; of {lengths['target']} numbers{', standardised' if standardise else ''}",
+        scale=scale,
         checksums={f"{d}: {files[d]}": arrays.digest for d, arrays in found.items()},
         source_classes=classes["source"] if classes.get("source", classes["target"]) != classes["target"] else None,
     )
@@ -115,6 +118,19 @@ def read(file: Path, key: str) -> Arrays:
         raise DataError(f"{key}={file}: x and x_test have vectors of different lengths.")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Arrays(*pairs[0], pairs[1] if len(pairs) > 1 else None, digest)
+
+
+def read_vectors(file: Path) -> np.ndarray:
+    """``x`` of a file alone, float32 (N, d).
+
+    Raises:
+        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: it is no such file.
+    """
+    with np.load(file, allow_pickle=False) as content:
+        x = content["x"]
+    if x.ndim != 2 or not len(x) or x.dtype.kind not in "fiub" or not np.isfinite(x).all():
+        raise ValueError(f"x is {x.dtype} of shape {x.shape}, or not finite")
+    return x.astype(np.float32)
 
 
 def checked(x: np.ndarray, y: np.ndarray, where: str, form: str) -> tuple[np.ndarray, np.ndarray]:

@@ -60,7 +60,7 @@ class Outline:
         classes, source_classes, sources: as a :class:`Task` has them.
         shape: (C, H, W) of every image.
         labelled: whether there are labelled target images for training.
-        also: as a :class:`Task` has it.
+        also, scale: as a :class:`Task` has them.
     """
 
     classes: Sequence[str]
@@ -69,6 +69,7 @@ class Outline:
     sources: tuple[str, ...] = ()
     source_classes: Sequence[str] | None = None
     also: Mapping[str, int] = field(default_factory=dict)
+    scale: Mapping[str, Sequence[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Task:
         source_classes: class names of the source, where they are others than ``classes``.
         sources, targets: the domains' names, which ``Split.domain`` of a source's or a target's split counts in.
         also: the further tasks of the target's samples, and of how many classes each is; 0: of a number.
+        scale: ``mean`` and ``deviation`` that feature vectors were standardised by, d numbers each; None: they were not.
     """
 
     name: str
@@ -96,6 +98,7 @@ class Task:
     sources: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     also: Mapping[str, int] = field(default_factory=dict)
+    scale: Mapping[str, Sequence[float]] | None = None
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():
@@ -128,7 +131,7 @@ class Task:
 
     def outline(self) -> Outline:
         """The task without its images."""
-        return Outline(self.classes, self.shape, "target_labelled" in self.splits, self.sources, self.source_classes, self.also)
+        return Outline(self.classes, self.shape, "target_labelled" in self.splits, self.sources, self.source_classes, self.also, self.scale)
 
 
 def joined(splits: Sequence[Split]) -> Split:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from yaml import YAMLError
 
 from tl_runner.build import method_of
+from tl_runner.data import arrays
 from tl_runner.data.folder import NAMED, hidden
 from tl_runner.data.pictures import SUFFIXES, decode
 from tl_runner.data.tasks import Outline, Split
@@ -60,8 +62,6 @@ class Trained:
         self.folder = folder
         self.result = self._result()
         self.config = self._config()
-        if self.config["data"]["name"] == "arrays":
-            raise CheckpointError(f"{folder} was trained on feature vectors (data=arrays), and tl-predict labels pictures.")
         self.classes = [str(name) for name in self.result["classes"]]
         self.outline = self._outline()
         self.device = devices.resolve({**self.config["device"], **({"name": device} if device else {})})
@@ -76,6 +76,7 @@ class Trained:
         self.device.place(self.method.eval().requires_grad_(False))
         self.phase = self.method.phases()[-1]
         data = self.config["data"]
+        self.vectors = data["name"] == "arrays"
         self.channels, self.size, width = self.outline.shape
         self.fit = data.get("fit", "crop") if self.size == width else "stretch"
 
@@ -114,6 +115,8 @@ class Trained:
     def describe(self) -> str:
         """The run, in a few words."""
         choices = self.result.get("choices", {})
+        if self.vectors:
+            return f"{choices.get('method')} on {choices.get('data')}, vectors of {self.channels} numbers"
         kind = {1: "grey", 3: "colour"}.get(self.channels, f"{self.channels} channels")
         return f"{choices.get('method')} on {choices.get('data')}, {self.size}x{self.outline.shape[2]} in {kind}"
 
@@ -121,15 +124,16 @@ class Trained:
         """The files that ``paths`` name, those of a folder in order.
 
         Raises:
-            UserError: one is not there, or a folder has no pictures.
+            UserError: one is not there, a folder has no pictures, or the run is of feature vectors and a file is no ``.npz``.
         """
+        suffixes, kind = ((".npz",), "file of vectors") if self.vectors else (SUFFIXES, "picture")
         files: list[Path] = []
         for path in paths:
             if path.is_dir():
-                every = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+                every = sorted(f for f in path.rglob("*") if f.suffix.lower() in suffixes and f.is_file())
                 inside = [f for f in every if not hidden(f.relative_to(path))]
                 if not inside:
-                    raise UserError(f"{path}: no picture in there ({', '.join(SUFFIXES)}).")
+                    raise UserError(f"{path}: no {kind} in there ({', '.join(suffixes)}).")
                 files += inside
             elif path.is_file():
                 files.append(path)
@@ -152,23 +156,42 @@ class Trained:
         return replace(self._outputs(files, workers, lambda x: self.phase.embed["target"](x).flatten(1)), features=True)
 
     def _outputs(self, files: Sequence[Path], workers: int, network: Callable[[Tensor], Tensor]) -> Found:
-        read: list[Path] = []
+        names: list[Path] = []
         unreadable: dict[Path, str] = {}
         values = []
+        for read, x, bad in self._vectors(files) if self.vectors else self._decoded(files, workers):
+            names += read
+            unreadable |= bad
+            if read:
+                values.append(self.outputs(network, x).cpu().numpy())
+        if not names:
+            lines = [f"  {file}: {why}" for file, why in [*unreadable.items()][:NAMED]]
+            raise UserError("\n".join([f"none of the {'files' if self.vectors else 'pictures'} can be read:", *lines]))
+        return Found(names, np.concatenate(values), unreadable)
+
+    def _decoded(self, files: Sequence[Path], workers: int) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
+        """(files, uint8 (n, C, H, W), why others could not be read), a part of the files at a time."""
         for start in range(0, len(files), AT_ONCE):
             some = [*files[start : start + AT_ONCE]]
             found = decode(Path(), some, size=self.size, channels=self.channels, fit=self.fit, workers=workers, cache=None)
             good = [i for i in range(len(some)) if i not in found.unreadable]
-            unreadable |= {some[i]: why for i, why in found.unreadable.items()}
-            read += [some[i] for i in good]
-            if good:
-                values.append(self.outputs(network, found.x[good]).cpu().numpy())
-        if not read:
-            lines = [f"  {file}: {why}" for file, why in [*unreadable.items()][:NAMED]]
-            raise UserError("\n".join(["none of the pictures can be read:", *lines]))
-        return Found(read, np.concatenate(values), unreadable)
+            yield [some[i] for i in good], found.x[good], {some[i]: why for i, why in found.unreadable.items()}
+
+    def _vectors(self, files: Sequence[Path]) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
+        """(a name for each row, float32 (n, d, 1, 1), why the file could not be read) of each file's ``x``, scaled as in training."""
+        for file in files:
+            try:
+                x = torch.from_numpy(arrays.read_vectors(file))
+                if x.shape[1] != self.channels:
+                    raise ValueError(f"vectors of {x.shape[1]} numbers, not of {self.channels}")
+            except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as error:
+                yield [], torch.empty(0), {file: " ".join(str(error).split())[:200]}
+                continue
+            if scale := self.outline.scale:
+                x = (x - torch.tensor(scale["mean"])) / torch.tensor(scale["deviation"])
+            yield [file.with_name(f"{file.name}[{i}]") for i in range(len(x))], x[:, :, None, None], {}
 
     def outputs(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """What a network makes of uint8 images (N, C, H, W)."""
+        """What a network makes of uint8 images (N, C, H, W), or of vectors, float32 (N, d, 1, 1)."""
         split = Split(x, None, torch.arange(len(x))).to(self.device.torch, self.device.channels_last)
         return outputs_of(self.method, network, split, self.device)

@@ -15,7 +15,7 @@ BASELINE = "source_only"
 SCRATCH = "target_only"  # the baseline of what learns from target labels, where no row is of source_only
 USUAL = "target_test.accuracy"
 FRACTIONS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "ece", "forgetting")
-LOWER_IS_BETTER = ("forgetting", "log_loss", "ece", "mse", "mae", "wall_s", "peak_memory_mb", "before", "after")
+LOWER_IS_BETTER = ("forgetting", "log_loss", "ece", "mse", "rmse", "mae", "wall_s", "peak_memory_mb", "before", "after")
 _NO_DIFFERENCE = {"seed", "data.root", "data.download"}  # keys that do not make another experiment
 
 Keys = dict[str, str | None]
