@@ -161,6 +161,8 @@ def test_methods_are_taken_up_again_and_exported(tl_run, tl_predict, tmp_path, w
     (("--export", "m.pt2", "x"), "leave out pictures"),
     (("x", "--features", "--format", "json"), "--format csv or npz"),
     (("x", "-o", "labels.txt"), "should end in .csv, .json, .npz"),
+    (("x", "-o", "nowhere/labels.csv"), "there is no folder nowhere"),
+    (("--export", "nowhere/m.pt2"), "there is no folder nowhere"),
     (("x", "--top", "0"), "--top 0: at least 1"),
     (("x", "--tp", "0"), "See tl-predict --help"),
 ])  # fmt: skip

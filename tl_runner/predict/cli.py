@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from tl_runner.errors import EXIT_DONE, EXIT_USER, UserError, nearest
+from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, DivergedError, UserError, nearest
 
 if TYPE_CHECKING:
     from tl_runner.predict.run import Trained
@@ -54,7 +54,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The ``tl-predict`` command. Ends the process with 0, or with 2 if the command, a path or the run is wrong."""
+    """The ``tl-predict`` command. Ends the process with 0, with 2 if the command, a path or the run is wrong, 1 if the network's outputs are not finite."""
     try:
         asked = parser().parse_intermixed_args(argv)
         check(asked)
@@ -70,6 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     except UserError as error:
         print(f"tl-predict: {error}", file=sys.stderr)
         sys.exit(EXIT_USER)
+    except DivergedError as error:
+        print(f"tl-predict: {error}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
     except BrokenPipeError:  # `tl-predict RUN folder | head`
         sys.stdout = None  # type: ignore[assignment]  # or Python complains of it once more at the end
     sys.exit(EXIT_DONE)
@@ -81,6 +84,9 @@ def check(asked: argparse.Namespace) -> None:
     Raises:
         UserError: options that exclude each other, an unknown format, no picture to label.
     """
+    for option, file in (("--export", asked.export), ("-o", asked.file)):
+        if file and not file.parent.is_dir():
+            raise UserError(f"{option} {file}: there is no folder {file.parent}.")
     if asked.export:
         if asked.paths or asked.features or asked.file:
             raise UserError("--export writes the network and labels nothing: leave out pictures, --features and -o.")
@@ -114,7 +120,10 @@ def predict(asked: argparse.Namespace, trained: Trained) -> None:
     found = trained.features(files, asked.workers) if asked.features else trained.predict(files, asked.workers)
     took = time.perf_counter() - began
     if asked.file:
-        asked.file.write_bytes(formats.written(asked.format, found, trained.classes, asked.top))
+        try:
+            asked.file.write_bytes(formats.written(asked.format, found, trained.classes, asked.top))
+        except OSError as error:
+            raise UserError(f"-o {asked.file} cannot be written: {error.strerror}.") from error
     elif asked.format == "table":
         formats.show(found, trained.classes, asked.top)
     else:
