@@ -54,7 +54,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The ``tl-predict`` command. Ends the process with 0, with 2 if the command, a path or the run is wrong, 1 if the network's outputs are not finite."""
+    """The ``tl-predict`` command. Ends with 0; with 2 if the command, a path or the run is wrong, 1 if outputs are not finite."""
     try:
         asked = parser().parse_intermixed_args(argv)
         check(asked)
