@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import numpy as np
 import pytest
@@ -56,12 +57,30 @@ def test_a_folder_of_classes_is_divided_by_the_seed(tmp_path):
 
 
 def test_one_folder_can_be_both_domains_by_its_classes(tmp_path):
-    root = str(made_up(tmp_path / "pets", classes=("cat", "dog", "emu"), n=10))
-    task = task_of(root, tmp_path, source_dir=root, source_classes=["cat", "dog"], target_classes=["emu", "dog"], source_test_fraction=0.5)
-    assert (task.source_classes, task.classes) == (("cat", "dog"), ("dog", "emu"))
+    root = str(made_up(tmp_path / "pets", classes=("cat", "dog", "emu", "fox"), n=10))
+    task = task_of(root, tmp_path, source_dir=root, source_classes=["cat", "dog"], target_classes=["emu", "fox"], source_test_fraction=0.5)
+    assert (task.source_classes, task.classes) == (("cat", "dog"), ("emu", "fox"))
     assert [len(task.splits[name]) for name in ("source_test", "target_test")] == [10, 4]
-    with pytest.raises(DataError, match=r"data.target_classes: .* has no class enu. It has cat, dog, emu. Did you mean 'emu'"):
+    with pytest.raises(DataError, match=r"data.target_classes: .* has no class enu. It has cat, dog, emu, fox. Did you mean 'emu'"):
         task_of(root, tmp_path, target_classes=["cat", "enu"])
+
+
+def test_one_folder_in_both_domains_shares_no_class(tmp_path):
+    root = str(made_up(tmp_path / "pets", classes=("cat", "dog", "emu"), n=4))
+    for more in ({}, {"source_classes": ["cat", "dog"], "target_classes": ["dog", "emu"]}):
+        with pytest.raises(DataError, match=r"are one folder, and .*dog.* would be in both domains"):
+            task_of(root, tmp_path, source_dir=root, **more)
+
+
+def test_a_file_that_breaks_the_reader_is_a_file_that_cannot_be_read(tmp_path, monkeypatch):
+    root = made_up(tmp_path / "pets", n=4)
+
+    def broken(*_):
+        raise struct.error("required argument is not an integer")  # what PIL raises for some EXIF tags
+
+    monkeypatch.setattr(pictures, "picture", broken)
+    with pytest.raises(DataError, match="required argument is not an integer"):
+        task_of(root, tmp_path)
 
 
 def test_a_folders_own_parts_are_kept(tmp_path):

@@ -14,6 +14,7 @@ from torch import nn
 
 from tl_runner.data.tasks import Split
 from tl_runner.methods.base import Batch, Phase, Samples, Update, cross_entropy
+from tl_runner.report.runs import collect
 from tl_runner.training.averaging import Average
 from tl_runner.training.batches import Batches, Labelled, class_weights, of_every_class_as_often
 from tl_runner.training.loop import PhaseLoop
@@ -99,6 +100,48 @@ def test_what_does_not_move_keeps_its_bits_in_the_average():
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
+def test_the_average_begins_with_what_the_phase_begins_with():
+    toy = Toy()
+    loop = loop_of(toy, ema=0.9)
+    with torch.no_grad():
+        toy.a.weight.fill_(7.0)  # as a phase's begin does, after the loop was made
+    loop.begin_epoch(0)
+    with loop.as_predicted():
+        assert (toy.a.weight == 7.0).all()
+
+
+@pytest.mark.parametrize("words", [
+    ("method=adabn", "train.ema=0.9"),
+    ("method=source_only", "train.mixup=1"),
+    ("method=source_only", "train.cutmix=1"),
+    ("method=multitask", "train.patience=2", "train.balance=weights"),
+    ("method=multitask", "method.weighting=dwa", "train.epochs=1"),
+    ("method=linear_probe", "method.select=l1", "data.target_labels=5", "train.ema=0.9"),
+], ids=" ".join)  # fmt: skip
+def test_options_and_methods_that_meet(tl_run, tmp_path, words):
+    ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    if "method.select=l1" in words:
+        assert len(result["findings"]["features"]["seen"]) == 250
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("method=source_only", "train.accumulate=0"), "train.accumulate=0 should be a whole number of at least 1"),
+    (("method=source_only", "train.accumulate=32", "backbone.batch_norm=true"), "parts of one image"),
+    (("method=shot", "train.patience=1"), "it reads no labels, so no accuracy says when to stop. Set method.adapt.patience=null"),
+    (("method=multitask", "method.together.mixup=0.4"), "the labels of most tasks not"),
+    (("method=linear_probe", "method.select=mutual_information", "data.target_labels=1"), "needs two labelled images of a class"),
+    (("method=delta", "method.freeze=all", "data.target_labels=5"), "method.freeze leaves none"),
+    (("method=finetune", "data=split_digits", "data.source_classes=[0,1,2,3,4,5,6,7,8,9]", "data.target_classes=null"), "leaves no class"),
+])  # fmt: skip
+def test_options_that_cannot_be_are_said(tl_run, tmp_path, words, said):
+    tiny = [w for w in TINY if not w.startswith("data.")]
+    ended = tl_run(*tiny, *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 2, ended.text
+    assert said in ended.err
+
+
 def test_the_loop_trains_its_own_weights_and_leaves_the_average():
     plain, averaged = Toy(), Toy()
     go(loop_of(plain))
@@ -140,8 +183,13 @@ def test_class_weights_by_hand():
     logits = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     sample = Samples(torch.zeros(4, 1), y, torch.arange(4), class_weight=weights.double())
     losses = -logits.log_softmax(1)[torch.arange(4), y]
-    by_hand = (losses * weights.double()[y]).sum() / weights.double()[y].sum()
+    by_hand = (losses * weights.double()[y]).mean()
     torch.testing.assert_close(cross_entropy(logits, [sample], 0.0), by_hand)
+    parts = [
+        cross_entropy(logits[rows], [Samples(torch.zeros(2, 1), y[rows], y[rows], class_weight=weights.double())], 0.0)
+        for rows in (slice(0, 2), slice(2, 4))
+    ]
+    torch.testing.assert_close(sum(parts) / 2, by_hand)  # whatever parts the batch is cut into
     other = Samples(torch.zeros(2, 1), torch.tensor([1, 2]), torch.arange(2))
     more = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     together = cross_entropy(torch.cat([logits, more]), [sample, other], 0.0)
@@ -222,6 +270,19 @@ def test_a_run_stops_early_reports_that_epoch_and_shares_it(tl_run, tmp_path):
     assert first["metrics"]["source_val"]["accuracy"] == first["early_stopping"]["accuracy"]
     assert second["shared"]
     assert second["early_stopping"] == first["early_stopping"]
+
+
+def test_a_last_phase_that_stopped_early_is_reported_at_that_epoch(tl_run, tmp_path):
+    words = ("method=source_only", "train.epochs=10", "train.patience=1", "train.optimizer.lr=0.02", f"hydra.run.dir={tmp_path / 'run'}")
+    assert tl_run(*TINY, *words).code == 0
+    (result,) = results(tmp_path)
+    stopped = result["phases"][0]["early_stopping"]["epoch"]
+    assert stopped < result["phases"][0]["epochs"]
+    assert result["rules"]["last"]["epoch"] == stopped
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {row["epoch"] for row in rows if row.get("selected")} == {stopped}
+    (run,) = collect([tmp_path / "run"])
+    assert run.stopped_at == stopped
 
 
 def test_nothing_to_validate_on_is_said_before_training(tl_run, tmp_path):

@@ -134,6 +134,7 @@ def test_an_exported_network_says_the_same_of_any_number_of_images(trained, tl_p
     ("method=shot", "backbone.bn=domain_specific"),
     ("method=adda",),
     ("method=mcd",),
+    ("method=multitask", "method.baselines=false"),
     ("method=lora", "data.target_labels=3"),
 ], ids=lambda words: words[0])  # fmt: skip
 def test_methods_are_taken_up_again_and_exported(tl_run, tl_predict, tmp_path, words):
@@ -163,6 +164,7 @@ def test_methods_are_taken_up_again_and_exported(tl_run, tl_predict, tmp_path, w
     (("x", "-o", "labels.txt"), "should end in .csv, .json, .npz"),
     (("x", "-o", "nowhere/labels.csv"), "there is no folder nowhere"),
     (("--export", "nowhere/m.pt2"), "there is no folder nowhere"),
+    (("x", "--device", "cud"), "--device cud should be one of auto"),
     (("x", "--top", "0"), "--top 0: at least 1"),
     (("x", "--tp", "0"), "See tl-predict --help"),
 ])  # fmt: skip
@@ -199,6 +201,9 @@ def test_what_is_wrong_with_a_run(trained, tl_predict, tmp_path):
     assert "outline" in said(edit(outline={"shape": 3}))
     assert "best.pt is not there" in said(lambda copy: (copy / "checkpoints" / "best.pt").unlink())
     assert "not a readable checkpoint" in said(lambda copy: (copy / "checkpoints" / "best.pt").write_bytes(b"x"))
+    assert "data should be keys and values" in said(lambda copy: (copy / "config.yaml").write_text("seed: 1\ndata: x"))
+    assert "outline" in said(edit(outline={"shape": [1], "classes": [], "sources": []}))
+    assert "names 2 classes, and the network has 3" in said(edit(classes=["a", "b"]))
     assert "cannot be read as a run's config" in said(lambda copy: (copy / "config.yaml").write_text("a: [1"))
     assert "does not fit the run's own method" in said(edit(outline={"classes": ["a", "b"], "shape": [3, 24, 24], "sources": []}))
     assert tl_predict(run, picture, "--device", "cuda:7").code == 2

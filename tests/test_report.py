@@ -167,6 +167,20 @@ def test_a_pretraining_on_labelled_target_images_is_no_plain_source_only(tmp_pat
     assert found["source_only"].oracle
 
 
+def test_pretrainings_with_and_without_target_labels_stand_apart(tmp_path):
+    for seed in (0, 1):
+        for method, read, base in (("finetune", ["source_train"], 0.5), ("dann", ["source_train", "target_labelled"], 0.6)):
+            folder = made_up_run(tmp_path / f"{method}{seed}", method, seed, 0.9, uses_target_labels=True, sizes={"target_labelled": 30})
+            result = json.loads((folder / "result.json").read_text())
+            result["phases"] = [{"name": "pretrain", "reads": read, "metrics": {"target_test": {"accuracy": base}}}, {"name": "adapt"}]
+            (folder / "result.json").write_text(json.dumps(result))
+    table = rows(collect([tmp_path]))
+    derived = {row.oracle: row.mean for row in table if row.derived}
+    assert derived == pytest.approx({False: 0.5, True: 0.6})
+    gains = {row.keys["method"]: row.gain.mean for row in table if row.gain}
+    assert gains == pytest.approx({"finetune": 0.4, "dann": 0.3})
+
+
 def test_where_all_learn_from_target_labels_none_is_an_oracle_and_gains_are_over_training_from_scratch(tmp_path):
     for seed in (0, 1, 2):
         for method, accuracy in (("target_only", 0.6), ("finetune", 0.7), ("l2_sp", 0.72)):

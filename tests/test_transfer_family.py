@@ -157,6 +157,9 @@ def test_a_run_of_wise_ft_records_the_curve(tl_run, tmp_path):
     assert ended.code == 0, ended.text
     curve = json.loads((tmp_path / "run" / "result.json").read_text())["findings"]["curve"]
     assert [point["mix"] for point in curve] == [0.0, 0.5, 1.0]
+    cut = tl_run(*TINY, "method=wise_ft", "data.target_labels=5", "train.limit.epochs=1", f"hydra.run.dir={tmp_path / 'cut'}")
+    assert cut.code == 0, cut.text
+    assert json.loads((tmp_path / "cut" / "result.json").read_text())["phases"][-1]["epochs"] == 12  # nothing is trained, so nothing is cut
     assert all({"source_val", "target_test"} <= point.keys() for point in curve)
 
 

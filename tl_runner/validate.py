@@ -130,7 +130,9 @@ class Checker:
                     problems.append(said)
             elif path in defaults and not isinstance(defaults[path], dict):
                 problems.append(f"{path} should be one value, not a group.")
-        with suppress(LookupError, TypeError, AttributeError) if problems else nullcontext():  # one that stumbles over what is wrong
+        with (
+            suppress(LookupError, TypeError, AttributeError, ArithmeticError) if problems else nullcontext()
+        ):  # one that stumbles over what is wrong
             problems += impossible(resolved)
         return problems, None if problems else (resolved, runtime)
 
@@ -169,17 +171,24 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"backbone.bn={config['backbone']['bn']} is about batch norm, and backbone.batch_norm=false has none. Leave one of them out."
     if config["backbone"].get("bn") == "frozen" and _pretrain_epochs(method) == 0:
         yield "backbone.bn=frozen keeps the statistics of the pretraining, and method.pretrain.epochs=0 leaves that out. Choose one."
-    for path, section in walk(config["method"]):
-        if isinstance(section, dict) and {"batch_size", "accumulate"} <= section.keys() and section["batch_size"] % section["accumulate"]:
-            yield (
-                f"method.{path}.accumulate={section['accumulate']} does not divide batch_size={section['batch_size']}, "
-                "and its parts must be equal."
-            )
+    for path, size, parts in cut_batches(config["method"]):
+        if size % parts:
+            yield f"method.{path}.accumulate={parts} does not divide batch_size={size}, and its parts must be equal."
+        elif size == parts > 1 and config["backbone"].get("batch_norm"):
+            yield f"method.{path}.accumulate={parts}: parts of one image, which has no batch statistics. Use at most {size // 2}."
     device = config["device"]
     if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):
         yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."
     if device["name"] in ("cpu", "mps") and device["cuda_graphs"]:
         yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
+
+
+def cut_batches(method: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """(section, batch size, parts) of every phase."""
+    for path, section in walk(method):
+        size, parts = (section.get(key) if isinstance(section, dict) else None for key in ("batch_size", "accumulate"))
+        if isinstance(size, int) and isinstance(parts, int) and parts > 0:
+            yield path, size, parts
 
 
 def unnamed_source(data: Mapping[str, Any]) -> str | None:

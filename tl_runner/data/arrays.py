@@ -7,7 +7,9 @@ A file holds ``x``, float (N, d), and ``y``, N integers or names; where it holds
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +35,7 @@ class Arrays:
     def classes(self) -> list[str]:
         """Every label, numbers by size."""
         names = {*self.y, *(self.test[1] if self.test else ())}
-        return sorted(names, key=lambda name: (0, float(name), "") if name.lstrip("-").isdigit() else (1, 0.0, name))
+        return sorted(names, key=lambda name: (0, float(name), "") if re.fullmatch("-?[0-9]+", name) else (1, 0.0, name))
 
 
 def load(
@@ -105,8 +107,10 @@ def read(file: Path, key: str) -> Arrays:
         with np.load(file, allow_pickle=False) as content:
             held: Mapping[str, np.ndarray] = {name: content[name] for name in ("x", "y", "x_test", "y_test") if name in content}
             names = list(content)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{key}={file} cannot be read as .npz ({' '.join(str(error).split())[:200]}). {form}") from error
+    if ("x_test" in held) != ("y_test" in held):
+        raise DataError(f"{key}={file} has one of x_test and y_test without the other. {form}")
     if not {"x", "y"} <= held.keys():
         raise DataError(f"{key}={file} holds {', '.join(names) or 'nothing'}. {form}")
     pairs = [

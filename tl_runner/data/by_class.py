@@ -49,6 +49,10 @@ def load(
     target = chosen("target", target_classes or [name for name in domain.classes if name not in source], domain.classes)
     if both := [name for name in source if name in target]:
         raise DataError(f"data.source_classes and data.target_classes both name {spoken(both)}: a class is in one of them.")
+    if len(target) < 2:
+        raise DataError(
+            f"data.source_classes leaves {spoken(target) if target else 'no class'} to the target, which needs two classes or more."
+        )
     train, test, checksums = domain.read(Path(root).expanduser(), download, seed)
     train, test = (fitted(split, size, channels) for split in (train, test))
     generator = torch.Generator().manual_seed(seed)

@@ -80,6 +80,7 @@ def load(
     chosen = {"target": target_classes, "source": source_classes}
     tested = {"target": test_fraction, "source": source_test_fraction}
     listings = {domain: listed(Path(folder).expanduser(), domain, chosen[domain]) for domain, folder in folders.items()}
+    once(listings)
     splits: dict[str, Split] = {}
     checksums, notes = {}, []
     for domain in sorted(listings):  # the source first
@@ -160,6 +161,21 @@ def listed(root: Path, domain: str, chosen: Sequence[str] | None = None) -> List
         tuple(part for _, _, part in rows) if parted else None,
         ignored,
     )
+
+
+def once(listings: Mapping[str, Listing]) -> None:
+    """Where one folder is both domains, no class may be: test pictures of one would train the other.
+
+    Raises:
+        DataError: a class is.
+    """
+    if {"source", "target"} <= listings.keys() and len({listing.root.resolve() for listing in listings.values()}) == 1:
+        both = sorted({*listings["source"].classes} & {*listings["target"].classes})
+        if both:
+            raise DataError(
+                f"data.source_dir and data.target_dir are one folder, and {spoken(both)} would be in both domains. "
+                "Give data.source_classes and data.target_classes that have no class in common."
+            )
 
 
 def hidden(path: Path) -> bool:

@@ -21,7 +21,6 @@ from tl_runner.errors import DataError
 from tl_runner.record.folder import claimed
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what PIL raises for a damaged file
 FORMAT = 1  # of the cache: a change of what a file becomes is another number
 FEW = 500  # files that one process decodes sooner than workers start
 AT_ONCE = 64
@@ -121,7 +120,7 @@ class _Decoder(Dataset):
         try:
             content = hashlib.sha256(file.read_bytes()).digest()
             return picture(file, self.channels, self.size, self.fit), content, ""
-        except UNREADABLE as error:
+        except Exception as error:  # PIL raises nearly any kind for a damaged file
             why = "empty file" if file.exists() and not file.stat().st_size else " ".join(str(error).split()) or type(error).__name__
             return np.zeros((self.channels, self.size, self.size), dtype=np.uint8), b"", why.replace(self.files[position], "it")
 

@@ -157,6 +157,7 @@ class Phase:
         domains: whose splits its classifier is scored on: a phase that knows the source's classes alone has only those.
         embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains and the
             selection rules that compare them. ``target``'s are what ``predict`` classifies.
+        whole: whether ``train.limit.epochs`` leaves it its epochs, since it trains nothing.
         unsaid: what the names of losses and metrics begin with that are recorded every epoch, but not printed.
         watch: epoch means to a warning for the user, or None.
     """
@@ -183,6 +184,7 @@ class Phase:
     shared: Mapping[str, Any] | None = None
     domains: Sequence[str] = ("source", "target")
     embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    whole: bool = False
     unsaid: tuple[str, ...] = ()
     watch: Callable[[Mapping[str, float]], str | None] = field(default=lambda means: None)
 
@@ -315,13 +317,13 @@ class Classifier(Method):
 
 
 def cross_entropy(logits: Tensor, parts: Sequence[Samples], smoothing: float) -> Tensor:
-    """Of logits (B_1 + B_2 + ..., K) against the labels of the samples that they are of; a mean over all of these."""
+    """Of logits (B_1 + B_2 + ..., K) against the labels of the samples that they are of; a mean over all, each times its class's weight."""
     known = [part.y for part in parts if part.y is not None]
     assert len(known) == len(parts)
     if all(part.class_weight is None for part in parts):
         return F.cross_entropy(logits, torch.cat(known) if len(known) > 1 else known[0], label_smoothing=smoothing)
-    means = [
-        F.cross_entropy(own, y, weight=part.class_weight, label_smoothing=smoothing) * (len(y) / len(logits))
+    sums = [
+        F.cross_entropy(own, y, weight=part.class_weight, label_smoothing=smoothing, reduction="sum")
         for own, y, part in zip(logits.split([len(y) for y in known]), known, parts, strict=True)
     ]
-    return torch.stack(means).sum()
+    return torch.stack(sums).sum() / len(logits)

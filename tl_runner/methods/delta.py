@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tl_runner.errors import ConfigError
 from tl_runner.losses.regularisers import feature_map_distance
 from tl_runner.methods.base import Batch, Losses, Passes, Phase, Setting, cross_entropy
 from tl_runner.methods.lp_ft import LpFt
@@ -26,6 +27,9 @@ class Delta(LpFt):
 
     Args:
         attention: weigh the channels; false: all alike.
+
+    Raises:
+        ConfigError: every block is frozen.
     """
 
     weighed: Tensor
@@ -34,6 +38,8 @@ class Delta(LpFt):
         super().__init__(setting, **options)
         self.attention = attention
         self.start_network = self.fresh("backbone", setting.make_backbone)
+        if len(self.frozen) == len(self.blocks):
+            raise ConfigError(["method=delta holds the maps of blocks that learn, and method.freeze leaves none."])
         names = [name for name in self.blocks if name not in self.frozen]
         self.watched = {name: self.blocks[name][-1] for name in names}
         self.start_watched = {name: self.start_network.blocks()[name][-1] for name in names}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tl_runner import randomness
+from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Phase, Setting
 from tl_runner.methods.model_transfer import ModelTransfer
 from tl_runner.metrics.features import chosen
@@ -39,8 +40,16 @@ class LinearProbe(ModelTransfer):
         return self.probe("probe", self.probe_options, self.select if self.method else None)
 
     def select(self, features: Tensor, labels: Tensor) -> Tensor:
-        """Which of the features (N, d) the head is to see for these labels (N,): bool (d,)."""
+        """Which of the features (N, d) the head is to see for these labels (N,): bool (d,).
+
+        Raises:
+            ConfigError: the labels are too few for the estimate.
+        """
         assert self.method
+        if self.method == "mutual_information" and labels.bincount().max() < 2:
+            raise ConfigError(
+                ["method.select=mutual_information needs two labelled images of a class: raise data.target_labels, or take l1."]
+            )
         number = max(1, round(self.keep * features.shape[1]))
         seed = randomness.derive(self.setting.seed, "select") % 2**32
         found = chosen(self.method, features.cpu().numpy(), labels.cpu().numpy(), number, seed)

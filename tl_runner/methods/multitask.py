@@ -20,17 +20,23 @@ from torch import Tensor, nn
 from tl_runner.backbones.base import Backbone
 from tl_runner.errors import ConfigError, nearest
 from tl_runner.losses.multitask import dynamic_weight_average, gradnorm, pcgrad, uncertainty
-from tl_runner.methods.base import Batch, Group, Losses, Method, Metrics, Passes, Phase, Samples, Setting, Update
+from tl_runner.methods.base import Batch, Group, Losses, Method, Metrics, Passes, Phase, Samples, Setting, Update, cross_entropy
 
 MAIN = "class"  # the task of the labels that every split has
 
 
 class TaskNetwork(nn.Module):
-    """An encoder, and a head for each task by its name."""
+    """An encoder, and a head for each task."""
 
-    def __init__(self, encoder: Backbone, heads: dict[str, nn.Module]):
+    def __init__(self, encoder: Backbone, heads: Mapping[str, nn.Module]):
         super().__init__()
-        self.encoder, self.heads = encoder, nn.ModuleDict(heads)
+        self.encoder, self.tasks = encoder, [*heads]
+        self.layers = nn.ModuleList(heads.values())  # not by name: a task may be called what Python reserves
+
+    @property
+    def heads(self) -> dict[str, nn.Module]:
+        """By task."""
+        return dict(zip(self.tasks, self.layers, strict=True))
 
 
 class MultiTask(Method):
@@ -69,6 +75,8 @@ class MultiTask(Method):
         baselines: bool,
     ):
         super().__init__(setting)
+        if together["mixup"] or together["cutmix"]:
+            raise ConfigError(["method.together.mixup, cutmix: images would be mixed and the labels of most tasks not. Set them to 0."])
         known = {MAIN: setting.num_classes, **setting.also}
         chosen = [*known] if tasks is None else [name for name in known if name in tasks]
         if unknown := [name for name in tasks or () if name not in known]:
@@ -107,7 +115,7 @@ class MultiTask(Method):
 
         tasks = [*network.heads]
         return Phase.of(
-            self.options,
+            self.options if MAIN in tasks else {**self.options, "patience": None},  # no accuracy of the main task says when to stop
             name=name,
             reads={"target": "target_labelled"},
             updates=[update],
@@ -143,7 +151,8 @@ class MultiTask(Method):
         assert y is not None
         if not self.sizes[task]:
             return F.mse_loss(said[:, 0].float(), y)
-        return F.cross_entropy(said, y, label_smoothing=self.options["label_smoothing"])
+        smoothing = self.options["label_smoothing"]
+        return cross_entropy(said, [samples], smoothing) if task == MAIN else F.cross_entropy(said, y, label_smoothing=smoothing)
 
     def alone(self, network: TaskNetwork, task: str, batch: Batch, progress: float) -> Losses:
         """One task by itself."""
@@ -231,7 +240,7 @@ class MultiTask(Method):
             return 1.0 if a == b else round(sum(values) / len(values), 4) if values else None
 
         weights = {"uncertainty": torch.exp(-self.log_variances), "gradnorm": self.weights}.get(self.weighting)
-        if self.weighting == "dwa":
+        if self.weighting == "dwa" and (self.history > 0).all():
             weights = dynamic_weight_average(self.history[0], self.history[1], self.temperature)
         said = {"weights": dict(zip(tasks, [round(w, 4) for w in weights.tolist()], strict=True))} if weights is not None else {}
         return {"tasks": tasks, "relationships": [[cosine(a, b) for b in tasks] for a in tasks], **said}

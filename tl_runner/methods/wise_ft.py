@@ -39,6 +39,9 @@ class WiseFt(FineTune):
         options = {**self.finetune, "epochs": len(self.mixtures), "steps_per_epoch": 1, "patience": None, "ema": None}
         between = self.on_target("interpolate", options, self.step, [], each_epoch=self.interpolate, augment=False)
         between.updates = [Update("interpolate", [], None, lambda batch, progress: {})]
+        between.whole = True
+        if not self.new_head:
+            between.source_predict = None  # the mixture answers for both
         between.begin = lambda: self.keep(self.tuned_to)
         return self.after_pretraining(*self.tuned(), between)
 

@@ -16,7 +16,7 @@ def chosen(method: str, features: np.ndarray, labels: np.ndarray, keep: int, see
 
     Args:
         features: float (N, d).
-        labels: int (N,).
+        labels: int (N,); ``mutual_information`` needs a class with two samples or more.
         keep: at least 1.
         seed: of the estimators.
     """
@@ -33,7 +33,7 @@ def chosen(method: str, features: np.ndarray, labels: np.ndarray, keep: int, see
 def _mutual_information(features: np.ndarray, labels: np.ndarray, keep: int, seed: int) -> np.ndarray:
     from sklearn.feature_selection import mutual_info_classif
 
-    neighbours = max(1, min(3, int(np.bincount(labels)[np.unique(labels)].min()) - 1))
+    neighbours = min(3, int(np.bincount(labels).max()) - 1)
     return mutual_info_classif(features, labels, n_neighbors=neighbours, random_state=seed)
 
 

@@ -74,12 +74,12 @@ class Choice:
     regret: float
 
 
-def choices(rows: Iterable[Mapping[str, Any]]) -> dict[str, Choice]:
+def choices(rows: Iterable[Mapping[str, Any]], stopped: int | None = None) -> dict[str, Choice]:
     """What each rule would have taken of the last phase, by the rows of ``metrics.jsonl``, whatever those hold.
 
     ``regret`` is how much target test accuracy (of the images watched every epoch) it loses against the best epoch, which
     ``oracle`` takes. Empty where that accuracy was not recorded at every epoch, or there was one only; a rule whose score was not
-    is left out.
+    is left out. ``stopped`` is the epoch that early stopping went back to, which is then the last one.
     """
     rows = [row for row in rows if "step" in row]
     last = rows[-1].get("phase") if rows else None
@@ -97,7 +97,7 @@ def choices(rows: Iterable[Mapping[str, Any]]) -> dict[str, Choice]:
     for name, rule in RULES.items():
         score = by_epoch(rule.split, rule.name)
         if score or name == "last":
-            epoch = max(epochs, key=score.__getitem__) if score else epochs[-1]
+            epoch = max(epochs, key=score.__getitem__) if score else stopped if stopped in truth else epochs[-1]
             taken[name] = Choice(epoch, score.get(epoch), truth[epoch], best - truth[epoch])
     return taken
 

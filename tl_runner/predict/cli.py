@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from tl_runner import schema
 from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, DivergedError, UserError, nearest
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ def check(asked: argparse.Namespace) -> None:
     for option, file in (("--export", asked.export), ("-o", asked.file)):
         if file and not file.parent.is_dir():
             raise UserError(f"{option} {file}: there is no folder {file.parent}.")
+    if asked.device and (said := schema.device(asked.device)):
+        raise UserError(f"--device {asked.device} should be {said}")
+    if asked.file and asked.file.is_dir():
+        raise UserError(f"-o {asked.file} is a folder: name a file.")
     if asked.export:
         if asked.paths or asked.features or asked.file:
             raise UserError("--export writes the network and labels nothing: leave out pictures, --features and -o.")
@@ -127,7 +132,7 @@ def predict(asked: argparse.Namespace, trained: Trained) -> None:
     elif asked.format == "table":
         formats.show(found, trained.classes, asked.top)
     else:
-        sys.stdout.write(formats.written(asked.format, found, trained.classes, asked.top).decode())
+        sys.stdout.write(formats.written(asked.format, found, trained.classes, asked.top).decode(errors="replace"))
         sys.stdout.flush()
     for file, why in [*found.unreadable.items()][:SHOWN]:
         say(f"not read: {file}: {why}")

@@ -52,6 +52,11 @@ def export(trained: Trained, file: Path) -> str:
                 found = torch.export.load(file).module()(images)[1]
     except OSError as error:
         raise UserError(f"--export {file}: it cannot be written ({error.strerror or error}).") from error
+    except UserError:
+        raise
+    except Exception as error:  # torch's exporters raise any kind for what they cannot trace
+        line = " ".join(str(error).split())[:200]
+        raise UserError(f"--export {file}: torch cannot export this network ({type(error).__name__}: {line}).") from error
     checked = "" if found is None else f"; it agrees with the run to {(found - expected).abs().max().item():.0e} in the probabilities"
     c, h, w = trained.outline.shape
     return f"{file} written, {file.stat().st_size / 1e6:,.1f} MB: images float32 (batch, {c}, {h}, {w}) in [0, 1]{checked}"

@@ -30,10 +30,10 @@ def written(kind: str, found: Found, classes: Sequence[str], top: int) -> bytes:
     if kind == "json":
         rows = [entry(file, p, classes) for file, p in zip(found.files, found.values, strict=True)]
         rows += [{"file": str(file), "error": why} for file, why in found.unreadable.items()]
-        return (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode()
+        return (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines(found, classes, top))
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="surrogateescape")
 
 
 def entry(file: Path, p: np.ndarray, classes: Sequence[str]) -> dict:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -26,7 +28,7 @@ from tl_runner.training import checkpoints
 from tl_runner.training import device as devices
 from tl_runner.training.evaluation import outputs_of
 
-AT_ONCE = 4096  # pictures that are decoded before they are predicted
+AT_ONCE = 2**28  # bytes of pictures that are decoded before they are predicted
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,10 @@ class Trained:
         file = self.folder / "config.yaml"
         try:
             found: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
-            if not isinstance(found, dict) or not {"data", "backbone", "method", "device", "seed"} <= found.keys():
-                raise ValueError("keys are missing")
+            if not isinstance(found, dict) or not isinstance(found.get("seed"), int):
+                raise ValueError("it has no seed")
+            if bad := [group for group in ("data", "backbone", "method", "device") if not isinstance(found.get(group), dict)]:
+                raise ValueError(f"{bad[0]} should be keys and values")
         except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
             raise CheckpointError(f"{file} cannot be read as a run's config ({' '.join(str(error).split())[:200]}).") from error
         return found
@@ -108,13 +112,14 @@ class Trained:
     def _outline(self) -> Outline:
         try:
             said = self.result["outline"]
-            return Outline(**{**said, "shape": tuple(int(n) for n in said["shape"]), "sources": tuple(said["sources"])})
+            channels, high, wide = (int(n) for n in said["shape"])
+            return Outline(**{**said, "shape": (channels, high, wide), "sources": tuple(said["sources"])})
         except (TypeError, KeyError, ValueError) as error:
             raise CheckpointError(f"{self.folder}/result.json is damaged: outline ({error}).") from error
 
     def describe(self) -> str:
         """The run, in a few words."""
-        choices = self.result.get("choices", {})
+        choices = self.result.get("choices") or {}
         if self.vectors:
             return f"{choices.get('method')} on {choices.get('data')}, vectors of {self.channels} numbers"
         kind = {1: "grey", 3: "colour"}.get(self.channels, f"{self.channels} channels")
@@ -153,9 +158,9 @@ class Trained:
         """
         if "target" not in self.phase.embed:
             raise UserError("--features: this method does not say what its features are (Phase.embed).")
-        return replace(self._outputs(files, workers, lambda x: self.phase.embed["target"](x).flatten(1)), features=True)
+        return replace(self._outputs(files, workers, lambda x: self.phase.embed["target"](x).flatten(1), True), features=True)
 
-    def _outputs(self, files: Sequence[Path], workers: int, network: Callable[[Tensor], Tensor]) -> Found:
+    def _outputs(self, files: Sequence[Path], workers: int, network: Callable[[Tensor], Tensor], features: bool = False) -> Found:
         names: list[Path] = []
         unreadable: dict[Path, str] = {}
         values = []
@@ -164,6 +169,8 @@ class Trained:
             unreadable |= bad
             if read:
                 values.append(self.outputs(network, x).cpu().numpy())
+        if values and not features and values[0].shape[1] != len(self.classes):
+            raise CheckpointError(f"{self.folder}/result.json names {len(self.classes)} classes, and the network has {values[0].shape[1]}.")
         if not names:
             lines = [f"  {file}: {why}" for file, why in [*unreadable.items()][:NAMED]]
             raise UserError("\n".join([f"none of the {'files' if self.vectors else 'pictures'} can be read:", *lines]))
@@ -171,8 +178,9 @@ class Trained:
 
     def _decoded(self, files: Sequence[Path], workers: int) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
         """(files, uint8 (n, C, H, W), why others could not be read), a part of the files at a time."""
-        for start in range(0, len(files), AT_ONCE):
-            some = [*files[start : start + AT_ONCE]]
+        step = max(64, AT_ONCE // prod(self.outline.shape))
+        for start in range(0, len(files), step):
+            some = [*files[start : start + step]]
             found = decode(Path(), some, size=self.size, channels=self.channels, fit=self.fit, workers=workers, cache=None)
             good = [i for i in range(len(some)) if i not in found.unreadable]
             yield [some[i] for i in good], found.x[good], {some[i]: why for i, why in found.unreadable.items()}
@@ -184,7 +192,7 @@ class Trained:
                 x = torch.from_numpy(arrays.read_vectors(file))
                 if x.shape[1] != self.channels:
                     raise ValueError(f"vectors of {x.shape[1]} numbers, not of {self.channels}")
-            except (OSError, ValueError, EOFError, KeyError, TypeError, BadZipFile) as error:
+            except (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, BadZipFile, zlib.error) as error:
                 yield [], torch.empty(0), {file: " ".join(str(error).split())[:200]}
                 continue
             if scale := self.outline.scale:

@@ -53,7 +53,7 @@ def result(
 ) -> dict[str, Any]:
     """The content of ``result.json`` of a finished run; ``data_s`` is what reading the data took."""
     at = trainer.at
-    taken = rules.choices(trainer.folder.metrics())
+    taken = rules.choices(trainer.folder.metrics(), trainer.stopped_at())
     distances = embeddings.a_distances(embeddings.load(trainer.folder))
     return {
         "status": "done",

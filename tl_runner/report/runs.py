@@ -90,8 +90,17 @@ class Run:
 
     @property
     def saw_labels(self) -> bool:
-        """Whether every phase, the first one too, learned from labelled target images."""
-        return "target_labelled" in mapping(self.result.get("sizes"))
+        """Whether the first phase, too, learned from labelled target images; of runs that do not say what it read, whether any did."""
+        phases = self.result.get("phases")
+        read = mapping(phases[0]).get("reads") if isinstance(phases, list) and phases else None
+        return "target_labelled" in (read if isinstance(read, list) else mapping(self.result.get("sizes")))
+
+    @property
+    def stopped_at(self) -> int | None:
+        """The epoch that early stopping took the last phase back to."""
+        phases = self.result.get("phases")
+        found = mapping(mapping(phases[-1]).get("early_stopping")).get("epoch") if isinstance(phases, list) and phases else None
+        return found if isinstance(found, int) else None
 
     def metrics(self) -> list[str]:
         """The names that :meth:`value` knows."""

@@ -19,7 +19,7 @@ def regrets(run: Run) -> dict[str, float]:
     A rule takes the first epoch of the highest score, as training does. Empty where an epoch's accuracy was not recorded; a
     rule whose score was not is left out.
     """
-    taken = rules.choices(run.epochs)
+    taken = rules.choices(run.epochs, run.stopped_at)
     lost = {rule: taken[rule].regret for rule in rules.LABEL_FREE if rule in taken}
     return {"best": taken["oracle"].accuracy, **lost} if taken else {}
 

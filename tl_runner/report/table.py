@@ -198,8 +198,7 @@ def _by_seed(run: Run) -> tuple:
 
 def _pretrained(table: Sequence[Row]) -> list[Row]:
     """source_only's rows where it was not run, from the pretrain phases of those that begin with it."""
-    found: dict[tuple, dict[int, float]] = {}
-    oracles: set[tuple] = set()
+    found: dict[tuple[tuple, bool], dict[int, float]] = {}  # apart where pretraining had target labels and where it had none
     for row in table:
         keys = {k: None if k.startswith("method.") and not k.startswith("method.pretrain.") else v for k, v in row.keys.items()}
         keys["method"] = BASELINE
@@ -208,12 +207,8 @@ def _pretrained(table: Sequence[Row]) -> list[Row]:
         for run in row.runs:
             value = run.pretrained(row.metric.name) if run.status == "done" else None
             if value is not None and run.seed is not None:
-                found.setdefault(tuple(keys.items()), {}).setdefault(run.seed, value)
-                if run.saw_labels:
-                    oracles.add(tuple(keys.items()))
-    return [
-        Row(dict(keys), table[0].metric, dict(sorted(seeds.items())), derived=True, oracle=keys in oracles) for keys, seeds in found.items()
-    ]
+                found.setdefault((tuple(keys.items()), run.saw_labels), {}).setdefault(run.seed, value)
+    return [Row(dict(keys), table[0].metric, dict(sorted(seeds.items())), derived=True, oracle=saw) for (keys, saw), seeds in found.items()]
 
 
 def _beyond_others(row: Row, table: Sequence[Row]) -> bool:
@@ -226,6 +221,8 @@ def _gain(row: Row, table: Sequence[Row], base: str) -> Interval | None:
     if row.keys["method"] == base:
         return None
     bases = [r for r in table if r.keys["method"] == base and r.n and matches(r.keys, row.keys, "method")]
+    if len(bases) > 1 and all(base.derived for base in bases):
+        bases = [base for base in bases if base.oracle == any(run.saw_labels for run in row.runs)]
     return paired(row.values, bases[0].values).difference if len(bases) == 1 else None
 
 

@@ -29,6 +29,12 @@ class Average:
         self.kept = [t.detach().clone() for t in self.live]
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """Forget what was averaged: the networks have just been given the weights that they start from."""
+        self.steps = 0
+        torch._foreach_copy_(self.kept, [t.detach() for t in self.live])
+
+    @torch.no_grad()
     def update(self) -> None:
         """After each step."""
         self.steps += 1

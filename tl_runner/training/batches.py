@@ -49,7 +49,7 @@ class Labelled:
 
         kinds = [(v2.MixUp, self.mixup), (v2.CutMix, self.cutmix)]
         return {
-            domain: v2.RandomChoice([kind(alpha=alpha, num_classes=n) for kind, alpha in kinds if alpha])
+            domain: v2.RandomChoice([kind(alpha=float(alpha), num_classes=n) for kind, alpha in kinds if alpha])
             for domain, n in self.classes.items()
         }
 

@@ -188,7 +188,7 @@ class PhaseLoop:
         method.requires_grad_(False)
         self.updates = [UpdateRunner(u, device, ranks, phase.accumulate) for u in phase.updates]
         trained = list(dict.fromkeys(n for u in phase.updates if u.optimizer for n in u.networks))
-        self.average = Average(trained, phase.ema) if phase.ema is not None else None
+        self.average = Average(trained, phase.ema) if phase.ema is not None and trained else None
         self.stopping: EarlyStopping | None = None
         self.meter = Meter()
         self.kept: dict[str, Tensor] = {}
@@ -208,6 +208,8 @@ class PhaseLoop:
             runner.ran = 0
         if self.phase.each_epoch:
             self.kept = self.phase.each_epoch(Whole(self, epoch))
+        if self.average and not self.average.steps:
+            self.average.restart()  # what began the phase may have changed the weights since the loop was made
 
     def run_epoch(self, epoch: int, first_step: int, after_step: Callable[[int], bool]) -> bool:
         """Steps ``first_step`` to the last of ``epoch``; False if ``after_step(steps done)`` asked to stop."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,13 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
     """
     said = {
         "code": code(frozenset(own_files(method))),
-        "machine": [torch.__version__, torch.backends.cpu.get_cpu_capability(), processor(), torch.backends.cudnn.version()],
+        "machine": [
+            torch.__version__,
+            version("torchvision"),
+            torch.backends.cpu.get_cpu_capability(),
+            processor(),
+            torch.backends.cudnn.version(),
+        ],
         "device": [device.describe(), device.precision, device.channels_last, device.compile, device.cuda_graphs],
         "phase": [phase.name, dict(phase.reads), phase.epochs, phase.batch_size, phase.steps_per_epoch, phase.shared, phase.augment],
         "more": [phase.accumulate, phase.ema, phase.patience, phase.mixup, phase.cutmix, phase.balance],

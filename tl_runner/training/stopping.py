@@ -53,15 +53,17 @@ class EarlyStopping:
 
 def validated_on(phase: Phase, splits: Collection[str]) -> list[str]:
     """The splits that may say when a phase stops, the best first: the target's validation images if it learns from target labels."""
-    wanted = [s for s, reads in (("target_val", "target_labelled"), ("source_val", "source_train")) if reads in phase.reads.values()]
-    return [split for split in wanted if split in splits]
+    reads = {*phase.reads.values()}
+    wanted = [s for s, of in (("target_val", "target_labelled"), ("source_val", "source_train")) if of in reads]
+    return [split for split in wanted if split in splits and split.partition("_")[0] in phase.domains]
 
 
 def unvalidated(phase: Phase, splits: Collection[str]) -> list[str]:
     """What to say where nothing can tell when to stop."""
     if validated_on(phase, splits):
         return []
-    return [
-        f"patience={phase.patience}, in the phase {phase.name}: this data has no labelled images to validate it on. "
-        "Where it has data.val_fraction, set that above 0; else patience=null for this phase."
-    ]
+    if {"target_labelled", "source_train"} & {*phase.reads.values()}:
+        why = "this data has no labelled images to validate it on. Where it has data.val_fraction, set that above 0; else"
+    else:
+        why = "it reads no labels, so no accuracy says when to stop. Set"
+    return [f"patience={phase.patience}, in the phase {phase.name}: {why} method.{phase.name}.patience=null."]

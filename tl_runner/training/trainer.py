@@ -247,7 +247,7 @@ class Trainer:
             Labelled(phase.balance, *mixed, classes),
         )  # fmt: skip
         batches.steps = min(batches.steps, limit["steps"] or batches.steps)
-        epochs = min(phase.epochs, limit["epochs"] or phase.epochs)
+        epochs = phase.epochs if phase.whole else min(phase.epochs, limit["epochs"] or phase.epochs)
         loop = PhaseLoop(self.method, phase, batches, self.device, self.seed, epochs, self.ranks)
         if phase.patience is not None:
             loop.stopping = EarlyStopping(phase.patience, validated_on(phase, self.splits.keys())[0], self.method)
@@ -337,12 +337,16 @@ class Trainer:
 
     def final(self) -> tuple[dict[str, Report], dict[str, np.ndarray]]:
         """The selected weights on every split: (reports by split, predictions)."""
-        phase, epoch = self.phases[-1], self.at.best_epoch or self.at.phases[-1]["epochs"]
+        phase, epoch = self.phases[-1], self.at.best_epoch or self.stopped_at() or self.at.phases[-1]["epochs"]
         reports, predictions = self.evaluator.at_the_end(phase)
         for split, found in reports.items():
             self.folder.metric({"phase": phase.name, "epoch": epoch, "selected": True, "split": split, **found["metrics"]})
         embeddings.keep(self.folder, "after", self.evaluator.embeddings(phase))
         return reports, predictions
+
+    def stopped_at(self) -> int | None:
+        """The epoch that early stopping took the last phase back to."""
+        return self.at.phases[-1].get("early_stopping", {}).get("epoch")
 
     def _record(self, phase: Phase, count: int | None, split: str, metrics: Mapping[str, float]) -> None:
         step = {} if count is None else {"step": count}
