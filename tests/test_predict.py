@@ -209,6 +209,18 @@ def test_what_is_wrong_with_a_run(trained, tl_predict, tmp_path):
     assert tl_predict(run, picture, "--device", "cuda:7").code == 2
 
 
+def test_code_that_came_with_a_run_is_not_run(trained, tl_predict, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(trained[0], copy)
+    (copy / "evil.py").write_text("raise SystemExit('it ran')")
+    config = (copy / "config.yaml").read_text()
+    (copy / "config.yaml").write_text(config.replace("name: target_only", "name: evil.method"))
+    monkeypatch.syspath_prepend(str(copy))
+    ended = tl_predict(copy, trained[1])
+    assert ended.code == 2
+    assert "code in its own folder, which is not run" in ended.err
+
+
 def test_nothing_readable_is_an_error_that_names_the_files(trained, tl_predict, tmp_path):
     (tmp_path / "a.png").write_bytes(b"no picture")
     ended = tl_predict(trained[0], tmp_path / "a.png")

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ class Trained:
         self.classes = [str(name) for name in self.result["classes"]]
         self.outline = self._outline()
         self.device = devices.resolve({**self.config["device"], **({"name": device} if device else {})})
+        self._refuse_code_of_its_own()
         backbone = {**self.config["backbone"], "weights": None} if "weights" in self.config["backbone"] else self.config["backbone"]
         self.method = method_of({**self.config, "backbone": backbone}, self.outline)
         weights = checkpoints.load(folder / "checkpoints" / "best.pt", self.config)
@@ -108,6 +110,16 @@ class Trained:
         except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
             raise CheckpointError(f"{file} cannot be read as a run's config ({' '.join(str(error).split())[:200]}).") from error
         return found
+
+    def _refuse_code_of_its_own(self) -> None:
+        """A method or backbone with a dotted name is a user's own installed module, never one that came with the run's folder."""
+        for group in ("method", "backbone"):
+            name = str(self.config[group].get("module", self.config[group].get("name", "")))
+            if "." in name:
+                spec = find_spec(name.partition(".")[0])
+                places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+                if any(Path(place).resolve().is_relative_to(self.folder.resolve()) for place in places if place):
+                    raise CheckpointError(f"{group}.name={name} of this run is code in its own folder, which is not run. Install it first.")
 
     def _outline(self) -> Outline:
         try:
