@@ -9,6 +9,7 @@ from conftest import TINY, results
 
 from tl_runner.data.arrays import load
 from tl_runner.errors import DataError
+from tl_runner.predict.export import export
 from tl_runner.predict.run import Trained
 
 SETTINGS = {"source_file": None, "standardise": True, "val_fraction": 0.1, "test_fraction": 0.2, "target_labels": "all", "seed": 0}
@@ -76,7 +77,7 @@ def test_classes_may_differ(tmp_path):
     ({"x": np.zeros(4), "y": np.zeros(4, int)}, r"float64 of shape \(4,\)"),
     ({"x": np.zeros((4, 2)), "y": np.zeros(3, int)}, "has 4 rows, its labels are int64"),
     ({"x": np.zeros((4, 2)), "y": np.zeros(4)}, "its labels are float64"),
-    ({"x": np.array([[1.0], [np.nan], [2.0]]), "y": np.zeros(3, int)}, "NaN or infinite in 1 rows, the first of them 1"),
+    ({"x": np.array([[1.0], [np.nan], [2.0]]), "y": np.zeros(3, int)}, "NaN or infinite in 1 row, the first of them 1"),
     ({"x": np.array([["a"]]), "y": np.zeros(1, int)}, "is <U1 of shape"),
     ({"x": np.zeros((4, 2)), "y": np.zeros(4, int), "x_test": np.zeros((4, 3)), "y_test": np.zeros(4, int)}, "different lengths"),
 ])  # fmt: skip
@@ -125,6 +126,11 @@ def test_new_vectors_are_labelled_as_the_run_labelled_its_own(tl_run, tmp_path):
     np.testing.assert_allclose(found.values[rows], p, atol=1e-6)
     assert str(found.files[3]).endswith("t.npz[3]")
     assert "vectors of 12 numbers" in one.describe()
+    about = export(one, tmp_path / "m.pt2")
+    assert "vectors float32 (batch, 12); it agrees with the run to" in about
+    with np.load(target) as content:
+        raw = torch.from_numpy(content["x"].astype("float32"))  # not standardised: the network does that
+    np.testing.assert_allclose(torch.export.load(tmp_path / "m.pt2").module()(raw)[1].detach().numpy(), found.values, atol=1e-5)
     (tmp_path / "text.npz").write_text("x")
     vectors(tmp_path / "short.npz", d=5)
     bad = one.predict([target, tmp_path / "text.npz", tmp_path / "short.npz"]).unreadable

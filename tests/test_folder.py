@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tl_runner.data import pictures
 from tl_runner.data.folder import load
 from tl_runner.data.pictures import decode, picture
 from tl_runner.errors import DataError
+from tl_runner.record.outcome import by_name
 
 SETTINGS = {
     "source_dir": None, "target_classes": None, "source_classes": None, "size": 16, "channels": 3, "fit": "crop",
@@ -70,6 +72,34 @@ def test_one_folder_in_both_domains_shares_no_class(tmp_path):
     for more in ({}, {"source_classes": ["cat", "dog"], "target_classes": ["dog", "emu"]}):
         with pytest.raises(DataError, match=r"are one folder, and .*dog.* would be in both domains"):
             task_of(root, tmp_path, source_dir=root, **more)
+
+
+def test_one_class_is_none_to_tell_apart(tmp_path):
+    with pytest.raises(DataError, match="holds one class, cat: a classifier needs two folders or more"):
+        task_of(made_up(tmp_path / "pets", classes=("cat",)), tmp_path)
+
+
+@pytest.mark.parametrize("more_in", ["source", "target"])
+def test_figures_of_domains_with_other_classes(tl_run, tmp_path, more_in):
+    many, few = ("ant", "bee", "cat", "dog"), ("bee", "emu")
+    for name, classes in (("source", many if more_in == "source" else few), ("target", few if more_in == "source" else many)):
+        made_up(tmp_path / name, classes=classes, n=40)
+    words = [f"data.source_dir={tmp_path / 'source'}", f"data.target_dir={tmp_path / 'target'}", "data.size=16", "backbone=small_cnn"]
+    ended = tl_run("debug=smoke", "device=cpu", "data=folder", "method=finetune", *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    assert not result["warnings"]
+    assert (tmp_path / "run" / "figures" / "embedding.png").exists()
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_run(tl_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("tl_runner.run.write_figures", lambda *_: 1 / 0)
+    words = ["data.target_labels=all", f"data.target_dir={made_up(tmp_path / 'pets', n=8)}", "data.size=16", "backbone=small_cnn"]
+    ended = tl_run("debug=smoke", "device=cpu", "data=folder", "method=target_only", *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    assert result["status"] == "done"
+    assert "the figures could not be drawn (ZeroDivisionError" in result["warnings"][0]
 
 
 def test_a_file_that_breaks_the_reader_is_a_file_that_cannot_be_read(tmp_path, monkeypatch):
@@ -265,3 +295,10 @@ def test_the_jobs_of_a_sweep_decode_a_folder_together_once(tl_run, tmp_path):
     assert ended.code == 0, ended.text
     assert [r["status"] for r in results(tmp_path)] == ["done", "done"]
     assert sorted(f.suffix for f in (tmp_path / "c" / "pictures").iterdir()) == [".json", ".lock", ".npy"]
+
+
+def test_labels_of_both_domains_count_in_one_list_of_names():
+    task = SimpleNamespace(classes=("bee", "emu"), source_classes=("ant", "bee"))
+    arrays, names = by_name({"source/labels": np.array([0, 1]), "target/labels": np.array([0, 1])}, task)
+    assert [names[i] for i in arrays["source/labels"]] == ["ant", "bee"]
+    assert [names[i] for i in arrays["target/labels"]] == ["bee", "emu"]

@@ -155,7 +155,7 @@ def test_methods_are_taken_up_again_and_exported(tl_run, tl_predict, tmp_path, w
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    ((), "no pictures: name some"),
+    ((), "nothing to label: name pictures"),
     (("nowhere.png",), "nowhere.png: there is no such file or folder."),
     (("--format", "jso", "x"), "no such format. Did you mean 'json'"),
     (("--export", "m.onx"), "should end in .onnx or .pt2"),

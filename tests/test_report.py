@@ -423,7 +423,7 @@ def test_differences_of_counts_tie_as_they_should():
 @pytest.mark.parametrize(("accuracies", "said"), [
     ((0.90, 0.91, 0.92), ""),
     ((0.70, 0.71, 0.72), "negative transfer"),
-    ((0.60, 0.82, 0.92), "negative transfer, not beyond chance"),
+    ((0.60, 0.82, 0.92), "loss not beyond chance"),
     ((0.75, 0.82, 0.95), "gain not beyond chance"),
 ])  # fmt: skip
 def test_a_gain_that_is_not_above_zero_is_called_so(tmp_path, accuracies, said):

@@ -46,7 +46,8 @@ def method_of(config: Mapping[str, Any], task: Outline) -> Method:
     others = task.source_classes
     if others is not None and not method_class.other_classes:
         alone = "; ".join(f"{', '.join(map(str, names))} only in the {domain}" for domain, names in differing(task).items())
-        raise ConfigError([f"this method needs the same classes in source and target, and they differ by name: {alone}."])
+        why = f"this method needs the same classes in source and target, and they differ by name: {alone}."
+        raise ConfigError([f"{why} method=finetune and others of model transfer go on to new classes."])
     there = None if others is None else len(others)
     setting = Setting(len(task.classes), task.shape, make_backbone, config["seed"], bn, task.labelled, task.sources, there, task.also)
     try:

@@ -116,7 +116,11 @@ def run(
         reports, predictions = trainer.final()
         folder.arrays("predictions.npz", predictions)
         if config["figures"]:
-            write_figures(folder, predictions, reports, task)
+            try:
+                write_figures(folder, predictions, reports, task)
+            except Exception as error:  # what was trained is worth more than its pictures
+                write_traceback(path)
+                trainer.warn(f"the figures could not be drawn ({type(error).__name__}: {error}; traceback in {path / 'run.log'}).")
         content = result(trainer, task, choices, reports, device, data_s)
         folder.json("result.json", content)
         progress.say(closing_table(content, path))

@@ -69,5 +69,5 @@ def published(name: str, weights: str) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:
         raise ConfigError([
             f"backbone.weights={weights} could not be downloaded ({error}).\n  Fetch {chosen.url} by hand and put it at {file}, "
-            "give the path of a file as backbone.weights, or leave backbone.weights out."
+            "give the path of a file as backbone.weights, or start from random ones: backbone.weights=null."
         ]) from error  # fmt: skip

@@ -101,6 +101,8 @@ def read(file: Path, key: str) -> Arrays:
         DataError: it is not there, no ``.npz``, or holds something else.
     """
     form = "A file should hold x, numbers of shape (N, d), and y, N class numbers or names: numpy.savez('name.npz', x=x, y=y)."
+    if file.is_dir():
+        raise DataError(f"{key}={file} is a folder. {form}")
     if not file.is_file():
         raise DataError(f"{key}={file}: there is no such file. {form}")
     try:
@@ -146,7 +148,9 @@ def checked(x: np.ndarray, y: np.ndarray, where: str, form: str) -> tuple[np.nda
     x = x.astype(np.float32)
     if not np.isfinite(x).all():
         rows = np.flatnonzero(~np.isfinite(x).all(1))
-        raise DataError(f"{where} is NaN or infinite in {len(rows):,} rows, the first of them {rows[0]}. Mend or remove them.")
+        raise DataError(
+            f"{where} is NaN or infinite in {len(rows):,} row{'s'[: len(rows) != 1]}, the first of them {rows[0]}. Mend or remove them."
+        )
     return x, y.astype(str)
 
 

@@ -133,6 +133,8 @@ def listed(root: Path, domain: str, chosen: Sequence[str] | None = None) -> List
     classes = sorted({c.name for r in roots.values() for c in folders_of(r)})
     if not classes:
         raise DataError(f"{key}={root} holds no folder of a class: put the pictures of a class into a folder with its name.")
+    if len(classes) == 1:
+        raise DataError(f"{key}={root} holds one class, {classes[0]}: a classifier needs two folders or more.")
     if chosen:
         wanted = [str(name) for name in chosen]
         if unknown := [name for name in wanted if name not in classes]:

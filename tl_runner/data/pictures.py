@@ -122,7 +122,8 @@ class _Decoder(Dataset):
             return picture(file, self.channels, self.size, self.fit), content, ""
         except Exception as error:  # PIL raises nearly any kind for a damaged file
             why = "empty file" if file.exists() and not file.stat().st_size else " ".join(str(error).split()) or type(error).__name__
-            return np.zeros((self.channels, self.size, self.size), dtype=np.uint8), b"", why.replace(self.files[position], "it")
+            why = why.replace(repr(self.files[position]), "it").replace(self.files[position], "it")
+            return np.zeros((self.channels, self.size, self.size), dtype=np.uint8), b"", why
 
 
 def picture(file: Path, channels: int, size: int, fit: str) -> np.ndarray:

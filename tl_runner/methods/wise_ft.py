@@ -38,7 +38,7 @@ class WiseFt(FineTune):
     def phases(self) -> list[Phase]:
         options = {**self.finetune, "epochs": len(self.mixtures), "steps_per_epoch": 1, "patience": None, "ema": None}
         between = self.on_target("interpolate", options, self.step, [], each_epoch=self.interpolate, augment=False)
-        between.updates = [Update("interpolate", [], None, lambda batch, progress: {})]
+        between.updates = [Update("interpolate", [], None, lambda batch, progress: ({}, {"mix": batch.kept["mix"]}))]
         between.whole = True
         if not self.new_head:
             between.source_predict = None  # the mixture answers for both
@@ -62,7 +62,7 @@ class WiseFt(FineTune):
             zero, one = module.state_dict(), self.tuned_to[name].state_dict()
             mixed = {k: torch.lerp(v, one[k], a) if v.is_floating_point() else one[k] for k, v in zero.items()}
             getattr(self, name).load_state_dict(mixed)
-        return {}
+        return {"mix": torch.tensor(a)}
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """``curve``: by mixture the accuracies that ``metrics.jsonl`` has of its epoch, by split."""

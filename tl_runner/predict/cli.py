@@ -38,12 +38,12 @@ class Parser(argparse.ArgumentParser):
 def parser() -> Parser:
     p = Parser(
         prog="tl-predict",
-        description="Label pictures with a finished run: its weights, its preprocessing, its classes.",
+        description="Label pictures, or feature vectors, with a finished run: its weights, its preprocessing, its classes.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
-    p.add_argument("paths", nargs="*", metavar="PATH", type=Path, help="pictures, or folders that are searched for some")
+    p.add_argument("paths", nargs="*", metavar="PATH", type=Path, help="pictures, .npz files of vectors, or folders of them")
     p.add_argument("--format", metavar="FORMAT", help="table, csv or json; with --features csv or npz; by default as FILE ends")
     p.add_argument("-o", dest="file", type=Path, metavar="FILE", help="write there instead of to the terminal")
     p.add_argument("--top", type=int, default=1, metavar="K", help="show the K likeliest classes (default 1)")
@@ -99,7 +99,7 @@ def check(asked: argparse.Namespace) -> None:
             raise UserError(f"--export {asked.export}: the file should end in {' or '.join(EXPORTS)}.")
         return
     if not asked.paths:
-        raise UserError("no pictures: name some, or a folder of them, after the run. See tl-predict --help.")
+        raise UserError("nothing to label: name pictures, or .npz files for a run on vectors, or a folder of them. See tl-predict --help.")
     if asked.top < 1:
         raise UserError(f"--top {asked.top}: at least 1.")
     if asked.format and asked.format not in FORMATS:
@@ -139,7 +139,7 @@ def predict(asked: argparse.Namespace, trained: Trained) -> None:
     if len(found.unreadable) > SHOWN:
         say(f"not read: {len(found.unreadable) - SHOWN:,} more")
     where = f"{asked.file} written: " if asked.file else ""
-    say(f"{where}{len(found.files):,} pictures in {took:.1f} s by {trained.describe()}")
+    say(f"{where}{len(found.files):,} {trained.kind} in {took:.1f} s by {trained.describe()}")
 
 
 def say(text: str) -> None:

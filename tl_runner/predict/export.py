@@ -18,14 +18,21 @@ EXAMPLES = 4  # random images that both are asked about
 
 
 class Predictor(nn.Module):
-    """Images, float32 (B, C, H, W) in [0, 1], to (logits, probabilities), float32 (B, K)."""
+    """Images, float32 (B, C, H, W) in [0, 1], or vectors as they are in files, float32 (B, d), to (logits, probabilities), (B, K)."""
+
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, trained: Trained):
         super().__init__()
-        self.method, self.phase = trained.method, trained.phase
+        self.method, self.phase, self.vectors = trained.method, trained.phase, trained.vectors
+        scale = trained.outline.scale or {"mean": [0.0], "deviation": [1.0]}
+        self.register_buffer("mean", torch.tensor(scale["mean"]), persistent=False)
+        self.register_buffer("deviation", torch.tensor(scale["deviation"]), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.phase.predict(images).float()
+        x = ((images - self.mean) / self.deviation)[:, :, None, None] if self.vectors else images
+        logits = self.phase.predict(x).float()
         return logits, logits.softmax(1)
 
 
@@ -37,7 +44,8 @@ def export(trained: Trained, file: Path) -> str:
     """
     trained.method.to("cpu").to(memory_format=torch.contiguous_format)
     predictor = Predictor(trained).eval()
-    images = torch.rand(EXAMPLES, *trained.outline.shape, generator=torch.Generator().manual_seed(0))
+    shape = trained.outline.shape[:1] if trained.vectors else trained.outline.shape
+    images = torch.rand(EXAMPLES, *shape, generator=torch.Generator().manual_seed(0))
     shapes = {"images": {0: torch.export.Dim("batch")}}
     about = {key: json.dumps(value, ensure_ascii=False) for key, value in description(trained).items()}
     try:
@@ -58,14 +66,21 @@ def export(trained: Trained, file: Path) -> str:
         line = " ".join(str(error).split())[:200]
         raise UserError(f"--export {file}: torch cannot export this network ({type(error).__name__}: {line}).") from error
     checked = "" if found is None else f"; it agrees with the run to {(found - expected).abs().max().item():.0e} in the probabilities"
-    c, h, w = trained.outline.shape
-    return f"{file} written, {file.stat().st_size / 1e6:,.1f} MB: images float32 (batch, {c}, {h}, {w}) in [0, 1]{checked}"
+    takes = f"{'vectors' if trained.vectors else 'images'} float32 (batch, {', '.join(map(str, shape))})"
+    return f"{file} written, {file.stat().st_size / 1e6:,.1f} MB: {takes}{'' if trained.vectors else ' in [0, 1]'}{checked}"
 
 
 def description(trained: Trained) -> dict[str, Any]:
     """What a program needs to know beside the network."""
+    if trained.vectors:
+        return {"classes": trained.classes, "input": "float32 vectors, not standardised", "size": trained.channels}
     channels = {1: "grey", 3: "RGB"}.get(trained.channels, "")
-    return {"classes": trained.classes, "input": f"float32 {channels} in [0, 1]", "size": trained.size, "fit": trained.fit}
+    return {
+        "classes": trained.classes,
+        "input": " ".join(["float32", *([channels] if channels else []), "in [0, 1]"]),
+        "size": trained.size,
+        "fit": trained.fit,
+    }
 
 
 def _onnx(predictor: Predictor, images: Tensor, shapes: dict, about: dict[str, str], file: Path) -> Tensor | None:

@@ -81,20 +81,26 @@ class Trained:
         self.phase = self.method.phases()[-1]
         data = self.config["data"]
         self.vectors = data["name"] == "arrays"
+        self.kind = "vectors" if self.vectors else "pictures"
         self.channels, self.size, width = self.outline.shape
         self.fit = data.get("fit", "crop") if self.size == width else "stretch"
 
     def _result(self) -> dict[str, Any]:
         file = self.folder / "result.json"
+        if not self.folder.is_dir():
+            raise CheckpointError(f"{self.folder}: there is no such folder.")
         if not file.is_file():
-            raise CheckpointError(f"{self.folder} is no run's folder: it has no result.json. Name the folder that a run left.")
+            inside = sorted(f.parent.name for f in self.folder.glob("*/result.json"))[:3]
+            which = f" It holds runs: {', '.join(inside)}, ..." if inside else ""
+            raise CheckpointError(f"{self.folder} is no run's folder: it has no result.json. Name the folder that a run left.{which}")
         try:
             found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
             status, classes = found["status"], found.get("classes")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise CheckpointError(f"{file} is damaged ({type(error).__name__}).") from error
         if status != "done":
-            raise CheckpointError(f"{self.folder} is a run that is not done ({status}). Finish it: tl-run resume={self.folder}")
+            how = "It failed; its run.log says why" if status == "failed" else f"Finish it: tl-run resume={self.folder}"
+            raise CheckpointError(f"{self.folder} is a run that is not done ({status}). {how}.")
         if not classes or "outline" not in found:
             raise CheckpointError(f"{file} does not say what its images and classes are: an earlier version wrote it. Run it again.")
         return found

@@ -45,7 +45,16 @@ def write_figures(folder: RunFolder, predictions: Mapping[str, np.ndarray], repo
     figures.confusion(np.array(report["confusion"]), task.classes, folder.figures / f"confusion_{name}.png", title)
     figures.roc(p, labels, report["per_class"]["auc"], task.classes, folder.figures / f"roc_{name}.png", title)
     figures.reliability(p, labels, folder.figures / f"reliability_{name}.png", title)
-    figures.embedding(embeddings.load(folder), task.classes, folder.figures / "embedding.png", task.name)
+    figures.embedding(*by_name(embeddings.load(folder), task), folder.figures / "embedding.png", task.name)
+
+
+def by_name(arrays: Mapping[str, np.ndarray], task: Task) -> tuple[dict[str, np.ndarray], list[str]]:
+    """(embeddings whose labels count in all classes of both domains, those classes)."""
+    names = [*task.classes, *(name for name in task.source_classes or () if name not in task.classes)]
+    found = dict(arrays)
+    if task.source_classes and "source/labels" in found:
+        found["source/labels"] = np.array([names.index(name) for name in task.source_classes])[found["source/labels"]]
+    return found, names
 
 
 def result(
@@ -98,15 +107,16 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
     method = content["choices"]["method"]
     rows = [(p["name"], p["metrics"]) for p in content["phases"] if "metrics" in p]
     labelled = content["sizes"].get("target_labelled") if "target_labelled" in content["phases"][0]["reads"] else None
-    first = f"source and {labelled:,} target labels" if labelled else "source only"
+    others = bool(content["outline"]["source_classes"])
+    first = f"source and {labelled:,} target labels" if labelled else "pretrain" if others else "source only"
     rows = [(first if name == "pretrain" else name, metrics) for name, metrics in rows]
     rows.append((method, content["metrics"]))
     table = Table(box=box.SIMPLE_HEAD, title=None)
-    for head in ("accuracy, %", "source test", "target test", "± s.e.", "gain"):
-        table.add_column(head, justify="left" if head.startswith("acc") else "right")
     known = [value for _, metrics in rows if (value := metrics.get("target_test", {}).get(METRIC)) is not None]
     base, first_known = (known[0], next(i for i, (_, m) in enumerate(rows) if "target_test" in m)) if known else (None, 0)
     n = content["sizes"].get("target_test", 0)
+    for head in ("accuracy, %", "source test", "target test", "± s.e.", f"over {rows[first_known][0]}" if len(known) > 1 else "gain"):
+        table.add_column(head, justify="left" if head.startswith("acc") else "right")
     for i, (name, metrics) in enumerate(rows):
         source, target = (metrics.get(s, {}).get(METRIC) for s in ("source_test", "target_test"))
         error = None if target is None or not n else (target * (1 - target) / n) ** 0.5
@@ -114,10 +124,16 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
         table.add_row(name, _percent(source), _percent(target), "" if error is None else f"{100 * error:.1f}", gain)
     oracle = ""
     if content["uses_target_labels"]:
-        labels = sum(n for name, n in content["sizes"].items() if name in ("target_labelled", "target_val"))
+        stopped = any(p.get("early_stopping", {}).get("split") == "target_val" for p in content["phases"])
+        seen = ["target_labelled", *(["target_val"] if stopped or content["selection"] == "target_val" else [])]
+        labels = sum(content["sizes"].get(name, 0) for name in seen)
         oracle = "   oracle: target test labels" if content["selection"] == "oracle" else f"   saw {labels:,} target labels"
     chosen = content["selection"] + (f" (epoch {content['selected_epoch']})" if content["selected_epoch"] else "")
-    said = _wrapped(" targets   ", _by_target(content["metrics"])) + _wrapped(" rules     ", _by_epoch(content.get("rules", {})))
+    if others and "forgetting" in content:
+        chosen += f"   forgotten of the source {100 * content['forgetting']:.1f}"
+    said = _wrapped(" tasks     " if content["outline"]["also"] else " targets   ", _by_target(content["metrics"])) + _wrapped(
+        " rules     ", _by_epoch(content.get("rules", {}))
+    )
     with io.StringIO() as out:
         console = Console(file=out, width=WIDTH, color_system=None)
         console.print(table)

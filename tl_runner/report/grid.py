@@ -187,9 +187,7 @@ def verdict(row: Row) -> str:
     low, centre, high = (-gain.high, -gain.mean, -gain.low) if row.metric.lower_is_better else (gain.low, gain.mean, gain.high)
     if high < 0:
         return "negative transfer"
-    if centre < 0:
-        return "negative transfer, not beyond chance"
-    return "" if low > 0 else "gain not beyond chance"
+    return "" if low > 0 else f"{'loss' if centre < 0 else 'gain'} not beyond chance"
 
 
 def legend(rows: Sequence[Row], best: bool, gains: bool) -> list[str]:

@@ -9,6 +9,8 @@ from tl_runner.methods.base import Phase
 from tl_runner.metrics import rules
 from tl_runner.training.stopping import unvalidated
 
+HOW = {"target_val": " Set data.target_labels, and data.val_fraction above 0, where the data has these keys."}
+
 
 def unfit(phases: Sequence[Phase], splits: Mapping[str, Split], selection: str) -> list[str]:
     """What is wrong: splits that are read and not there, or not for training; a rule without its scores; batches that cannot be cut."""
@@ -16,7 +18,7 @@ def unfit(phases: Sequence[Phase], splits: Mapping[str, Split], selection: str) 
     problems = [f"the method reads {s}: test and validation images are not for training." for s in read if "_test" in s or "_val" in s]
     rule = rules.RULES[selection]
     for split in sorted({*read, *rule.needs} - splits.keys()):
-        problems.append(f"this data has no {split} images, which the method or selection={selection} needs.")
+        problems.append(f"this data has no {split} images, which the method or selection={selection} needs.{HOW.get(split, '')}")
     if rule.features and not {"source", "target"} <= phases[-1].embed.keys():
         problems.append(f"selection={selection} compares features of both domains, which this method does not give (Phase.embed).")
     for phase in phases:

@@ -68,7 +68,7 @@ class Trainer:
         self.evaluator = Evaluator(method, splits, device, self.seed, self.selection == "oracle")
         self._check()
         if said := ranks.limits(self.phases):
-            self._warn(said)
+            self.warn(said)
 
     def _check(self) -> None:
         """Whether the phases can run on this data, before any does."""
@@ -77,7 +77,7 @@ class Trainer:
         read = {split for phase in self.phases for split in phase.reads.values()}
         self.uses_target_labels = rules.RULES[self.selection].target_labels or "target_labelled" in read
         if "target_labelled" in self.splits and "target_labelled" not in read:
-            self._warn(f"{type(self.method).__name__} does not read target labels: data.target_labels changes nothing.")
+            self.warn(f"{type(self.method).__name__} does not read target labels: data.target_labels changes nothing.")
 
     # ---- checkpoints
 
@@ -176,7 +176,7 @@ class Trainer:
         self.at.phase, self.at.epoch, self.at.step = self.at.phase + 1, 0, 0
         if final and self.at.best_epoch is None:
             if self.selection != "last":
-                self._warn(f"selection={self.selection} was undefined after every epoch of {phase.name}: the last epoch is taken.")
+                self.warn(f"selection={self.selection} was undefined after every epoch of {phase.name}: the last epoch is taken.")
             self._keep_best()
         self.save(None)
 
@@ -188,7 +188,7 @@ class Trainer:
                 if not at.step and loop.stopping and loop.stopping.over:
                     break
                 if at.epoch and not at.step and (rested := loop.rested()):
-                    self._warn(f"{phase.name} ended after epoch {at.epoch}: {rested} rested for a whole epoch (its gate was shut).")
+                    self.warn(f"{phase.name} ended after epoch {at.epoch}: {rested} rested for a whole epoch (its gate was shut).")
                     break
                 self._epoch(loop, final, interrupt, bar.advance)
         at.stopped = loop.end()
@@ -229,7 +229,7 @@ class Trainer:
         for row in stored["rows"]:
             self.folder.metric(row)
         for text in stored["warnings"]:
-            self._warn(text)
+            self.warn(text)
         at = self.at
         at.stopped = stored["stopped"]
         at.epoch, at.images, at.train_s = stored["epochs"], at.images + stored["images"], at.train_s + stored["train_s"]
@@ -285,7 +285,7 @@ class Trainer:
             if loop.stopping:
                 loop.stopping.see(at.epoch, scores[loop.stopping.split])
         if said := phase.watch(means):
-            self._warn(f"{phase.name}, epoch {at.epoch}: {said}")
+            self.warn(f"{phase.name}, epoch {at.epoch}: {said}")
         printed = {name: value for name, value in means.items() if not name.startswith(phase.unsaid)} if phase.unsaid else means
         self.progress.epoch(phase.name, at.epoch, loop.epochs, {**printed, **rules.shown(scores, self.selection)})
         self.save(loop)
@@ -354,7 +354,8 @@ class Trainer:
             {"phase": phase.name, "epoch": self.at.epoch, **step, "split": split, **metrics, "wall_s": round(self.wall_s(), 3)}
         )
 
-    def _warn(self, text: str) -> None:
+    def warn(self, text: str) -> None:
+        """Tell the user and the record, once."""
         if text not in self.at.warnings:
             self.at.warnings.append(text)
             self.progress.warn(text)
