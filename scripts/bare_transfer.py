@@ -161,9 +161,9 @@ def multitask(ground: Ground) -> Bare:
 
     def step(target: Samples, progress: float) -> None:
         with ground.device.autocast():
-            features = network["encoder"](target.x)
+            features = network.encoder(target.x)
             losses = []
-            for task, head in network["heads"].items():
+            for task, head in network.heads.items():
                 y = target.y if task == "class" else target.also[task]
                 said = head(features)
                 losses.append(F.cross_entropy(said, y, label_smoothing=smoothing) if sizes[task] else F.mse_loss(said[:, 0], y))

@@ -141,7 +141,8 @@ class Trained:
         if self.vectors:
             return f"{choices.get('method')} on {choices.get('data')}, vectors of {self.channels} numbers"
         kind = {1: "grey", 3: "colour"}.get(self.channels, f"{self.channels} channels")
-        return f"{choices.get('method')} on {choices.get('data')}, {self.size}x{self.outline.shape[2]} in {kind}"
+        rest = f"; not its other tasks ({', '.join(self.phase.also)})" if self.phase.also else ""
+        return f"{choices.get('method')} on {choices.get('data')}, {self.size}x{self.outline.shape[2]} in {kind}{rest}"
 
     def pictures(self, paths: Sequence[Path]) -> list[Path]:
         """The files that ``paths`` name, those of a folder in order.
