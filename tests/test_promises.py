@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import json
 import shutil
 
 import pytest
@@ -47,7 +48,7 @@ def test_permuted_target_labels_change_no_weight(real_root, tl_run, tmp_path):
     assert first["uses_target_labels"] is False
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "target_val"])
 def test_selection_rules(tl_run, tmp_path, rule):
     ended = tl_run(*TINY, "train.epochs=3", f"selection={rule}", f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
@@ -55,8 +56,6 @@ def test_selection_rules(tl_run, tmp_path, rule):
     assert result["selection"] == rule
     assert result["uses_target_labels"] is (rule == "oracle")
     assert ("oracle" in ended.err) is (rule == "oracle")
-    import json
-
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     watched = [r for r in rows if r["phase"] == "adapt" and r["split"] == "target_test" and "step" in r]
     assert len(watched) == 3  # on record for every rule, so that its regret can be told; only an oracle goes by it
@@ -67,3 +66,21 @@ def test_selection_rules(tl_run, tmp_path, rule):
         scores = [r[key] for r in rows if r["phase"] == "adapt" and r["split"] == split and "step" in r and key in r]
         assert result["selected_epoch"] == scores.index(max(scores)) + 1
         assert result["rules"][rule]["epoch"] == result["selected_epoch"]
+
+
+def test_labelled_target_images_that_were_held_out_choose_where_there_are_some(tl_run, tmp_path):
+    words = [w for w in TINY if not w.startswith("data.")]
+    wanted = ("method=finetune", "data=split_digits", "data.per_face=2", "train.epochs=4", "selection=target_val")
+    ended = tl_run(*words, *wanted, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    assert result["uses_target_labels"] is True
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    scores = [r["accuracy"] for r in rows if r["phase"] == "finetune" and r["split"] == "target_val" and "step" in r]
+    assert result["selected_epoch"] == scores.index(max(scores)) + 1
+    held_out, seen = (result["sizes"][name] for name in ("target_val", "target_labelled"))
+    assert f"saw {held_out + seen:,} target labels" in ended.err
+    ended = tl_run(*TINY, "selection=target_val")
+    assert ended.code == 2
+    assert "no target_val images" in ended.err
+    assert "Set data.target_labels" in ended.err
