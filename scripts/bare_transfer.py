@@ -106,14 +106,17 @@ class Passes:
     def __init__(self, ground: Ground):
         self.ground = ground
 
-    def __call__(self, network: Callable[[Tensor], Tensor], domain: str) -> Tensor:
+    def some(self, values: Tensor, most: int) -> Tensor:
+        return values if len(values) <= most else values[torch.arange(most) * len(values) // most]
+
+    def __call__(self, network: Callable[[Tensor], Tensor], domain: str, most: int) -> Tensor:
         self.ground.method.eval()
         with self.ground.device.autocast():
-            images = self.ground.splits[domain].x.split(CHUNK)
+            images = self.some(self.ground.splits[domain].x, most).split(CHUNK)
             return torch.cat([network(view(x, None, self.ground.device)).float() for x in images])
 
-    def labels(self, domain: str) -> Tensor:
-        return self.ground.splits[domain].y
+    def labels(self, domain: str, most: int) -> Tensor:
+        return self.some(self.ground.splits[domain].y, most)
 
 
 def delta(ground: Ground) -> Bare:

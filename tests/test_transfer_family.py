@@ -185,3 +185,13 @@ def test_an_ensemble_of_different_classes_is_refused(tl_run):
     ended = tl_run(*[w for w in TINY if not w.startswith("data.")], "method=ensemble", "data=split_digits")
     assert ended.code == 2
     assert "the same classes in source and target" in ended.err
+
+
+@pytest.mark.parametrize(("words", "widths"), [
+    (("method=delta",), [20, 50]),  # LeNet's convolutions, not its 500 features
+    (("method=delta", "backbone=mlp"), [256, 128]),  # nothing convolutional: all
+    (("method=delta", "method.freeze=1"), [50]),
+], ids=lambda v: " ".join(map(str, v)))  # fmt: skip
+def test_delta_holds_maps_of_convolutions(words, widths):
+    _, _, method, _ = build("data.target_labels=5", *words)
+    assert [len(w) for w in method.weights.values()] == widths

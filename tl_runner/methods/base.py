@@ -64,11 +64,14 @@ class Passes(Protocol):
 
     epoch: int
 
-    def __call__(self, network: Callable[[Tensor], Tensor], domain: str) -> Tensor:
-        """What a network makes of a domain's split, in eval mode, without augmentation, float32 (N, ...)."""
+    def __call__(self, network: Callable[[Tensor], Tensor], domain: str, most: int | None = None) -> Tensor:
+        """What a network makes of a domain's split, in eval mode, without augmentation, float32 (N, ...).
 
-    def labels(self, domain: str) -> Tensor:
-        """Of a labelled split, int64 (N,)."""
+        With ``most`` of so many samples at the most, spread evenly over the split.
+        """
+
+    def labels(self, domain: str, most: int | None = None) -> Tensor:
+        """Of a labelled split, int64 (N,), or of the same ones of it."""
 
 
 @dataclass

@@ -6,7 +6,7 @@ ICLR 2019, eq. 4-6: a channel's weight is by how much the loss of a linear probe
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,11 +19,14 @@ from tl_runner.losses.regularisers import feature_map_distance
 from tl_runner.methods.base import Batch, Losses, Passes, Phase, Setting, cross_entropy
 from tl_runner.methods.lp_ft import LpFt
 
+JUDGED = 256  # labelled images, at the most, that say what a channel is worth: they pass once for each
+
 
 class Delta(LpFt):
     """Phases: ``pretrain`` on the source, unless its epochs are 0; ``probe``, whose head judges the channels; ``finetune``.
 
-    The maps are the outputs of the backbone's blocks, of those that are not frozen.
+    The maps are the outputs of the backbone's convolutional blocks, of those that are not frozen (of all its blocks, if none is
+    convolutional).
 
     Args:
         attention: weigh the channels; false: all alike.
@@ -41,10 +44,11 @@ class Delta(LpFt):
         if len(self.frozen) == len(self.blocks):
             raise ConfigError(["method=delta holds the maps of blocks that learn, and method.freeze leaves none."])
         names = [name for name in self.blocks if name not in self.frozen]
-        self.watched = {name: self.blocks[name][-1] for name in names}
-        self.start_watched = {name: self.start_network.blocks()[name][-1] for name in names}
         with torch.no_grad():
-            widths = [m.shape[1] for m in self.maps(self.encoder.eval(), self.watched, torch.zeros(2, *setting.shape))[1]]
+            _, found = self.maps(self.encoder.eval(), last_of(self.blocks, names), torch.zeros(2, *setting.shape))
+        spatial = [name for name, m in zip(names, found, strict=True) if m.ndim > 2] or names
+        widths = [m.shape[1] for name, m in zip(names, found, strict=True) if name in spatial]
+        self.watched, self.start_watched = last_of(self.blocks, spatial), last_of(self.start_network.blocks(), spatial)
         self.weights = nn.ParameterDict({str(i): nn.Parameter(torch.full((n,), 1 / n), requires_grad=False) for i, n in enumerate(widths)})
         self.register_buffer("weighed", torch.tensor(False))
 
@@ -86,16 +90,21 @@ class Delta(LpFt):
         """Once, as the first epoch begins: eq. 5, a softmax over a block's channels of what the loss gains without each."""
         if self.weighed:
             return {}
-        y = passes.labels("target")
-        before = F.cross_entropy(passes(self, "target"), y)
+        y = passes.labels("target", JUDGED)
+        before = F.cross_entropy(passes(self, "target", JUDGED), y)
         for layer, weights in zip(self.watched.values(), self.weights.values(), strict=True):
             rises = []
             for channel in range(len(weights)):
                 with without(layer, channel):
-                    rises.append(F.cross_entropy(passes(self, "target"), y) - before)
+                    rises.append(F.cross_entropy(passes(self, "target", JUDGED), y) - before)
             weights.copy_(torch.stack(rises).softmax(0))
         self.weighed.fill_(True)
         return {}
+
+
+def last_of(blocks: Mapping[str, Sequence[nn.Module]], names: Sequence[str]) -> dict[str, nn.Module]:
+    """The last layer of each of these blocks, what only flattens left out."""
+    return {name: [unit for unit in blocks[name] if not isinstance(unit, nn.Flatten)][-1] for name in names}
 
 
 @contextmanager

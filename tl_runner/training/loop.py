@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner import randomness
+from tl_runner.data.tasks import Split
 from tl_runner.methods.base import Batch, Gate, Group, Losses, Method, Metrics, Phase, Update
 from tl_runner.training.averaging import Average
 from tl_runner.training.batches import Batches
@@ -160,11 +161,17 @@ class Whole:
     def __init__(self, loop: PhaseLoop, epoch: int):
         self.loop, self.epoch = loop, epoch
 
-    def __call__(self, network: Callable[[Tensor], Tensor], domain: str) -> Tensor:
-        return outputs_of(self.loop.method, network, self.loop.batches.splits[domain], self.loop.device)
+    def __call__(self, network: Callable[[Tensor], Tensor], domain: str, most: int | None = None) -> Tensor:
+        return outputs_of(self.loop.method, network, self._some(domain, most), self.loop.device)
 
-    def labels(self, domain: str) -> Tensor:
-        y = self.loop.batches.splits[domain].y
+    def _some(self, domain: str, most: int | None) -> Split:
+        split = self.loop.batches.splits[domain]
+        if most is None or len(split) <= most:
+            return split
+        return split.take(torch.arange(most, device=split.x.device) * len(split) // most)
+
+    def labels(self, domain: str, most: int | None = None) -> Tensor:
+        y = self._some(domain, most).y
         assert y is not None, f"{domain} has no labels"
         return y
 
