@@ -21,14 +21,18 @@ class Backbone(nn.Module):
     def blocks(self) -> dict[str, list[nn.Module]]:
         """Its modules by block, in the order of the forward pass, as freezing and rates by layer count them.
 
-        A unit with weights begins a block, named by its path; norms and what has no weights belong to the one before.
+        A unit with weights begins a block, named by its path; norms and what has no weights belong to the one before, at the start to
+        the first.
         Sequentials are looked into, any other module (a residual block, say) is one unit. Each module stands in one block.
         """
         found: dict[str, list[nn.Module]] = {}
+        before: list[nn.Module] = []  # the first block
         for path, unit in _units(self):
-            if not found or (any(True for _ in unit.parameters()) and not isinstance(unit, NORMS)):
-                found[path] = []
-            next(reversed(found.values())).append(unit)
+            if any(True for _ in unit.parameters()) and not isinstance(unit, NORMS):
+                found[path] = [*before, unit]
+                before = []
+            else:
+                (next(reversed(found.values())) if found else before).append(unit)
         heads = {path.partition(".")[0] for path in found}
         return {path.partition(".")[2]: units for path, units in found.items()} if len(heads) == 1 else found
 
