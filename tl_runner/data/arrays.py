@@ -21,6 +21,9 @@ from torch import Tensor
 from tl_runner.data.tasks import Split, Task, hold_out, see_labels
 from tl_runner.errors import DataError
 
+# what NumPy raises for a file that is damaged or no archive of arrays
+UNREADABLE = (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
 
 @dataclass(frozen=True)
 class Arrays:
@@ -109,7 +112,7 @@ def read(file: Path, key: str) -> Arrays:
         with np.load(file, allow_pickle=False) as content:
             held: Mapping[str, np.ndarray] = {name: content[name] for name in ("x", "y", "x_test", "y_test") if name in content}
             names = list(content)
-    except (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise DataError(f"{key}={file} cannot be read as .npz ({' '.join(str(error).split())[:200]}). {form}") from error
     if ("x_test" in held) != ("y_test" in held):
         raise DataError(f"{key}={file} has one of x_test and y_test without the other. {form}")
@@ -130,7 +133,7 @@ def read_vectors(file: Path) -> np.ndarray:
     """``x`` of a file alone, float32 (N, d).
 
     Raises:
-        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile: it is no such file.
+        UNREADABLE: it is no such file.
     """
     with np.load(file, allow_pickle=False) as content:
         x = content["x"]

@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from tl_runner import schema
+from tl_runner.arguments import Parser
 from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, DivergedError, UserError, nearest
 
 if TYPE_CHECKING:
@@ -26,13 +27,6 @@ EXAMPLES = """\
   tl-predict RUN new_pictures --features -o features.npz          what the head sees instead of what it says
   tl-predict RUN --export model.onnx                              or .pt2, for torch.export.load
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with its complaints in our words."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. See tl-predict --help.")
 
 
 def parser() -> Parser:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -211,7 +209,7 @@ class Trained:
                 x = torch.from_numpy(arrays.read_vectors(file))
                 if x.shape[1] != self.channels:
                     raise ValueError(f"vectors of {x.shape[1]} numbers, not of {self.channels}")
-            except (OSError, ValueError, EOFError, KeyError, TypeError, NotImplementedError, BadZipFile, zlib.error) as error:
+            except arrays.UNREADABLE as error:
                 yield [], torch.empty(0), {file: " ".join(str(error).split())[:200]}
                 continue
             if scale := self.outline.scale:

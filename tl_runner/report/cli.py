@@ -7,10 +7,10 @@ import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
+from tl_runner.arguments import Parser
 from tl_runner.errors import EXIT_DONE, EXIT_USER, UserError, nearest
 from tl_runner.report import formats, grid
 from tl_runner.report.runs import Run, collect
@@ -28,13 +28,6 @@ EXAMPLES = """\
   tl-report outputs --paired adda source_only
   tl-report outputs --rules                                which rule of selection= would have lost least
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, with its complaints in our words."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}. See tl-report --help.")
 
 
 def parser() -> Parser:
