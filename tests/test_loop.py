@@ -20,7 +20,7 @@ from tl_runner.training.loop import Meter, PhaseLoop
 CPU = Device(torch.device("cpu"), "fp32", channels_last=False, compile=False, cuda_graphs=False)
 SGD = {
     "name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "betas": [0.9, 0.999], "schedule": "constant", "warmup": 0.0,
-    "milestones": [0.5, 0.75], "gamma": 0.1, "clip_norm": None,
+    "milestones": [0.5, 0.75], "gamma": 0.1, "clip_norm": None, "max_norm": None,
 }  # fmt: skip
 
 

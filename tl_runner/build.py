@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from tl_runner import plugins
 from tl_runner.backbones.base import Backbone, by_domain
@@ -17,39 +18,44 @@ from tl_runner.errors import ConfigError, nearest
 from tl_runner.methods.base import Method, Setting
 
 
-def method_of(config: Mapping[str, Any], task: Outline) -> Method:
+def method_of(config: Mapping[str, Any], task: Outline, given: Sequence[nn.Module] = (), deployed: bool = False) -> Method:
     """The method on its backbone, on the CPU, with its first weights.
+
+    Args:
+        config: resolved.
+        task: what it is built for.
+        given: teachers that are trained already.
+        deployed: the method is to predict, with weights that it is given afterwards.
 
     Raises:
         ConfigError: a module does not take the keys of its YAML.
     """
-    backbone_class = plugins.class_in("backbones", config["backbone"].get("module", config["backbone"]["name"]), Backbone)
     method_class: type[Method] = plugins.class_in("methods", config["method"]["name"], Method)
-    ours = ("module", "bn", "weights") if "module" in config["backbone"] else ("name", "bn", "weights")
-    backbone_keys = {k: v for k, v in config["backbone"].items() if k not in ours}
-    given = first_weights(config["backbone"])
-    bn = config["backbone"].get("bn", "separate")
     method_keys = {k: v for k, v in config["method"].items() if k not in ("name", "needs", "search")}
-    fits(backbone_class, backbone_keys, "backbone")
     fits(method_class, method_keys, "method")
-
-    def make_backbone() -> Backbone:
-        try:
-            backbone = backbone_class(task.shape, **backbone_keys)
-        except ConfigError as error:
-            hint = ["Feature vectors are for backbone=mlp."] if task.shape[1:] == (1, 1) else []
-            raise ConfigError([*error.problems, *hint]) from error
-        if given:
-            backbone.origin = fill(backbone, *given)
-        return by_domain(backbone) if bn == "domain_specific" else backbone
-
     others = task.source_classes
     if others is not None and not method_class.other_classes:
         alone = "; ".join(f"{', '.join(map(str, names))} only in the {domain}" for domain, names in differing(task).items())
         why = f"this method needs the same classes in source and target, and they differ by name: {alone}."
         raise ConfigError([f"{why} method=finetune and others of model transfer go on to new classes."])
     there = None if others is None else len(others)
-    setting = Setting(len(task.classes), task.shape, make_backbone, config["seed"], bn, task.labelled, task.sources, there, task.also)
+    setting = Setting(
+        len(task.classes),
+        task.shape,
+        maker(config["backbone"], task.shape),
+        config["seed"],
+        config["backbone"].get("bn", "separate"),
+        task.labelled,
+        task.sources,
+        there,
+        task.also,
+        task.splits,
+        task.every_label,
+        any(config["data"].get("augment", {}).values()),
+        maker(config["teacher"], task.shape, "teacher") if "teacher" in config and not given and not deployed else None,
+        given,
+        deployed,
+    )
     try:
         return method_class(setting, **method_keys)
     except TypeError as error:
@@ -58,6 +64,33 @@ def method_of(config: Mapping[str, Any], task: Outline) -> Method:
         raise ConfigError(
             [f"method: the keys of its YAML do not fit {method_class.__module__}.{method_class.__name__}: {error}."]
         ) from error
+
+
+def maker(options: Mapping[str, Any], shape: tuple[int, int, int], group: str = "backbone") -> Callable[[], Backbone]:
+    """What makes new backbones of a section of the config, all with the same weights where it names some.
+
+    Raises:
+        ConfigError: there is no such backbone, or it does not take the section's keys.
+        CheckpointError: the weights cannot be read.
+    """
+    kind = plugins.class_in("backbones", options.get("module", options["name"]), Backbone)
+    ours = ("module", "bn", "weights") if "module" in options else ("name", "bn", "weights")
+    keys = {k: v for k, v in options.items() if k not in ours}
+    fits(kind, keys, group)
+    weights = first_weights(options)
+
+    def make() -> Backbone:
+        try:
+            backbone = kind(shape, **keys)
+        except ConfigError as error:
+            hint = ["Feature vectors are for backbone=mlp."] if shape[1:] == (1, 1) else []
+            raise ConfigError([*error.problems, *hint]) from error
+        if weights:
+            backbone.origin = fill(backbone, *weights)
+        backbone.options, backbone.bn = {"name": options["name"], **keys}, options.get("bn", "separate")
+        return by_domain(backbone) if backbone.bn == "domain_specific" else backbone
+
+    return make
 
 
 def first_weights(options: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], str] | None:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from tl_runner.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, BusyError
 from tl_runner.record.folder import held
 from tl_runner.training.interrupt import Interrupt
+from tl_runner.validate import used
 
 
 def alone(config: DictConfig, *, command: Sequence[str], fresh: bool) -> int:
@@ -75,7 +76,7 @@ def _refused(config: DictConfig, folder: Path, message: str) -> dict[str, Any]:
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     content: Any = OmegaConf.to_container(config, resolve=True)
-    return content
+    return used(content)
 
 
 def clear(folder: Path) -> None:

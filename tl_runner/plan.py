@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tl_runner.errors import ConfigError
 from tl_runner.paths import CONF_DIR
-from tl_runner.validate import Checker, nearest_key, parse, plain, walk
+from tl_runner.validate import Checker, nearest_key, parse, place, plain, walk
 
 SETTINGS = ("trials", "objective", "direction", "random", "at_once", "storage")  # of a search, as in conf/sweep/tpe.yaml
 
@@ -88,7 +88,7 @@ def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None
             whole = hydra.compose_config("config", _of_the_sweep(fine, checker.groups), RunMode.MULTIRUN)
             problems += searched(made, whole, fine)
             preset = [f"{key}={value}" for key, value in (whole.hydra.sweeper.get("params") or {}).items()]
-            grid = [o for o in (*parse(preset), *fine) if o.key_or_group not in made.space or not o.is_sweep_override()]
+            grid = [o for o in (*parse(preset), *fine) if place(o) not in made.space or not o.is_sweep_override()]
             split = BasicSweeper.split_arguments(grid, None)[0]
             made.folder = Path(_asked(whole, lambda: whole.hydra.sweep.dir))
         else:
@@ -132,15 +132,15 @@ def searched(made: Plan, whole: DictConfig, overrides: Sequence[Override]) -> li
     options = plain(OmegaConf.create({"sweep": whole.get("sweep")}))["sweep"]
     if not options:
         intervals = [o for o in overrides if o.is_sweep_override() and not o.is_discrete_sweep()]
-        made.space = {o.key_or_group: o for o in intervals}
+        made.space = {place(o): o for o in intervals}
         return [f"{o.input_line}: an interval is for a search. Add sweep=tpe." for o in intervals]
     lines = whole.method.get("search") or []
     if (not OmegaConf.is_list(lines) and lines) or not all(isinstance(line, str) for line in lines):
         return ["method.search should be a list of lines such as 'KEY=interval(LOW, HIGH)'."]
     declared = parse([f"method.{line}" for line in lines])
     swept = [o for o in overrides if o.is_sweep_override() and o.key_or_group != "seed"]
-    made.search, made.space = options, {o.key_or_group: o for o in (*declared, *swept)}
-    groups = [o.input_line for o in swept if o.key_or_group in whole.hydra.runtime.choices]
+    made.search, made.space = options, {place(o): o for o in (*declared, *swept)}
+    groups = [o.input_line for o in swept if place(o) in whole.hydra.runtime.choices]
     problems = [f"{line}: a search runs within one choice of every group. Start one for each." for line in groups]
     problems += [said for key, space in made.space.items() if key not in groups and (said := _unsearchable(whole, key, space))]
     if missing := [key for key in SETTINGS if key not in options]:

@@ -37,6 +37,7 @@ from tl_runner.record.environment import environment
 from tl_runner.record.folder import RunFolder, Unwritten, named_choices
 from tl_runner.record.outcome import closing_table, result, write_figures
 from tl_runner.record.progress import Progress, Silent, log
+from tl_runner.teachers import given
 from tl_runner.training import device as devices
 from tl_runner.training.interrupt import Interrupted, ignore_termination
 from tl_runner.training.phase_cache import PhaseCache
@@ -83,7 +84,9 @@ def run(
     cache = phase_cache(config, sweep) if ranks.world == 1 else None
     try:
         with ranks.together():
-            method = method_of(config, task.outline())
+            teachers, sums = given(config, task.outline())
+            task = replace(task, checksums={**task.checksums, **sums})
+            method = method_of(config, task.outline(), teachers)
             device.place(method)
             for network in method.networks():
                 device.accelerate(network)

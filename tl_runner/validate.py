@@ -22,6 +22,7 @@ from tl_runner.errors import nearest
 from tl_runner.metrics.rules import RULES as SELECTION
 from tl_runner.schema import problem
 
+TEACHER = "backbone@teacher"
 PRESETS = ("experiment", "debug", "local")  # groups that set other groups' keys and add none
 
 
@@ -36,8 +37,8 @@ class Checker:
 
     def names(self, parsed: Sequence[Override], sweep: bool) -> dict[str | None, str]:
         """What is wrong with each override whose group, choice or key does not exist in any job."""
-        choices = {o.key_or_group: self._values(o)[0] for o in parsed if o.key_or_group in self.groups}
-        choices = {g: c for g, c in choices.items() if str(c) in self.groups[g]}
+        choices = {place(o): self._values(o)[0] for o in parsed if o.key_or_group in self.groups and place(o) in (o.key_or_group, TEACHER)}
+        choices = {g: c for g, c in choices.items() if str(c) in self.groups[g.partition("@")[0]]}
         known = set(self.groups) | set(_paths(self.base([f"{g}={_word(c)}" for g, c in choices.items()])[1]))
         said = {o.input_line: self._name(o, parsed, known, sweep) for o in parsed}
         return {line: text for line, text in said.items() if text}
@@ -55,13 +56,15 @@ class Checker:
         if key == "sweep" and override.is_sweep_override():
             return f"{override.input_line}: one preset at a time; give the other's keys on the line."
         if key in self.groups:
+            if said := self._misplaced(override, parsed):
+                return said
             if None in self._values(override):
                 leave = "leave the word out" if key in PRESETS else f"a run cannot do without a {key}"
                 return f"{override.input_line}: {leave}."
             for choice in self._values(override):
                 if str(choice) not in self.groups[key]:
                     options = ", ".join(self.groups[key])
-                    return f"{key}={choice}: no such {key}. There are {options}.{nearest(choice, self.groups[key])}"
+                    return f"{place(override)}={choice}: no such {key}. There are {options}.{nearest(choice, self.groups[key])}"
         elif key not in known and not self._key_of_some_choice(key, parsed):
             return f"{key}: no such key or group.{self._elsewhere(key) or nearest_key(key, known)}"
         elif override.is_add() or override.is_delete():
@@ -71,13 +74,27 @@ class Checker:
     def _key_of_some_choice(self, key: str, parsed: Sequence[Override]) -> bool:
         """Whether ``key`` exists for another choice of a sweep over groups; its own job is then checked by itself."""
         swept = [o for o in parsed if o.key_or_group in self.groups and o.is_sweep_override()]
-        options = [(o.key_or_group, c) for o in swept for c in self._values(o) if str(c) in self.groups[o.key_or_group]]
+        options = [(place(o), c) for o in swept for c in self._values(o) if str(c) in self.groups[o.key_or_group]]
         return any(key in set(_paths(self.base([f"{g}={_word(c)}"])[1])) for g, c in options)
+
+    def _misplaced(self, override: Override, parsed: Sequence[Override]) -> str | None:
+        """What is wrong with the part of the config that a group's choice is for."""
+        if place(override) == override.key_or_group:
+            return None
+        if place(override) != TEACHER:
+            return f"{override.input_line}: a choice goes to its own section, but for {TEACHER}=, the teacher's network."
+        named = [o for o in parsed if o.key_or_group == "method"]
+        methods = [str(c) for o in named for c in self._values(o) if str(c) in self.groups["method"]]
+        bases = [self.base([f"method={m}"] if m else [])[1] for m in methods or [""]]
+        if any("teacher" in base["method"] for base in bases):
+            return None
+        return f"{override.input_line}: {f'method={methods[0]}' if methods else 'the default method'} has no teacher. method=kd has one."
 
     def _elsewhere(self, key: str) -> str:
         """Which other choices of its group have the key."""
-        group = key.split(".")[0]
-        having = [c for c in self.groups.get(group, ()) if group not in PRESETS and key in set(_paths(self.base([f"{group}={c}"])[1]))]
+        group = {"teacher": TEACHER}.get(key.split(".")[0], key.split(".")[0])
+        choices = () if group in PRESETS else self.groups.get(group.partition("@")[0], ())
+        having = [c for c in choices if key in set(_paths(self.base([f"{group}={c}"])[1]))]
         return f" {group}={' or '.join(having[:3])} would have it." if having else ""
 
     def base(self, choices: Sequence[str]) -> tuple[dict, dict, dict]:
@@ -86,7 +103,7 @@ class Checker:
         if key not in self._bases:
             full = compose("config", list(choices), return_hydra_config=True)
             runtime = dict(full.hydra.runtime.choices)
-            chosen = [f"{g}={c}" for g, c in runtime.items() if c is not None and g in self.groups and "@" not in g]
+            chosen = [f"{g}={c}" for g, c in runtime.items() if c is not None and (g in self.groups or g == TEACHER)]
             bare = plain(compose("config", [c for c in chosen if c.split("=")[0] not in (*PRESETS, "sweep", "hydra")]))
             with_presets = {k: v for k, v in plain(full).items() if k != "hydra"}
             bare |= {k: v for k, v in with_presets.items() if k == "sweep"}  # the one preset with settings of its own
@@ -96,7 +113,7 @@ class Checker:
     def job(self, overrides: Sequence[str]) -> tuple[list[str], tuple[dict[str, Any], dict[str, str]] | None]:
         """The problems of one job, or its (resolved config, group choices)."""
         parsed = parse(overrides)
-        choices = [f"{o.key_or_group}={_word(o.value())}" for o in parsed if o.key_or_group in self.groups and not o.is_delete()]
+        choices = [f"{place(o)}={_word(o.value())}" for o in parsed if o.key_or_group in self.groups and not o.is_delete()]
         config, bare, runtime = self.base(choices)
         known, problems = dict(walk(bare)), []
         preset = next((f"{g}/{runtime[g]}.yaml" for g in ("experiment", "sweep", "debug", "local") if runtime.get(g)), "a preset")
@@ -134,13 +151,18 @@ class Checker:
             suppress(LookupError, TypeError, AttributeError, ArithmeticError) if problems else nullcontext()
         ):  # one that stumbles over what is wrong
             problems += impossible(resolved)
-        return problems, None if problems else (resolved, runtime)
+        return problems, None if problems else (used(resolved), runtime)
 
     @staticmethod
     def _values(override: Override) -> list[Any]:
         if override.is_sweep_override():
             return [_unquoted(s) for s in override.sweep_string_iterator()]
         return [None if override.is_delete() else override.value()]
+
+
+def used(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without the teacher's network, where the method has no teacher."""
+    return config if "teacher" in config["method"] else {key: value for key, value in config.items() if key != "teacher"}
 
 
 def impossible(config: Mapping[str, Any]) -> Iterator[str]:
@@ -246,6 +268,11 @@ def nearest_key(key: str, known: Any) -> str:
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Overrides read by Hydra's grammar; there must be a current Hydra."""
     return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
+
+
+def place(override: Override) -> str:
+    """A group with the section that its choice is for, where the override names one; a key as it is."""
+    return str(override.key_or_group) + (f"@{override.package}" if override.package else "")
 
 
 def plain(config: Any, resolve: bool = False) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from types import MappingProxyType
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -14,6 +16,8 @@ class Backbone(nn.Module):
 
     out_features: int
     origin = ""  # where its first weights are from, in words
+    bn = "separate"  # how its batch norm sees two domains
+    options: Mapping[str, Any] = MappingProxyType({})  # what it was made with: its name and the keys of its YAML
 
     def __call__(self, x: Tensor) -> Tensor:
         return super().__call__(x)

@@ -17,17 +17,18 @@ class MLP(Backbone):
     Args:
         hidden: widths of the layers.
         batch_norm: after each linear layer.
-        dropout: of the features.
+        dropout: after each of them; the last one's is of the features.
+        input_dropout: of the inputs.
     """
 
-    def __init__(self, shape: tuple[int, int, int], *, hidden: Sequence[int], batch_norm: bool, dropout: float):
+    def __init__(self, shape: tuple[int, int, int], *, hidden: Sequence[int], batch_norm: bool, dropout: float, input_dropout: float):
         super().__init__()
         widths = [prod(shape), *hidden]
         self.out_features = widths[-1]
-        layers: list[nn.Module] = [nn.Flatten()]
+        layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(input_dropout)]
         for i, o in pairwise(widths):
-            layers += [nn.Linear(i, o), *([nn.BatchNorm1d(o)] if batch_norm else []), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Dropout(dropout))
+            layers += [nn.Linear(i, o), *([nn.BatchNorm1d(o)] if batch_norm else []), nn.ReLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)

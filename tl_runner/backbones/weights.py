@@ -18,8 +18,8 @@ PREFIXES = ("target_encoder.", "encoder.", "module.", "backbone.", "model.", "")
 LEAST = 0.5  # of a backbone's weights that a file must have
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """The state dict of a file, or of a run's folder: the weights that its selection rule chose.
+def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
+    """The state dict of a file, or of a run's folder: the weights that its selection rule chose; ``key`` is the setting that names it.
 
     Raises:
         CheckpointError: it cannot be read, or holds no weights.
@@ -30,17 +30,17 @@ def read(path: Path) -> dict[str, Tensor]:
         content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         line = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"backbone.weights={path} cannot be read as weights ({line}).") from error
+        raise CheckpointError(f"{key}={path} cannot be read as weights ({line}).") from error
     for key in WRAPPED:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
     found = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
     if not found:
-        raise CheckpointError(f"backbone.weights={path} holds no weights: a state dict or a run's folder is wanted.")
+        raise CheckpointError(f"{key}={path} holds no weights: a state dict or a run's folder is wanted.")
     return found
 
 
-def fill(backbone: Backbone, given: Mapping[str, Tensor], where: str) -> str:
+def fill(backbone: Backbone, given: Mapping[str, Tensor], where: str, key: str = "backbone.weights") -> str:
     """Put weights into a backbone by name and shape: what matched, in words.
 
     Raises:
@@ -59,7 +59,7 @@ def fill(backbone: Backbone, given: Mapping[str, Tensor], where: str) -> str:
     if matched < LEAST * total:
         missing = ", ".join([k for k in own if k not in found][:3])
         raise CheckpointError(
-            f"backbone.weights={where} fits {matched / total:.0%} of this backbone's weights by name and shape (not {missing}, ...; "
+            f"{key}={where} fits {matched / total:.0%} of this backbone's weights by name and shape (not {missing}, ...; "
             f"the file has {', '.join([*given][:3])}, ...). Is it of another backbone?"
         )
     backbone.load_state_dict(found, strict=False)

@@ -60,12 +60,16 @@ class Outline:
         classes, source_classes, sources: as a :class:`Task` has them.
         shape: (C, H, W) of every image.
         labelled: whether there are labelled target images for training.
+        every_label: whether all of the target's training images are.
+        splits: their names.
         also, scale: as a :class:`Task` has them.
     """
 
     classes: Sequence[str]
     shape: tuple[int, int, int]
     labelled: bool = False
+    every_label: bool = False
+    splits: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     source_classes: Sequence[str] | None = None
     also: Mapping[str, int] = field(default_factory=dict)
@@ -131,7 +135,25 @@ class Task:
 
     def outline(self) -> Outline:
         """The task without its images."""
-        return Outline(self.classes, self.shape, "target_labelled" in self.splits, self.sources, self.source_classes, self.also, self.scale)
+        labelled, every = (self.splits.get(f"target_{part}") for part in ("labelled", "train"))
+        return Outline(
+            classes=self.classes,
+            shape=self.shape,
+            labelled=labelled is not None,
+            every_label=labelled is not None and every is not None and len(labelled) == len(every),
+            splits=tuple(self.splits),
+            sources=self.sources,
+            source_classes=self.source_classes,
+            also=self.also,
+            scale=self.scale,
+        )
+
+
+def without(split: Split, classes: Sequence[int]) -> Split:
+    """The samples of a labelled split that are of none of these classes; of any other split all."""
+    if not classes or split.y is None:
+        return split
+    return split.take((~torch.isin(split.y, torch.tensor(classes, device=split.y.device))).nonzero().squeeze(1))
 
 
 def joined(splits: Sequence[Split]) -> Split:

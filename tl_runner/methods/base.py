@@ -48,7 +48,7 @@ class Samples:
 
 
 class Batch(SimpleNamespace):
-    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``; ``batch.kept`` is :attr:`Phase.each_epoch`'s."""
+    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``; ``batch.kept`` is what :class:`Passes` gave."""
 
     def part(self, number: int, parts: int) -> Batch:
         """The same, with one of several equal parts of each domain."""
@@ -72,6 +72,9 @@ class Passes(Protocol):
 
     def labels(self, domain: str, most: int | None = None) -> Tensor:
         """Of a labelled split, int64 (N,), or of the same ones of it."""
+
+    def size(self, domain: str) -> int:
+        """How many images a domain's split has."""
 
 
 @dataclass
@@ -131,7 +134,18 @@ class Update:
     after: Callable[[], None] | None = None
 
 
-LENGTHS = ("epochs", "batch_size", "steps_per_epoch", "accumulate", "ema", "patience", "mixup", "cutmix", "balance")  # in a section's YAML
+LENGTHS = (
+    "epochs",
+    "batch_size",
+    "steps_per_epoch",
+    "accumulate",
+    "ema",
+    "patience",
+    "mixup",
+    "cutmix",
+    "balance",
+    "augment",
+)  # in a section's YAML
 
 
 @dataclass
@@ -153,7 +167,10 @@ class Phase:
         balance: of labelled splits, ``sampling`` draws every class as often, ``weights`` lets it count as much; None: as they are.
         begin: run once when the phase starts, not when it is resumed.
         each_epoch: what is computed once an epoch, from :class:`Passes`: tensors that every batch of the epoch has as ``kept``.
+        once: the same, but computed once, as the phase starts and again where it is resumed; it must not draw at random.
         augment: whether batches are random views of the images, as ``data.augment`` says.
+        leave_out: classes whose images it does not read, of splits that are labelled.
+        seed: from which its random numbers come; None: from the run's.
         resting: layers that stay in eval mode although an update trains a network that holds them.
         shared: the options that the updates' steps depend on, as JSON, if the phase may be shared between runs: then its outcome
             follows from these, its networks' first weights, what it reads and the seed alone. None: computed by every run.
@@ -182,7 +199,10 @@ class Phase:
     also: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     begin: Callable[[], object] | None = None
     each_epoch: Callable[[Passes], dict[str, Tensor]] | None = None
+    once: Callable[[Passes], dict[str, Tensor]] | None = None
     augment: bool = True
+    leave_out: Sequence[int] = ()
+    seed: int | None = None
     resting: Sequence[nn.Module] = ()
     shared: Mapping[str, Any] | None = None
     domains: Sequence[str] = ("source", "target")
@@ -195,7 +215,7 @@ class Phase:
     def of(cls, options: Mapping[str, Any], **fields: Any) -> Phase:
         """A phase with the lengths of its config section, and what else that says of its batches and weights."""
         lengths = {key: options[key] for key in LENGTHS if key in options}
-        return cls(**lengths, **fields)
+        return cls(**lengths | fields)
 
 
 @dataclass(frozen=True)
@@ -212,6 +232,12 @@ class Setting:
         sources: names of the source domains, in the order of ``Samples.domain``.
         source_classes: of the source, where its classes are others than the target's; None: they are the same.
         also: the further tasks of the target, and of how many classes each is; 0: of a number.
+        splits: the names of those that the data has.
+        every_label: whether all of the target's training images have labels that training may see.
+        views: whether the images of a batch are random views.
+        make_teacher: a new backbone of a teacher, where the config has one.
+        given: teachers that are trained already.
+        deployed: the method is made to predict, with weights that it has been given: what only training needs may be left out.
     """
 
     num_classes: int
@@ -223,27 +249,41 @@ class Setting:
     sources: Sequence[str] = ()
     source_classes: int | None = None
     also: Mapping[str, int] = field(default_factory=dict)
+    splits: Sequence[str] = ()
+    every_label: bool = False
+    views: bool = True
+    make_teacher: Callable[[], Backbone] | None = None
+    given: Sequence[nn.Module] = ()
+    deployed: bool = False
 
 
 class Method(nn.Module, ABC):
     """A transfer method: its networks are its submodules, its training is its phases.
 
     Attributes:
+        titles: what the closing table calls phases, by name, where the name alone would not do.
+        baseline: the phase that later ones are compared with; empty: the first.
         other_classes: whether the source's classes may be others than the target's.
+        scaffold: networks that only training needs, so that the weights that a run leaves behind are without them.
+        elsewhere: networks that are read from files of their own, so that no checkpoint holds them.
 
     A subclass takes a :class:`Setting` and its YAML keys as keywords. Networks are made under :meth:`fresh`, so that
     one network's size never changes another's first weights.
     """
 
+    titles: Mapping[str, str] = {}
+    baseline = ""
     other_classes = False
+    scaffold: Sequence[str] = ()
+    elsewhere: Sequence[str] = ()
 
     def __init__(self, setting: Setting):
         super().__init__()
         self.setting = setting
 
-    def fresh(self, name: str, make: Callable[[], Any]) -> Any:
-        """A network whose first weights depend on the seed and ``name`` alone."""
-        with randomness.seeded(self.setting.seed, "init", name):
+    def fresh(self, name: str, make: Callable[[], Any], seed: int | None = None) -> Any:
+        """A network whose first weights depend on the seed, by default the run's, and ``name`` alone."""
+        with randomness.seeded(self.setting.seed if seed is None else seed, "init", name):
             return make()
 
     def encoder_and_head(self) -> tuple[Backbone, nn.Linear]:
@@ -257,6 +297,10 @@ class Method(nn.Module, ABC):
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What the record should say of a finished run beside its metrics, as JSON; ``rows`` are those of ``metrics.jsonl``."""
+        return {}
+
+    def compared(self) -> dict[str, tuple[Sequence[nn.Module], Callable[[Tensor], Tensor]]]:
+        """By phase, classifiers whose cost the record says beside their accuracy: their networks, and images (B, C, H, W) to logits."""
         return {}
 
     def networks(self) -> list[nn.Module]:
@@ -284,17 +328,26 @@ class Classifier(Method):
         """What a phase reads, and ``labelled`` beside it: the target images with labels, where the run has any."""
         return splits | ({"labelled": "target_labelled"} if self.setting.labelled else {})
 
-    def supervised(self, name: str, options: Mapping[str, Any], reads: Mapping[str, str], head: nn.Module | None = None) -> Phase:
-        """Cross-entropy on labelled splits, the encoder and ``head`` (by default the classifier's) trained; each split weighs the same.
+    def supervised(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        reads: Mapping[str, str],
+        head: nn.Module | None = None,
+        encoder: Backbone | None = None,
+    ) -> Phase:
+        """Cross-entropy on labelled splits, ``encoder`` and ``head`` (by default the classifier's) trained; each split weighs the same.
 
         Under ``bn=concat`` batch norm normalises the splits together, else each by itself, always by the source's norms.
         """
-        smoothing, head = options["label_smoothing"], head or self.head
+        smoothing, own = options["label_smoothing"], encoder is None
+        head, encoder = head or self.head, encoder or self.encoder
+        features = self.features if own else encoder
 
         def predict(x: Tensor) -> Tensor:
-            return self(x) if head is self.head else head(self.features(x))
+            return self(x) if own and head is self.head else head(features(x))
 
-        together = self.setting.bn == "concat" or not norms_of(self.encoder)
+        together = (self.setting.bn if own else encoder.bn) == "concat" or not norms_of(encoder)
 
         def classify(batch: Batch, progress: float) -> Losses:
             parts: list[Samples] = [getattr(batch, domain) for domain in reads]
@@ -302,7 +355,7 @@ class Classifier(Method):
             logits = predict(torch.cat(images)) if together else torch.cat([predict(x) for x in images])
             return {"cross_entropy": cross_entropy(logits, parts, smoothing)}
 
-        update = Update("classifier", [self.encoder, head], options["optimizer"], classify)
+        update = Update("classifier", [encoder, head], options["optimizer"], classify)
         return Phase.of(
             options,
             name=name,
@@ -310,7 +363,7 @@ class Classifier(Method):
             updates=[update],
             predict=predict,
             shared={"label_smoothing": smoothing, "together": together or len(reads) == 1} if self._plain() else None,
-            embed={"source": self.features, "target": self.features},
+            embed={"source": features, "target": features},
         )
 
     def _plain(self) -> bool:

@@ -1,29 +1,22 @@
-"""A finished run taken up again to predict: its method, weights and preprocessing, without its data."""
+"""Predictions of a finished run: its method, weights and preprocessing, without its data."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
-from yaml import YAMLError
 
-from tl_runner.build import method_of
 from tl_runner.data import arrays
 from tl_runner.data.folder import NAMED, hidden
 from tl_runner.data.pictures import SUFFIXES, decode
-from tl_runner.data.tasks import Outline, Split
+from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError, UserError
-from tl_runner.training import checkpoints
+from tl_runner.trained import FinishedRun
 from tl_runner.training import device as devices
 from tl_runner.training.evaluation import outputs_of
 
@@ -47,7 +40,7 @@ class Found:
     features: bool = False
 
 
-class Trained:
+class Trained(FinishedRun):
     """A run whose selected weights predict.
 
     Args:
@@ -60,78 +53,14 @@ class Trained:
     """
 
     def __init__(self, folder: Path, device: str | None = None):
-        self.folder = folder
-        self.result = self._result()
-        self.config = self._config()
-        self.classes = [str(name) for name in self.result["classes"]]
-        self.outline = self._outline()
+        super().__init__(folder)
         self.device = devices.resolve({**self.config["device"], **({"name": device} if device else {})})
-        self._refuse_code_of_its_own()
-        backbone = {**self.config["backbone"], "weights": None} if "weights" in self.config["backbone"] else self.config["backbone"]
-        self.method = method_of({**self.config, "backbone": backbone}, self.outline)
-        weights = checkpoints.load(folder / "checkpoints" / "best.pt", self.config)
-        try:
-            self.method.load_state_dict(weights["method"])
-        except (KeyError, RuntimeError, TypeError, AttributeError) as error:
-            line = " ".join(str(error).split())[:300]
-            raise CheckpointError(f"{folder}/checkpoints/best.pt does not fit the run's own method: {line}") from error
-        self.device.place(self.method.eval().requires_grad_(False))
-        self.phase = self.method.phases()[-1]
+        self.device.place(self.method)
         data = self.config["data"]
         self.vectors = data["name"] == "arrays"
         self.kind = "vectors" if self.vectors else "pictures"
         self.channels, self.size, width = self.outline.shape
         self.fit = data.get("fit", "crop") if self.size == width else "stretch"
-
-    def _result(self) -> dict[str, Any]:
-        file = self.folder / "result.json"
-        if not self.folder.is_dir():
-            raise CheckpointError(f"{self.folder}: there is no such folder.")
-        if not file.is_file():
-            inside = sorted(f.parent.name for f in self.folder.glob("*/result.json"))[:3]
-            which = f" It holds runs: {', '.join(inside)}, ..." if inside else ""
-            raise CheckpointError(f"{self.folder} is no run's folder: it has no result.json. Name the folder that a run left.{which}")
-        try:
-            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-            status, classes = found["status"], found.get("classes")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{file} is damaged ({type(error).__name__}).") from error
-        if status != "done":
-            how = "It failed; its run.log says why" if status == "failed" else f"Finish it: tl-run resume={self.folder}"
-            raise CheckpointError(f"{self.folder} is a run that is not done ({status}). {how}.")
-        if not classes or "outline" not in found:
-            raise CheckpointError(f"{file} does not say what its images and classes are: an earlier version wrote it. Run it again.")
-        return found
-
-    def _config(self) -> dict[str, Any]:
-        file = self.folder / "config.yaml"
-        try:
-            found: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=True)
-            if not isinstance(found, dict) or not isinstance(found.get("seed"), int):
-                raise ValueError("it has no seed")
-            if bad := [group for group in ("data", "backbone", "method", "device") if not isinstance(found.get(group), dict)]:
-                raise ValueError(f"{bad[0]} should be keys and values")
-        except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-            raise CheckpointError(f"{file} cannot be read as a run's config ({' '.join(str(error).split())[:200]}).") from error
-        return found
-
-    def _refuse_code_of_its_own(self) -> None:
-        """A method or backbone with a dotted name is a user's own installed module, never one that came with the run's folder."""
-        for group in ("method", "backbone"):
-            name = str(self.config[group].get("module", self.config[group].get("name", "")))
-            if "." in name:
-                spec = find_spec(name.partition(".")[0])
-                places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
-                if any(Path(place).resolve().is_relative_to(self.folder.resolve()) for place in places if place):
-                    raise CheckpointError(f"{group}.name={name} of this run is code in its own folder, which is not run. Install it first.")
-
-    def _outline(self) -> Outline:
-        try:
-            said = self.result["outline"]
-            channels, high, wide = (int(n) for n in said["shape"])
-            return Outline(**{**said, "shape": (channels, high, wide), "sources": tuple(said["sources"])})
-        except (TypeError, KeyError, ValueError) as error:
-            raise CheckpointError(f"{self.folder}/result.json is damaged: outline ({error}).") from error
 
     def describe(self) -> str:
         """The run, in a few words."""

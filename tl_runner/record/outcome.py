@@ -19,6 +19,7 @@ from tl_runner.data.tasks import Task
 from tl_runner.metrics import rules
 from tl_runner.metrics.report import Report
 from tl_runner.record import embeddings, figures
+from tl_runner.record.costs import cost, short
 from tl_runner.record.folder import RunFolder, named_choices
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 METRIC = "accuracy"
 WIDTH = 100
+COSTS = ("params", "FLOPs", "ms")  # of each network, where they are compared; milliseconds an image
 PARTS = ("metrics", "intervals", "per_class", "confusion", "notes")  # of a split's report
 
 
@@ -63,6 +65,7 @@ def result(
     """The content of ``result.json`` of a finished run; ``data_s`` is what reading the data took."""
     at = trainer.at
     taken = rules.choices(trainer.folder.metrics(), trainer.stopped_at())
+    costs = {name: cost(*of, trainer.method.setting.shape, device) for name, of in trainer.method.compared().items()}
     distances = embeddings.a_distances(embeddings.load(trainer.folder))
     return {
         "status": "done",
@@ -78,8 +81,10 @@ def result(
         "classes": list(task.classes),
         "outline": asdict(task.outline()),
         **{part: {name: report[part] for name, report in reports.items() if part in report} for part in PARTS},
-        **({"forgetting": lost} if (lost := forgetting(at.phases, reports)) is not None else {}),
+        **({"forgetting": lost} if not costs and (lost := forgetting(at.phases, reports)) is not None else {}),
         **({"findings": found} if (found := trainer.method.findings(trainer.folder.metrics())) else {}),
+        **({"costs": costs} if costs else {}),
+        **({"titles": dict(trainer.method.titles), "baseline": trainer.method.baseline} if trainer.method.titles else {}),
         **({"rules": rules.as_json(taken)} if taken else {}),
         **({"a_distance": distances} if distances else {}),
         "sizes": {name: len(split) for name, split in trainer.splits.items()},
@@ -105,23 +110,31 @@ def forgetting(phases: Sequence[Mapping[str, Any]], reports: Mapping[str, Report
 def closing_table(content: Mapping[str, Any], path: Path) -> str:
     """Accuracy on source and target after each phase, the last beside the first, time and folder."""
     method = content["choices"]["method"]
-    rows = [(p["name"], p["metrics"]) for p in content["phases"] if "metrics" in p]
+    titles, costs = content.get("titles", {}), content.get("costs", {})
+    rows = [(p["name"], p["metrics"]) for p in content["phases"] if p.get("metrics")]
+    spent = [costs.get(name, {}) for name, _ in rows] + [[*costs.values()][-1] if costs else {}]
     labelled = content["sizes"].get("target_labelled") if "target_labelled" in content["phases"][0]["reads"] else None
     others = bool(content["outline"]["source_classes"])
     first = f"source and {labelled:,} target labels" if labelled else "pretrain" if others else "source only"
-    rows = [(first if name == "pretrain" else name, metrics) for name, metrics in rows]
+    rows = [(titles.get(name, first if name == "pretrain" else name), metrics) for name, metrics in rows]
     rows.append((method, content["metrics"]))
     table = Table(box=box.SIMPLE_HEAD, title=None)
     known = [value for _, metrics in rows if (value := metrics.get("target_test", {}).get(METRIC)) is not None]
-    base, first_known = (known[0], next(i for i, (_, m) in enumerate(rows) if "target_test" in m)) if known else (None, 0)
+    measured = [i for i, (_, m) in enumerate(rows) if "target_test" in m]
+    over = next((i for i in measured if rows[i][0] == titles.get(content.get("baseline"))), measured[0] if measured else 0)
+    base = rows[over][1]["target_test"].get(METRIC) if measured else None
     n = content["sizes"].get("target_test", 0)
-    for head in ("accuracy, %", "source test", "target test", "± s.e.", f"over {rows[first_known][0]}" if len(known) > 1 else "gain"):
-        table.add_column(head, justify="left" if head.startswith("acc") else "right")
+    against = rows[over][0].split()[-1] if costs else rows[over][0]  # there is less room
+    for head in ("accuracy, %", "source test", "target test", "± s.e.", f"over {against}" if len(known) > 1 else "gain"):
+        table.add_column(head, justify="left" if head.startswith("acc") else "right", no_wrap=True)
+    for head in COSTS if costs else ():
+        table.add_column(head, justify="right")
     for i, (name, metrics) in enumerate(rows):
         source, target = (metrics.get(s, {}).get(METRIC) for s in ("source_test", "target_test"))
         error = None if target is None or not n else (target * (1 - target) / n) ** 0.5
-        gain = "" if i <= first_known or base is None or target is None else f"{100 * (target - base):+.1f}"
-        table.add_row(name, _percent(source), _percent(target), "" if error is None else f"{100 * error:.1f}", gain)
+        gain = "" if i <= over or base is None or target is None else f"{100 * (target - base):+.1f}"
+        uses = [short(spent[i].get("parameters")), short(spent[i].get("flops")), _milliseconds(spent[i])] if costs else []
+        table.add_row(name, _percent(source), _percent(target), "" if error is None else f"{100 * error:.1f}", gain, *uses)
     oracle = ""
     if content["uses_target_labels"]:
         stopped = any(p.get("early_stopping", {}).get("split") == "target_val" for p in content["phases"])
@@ -171,6 +184,10 @@ def _wrapped(head: str, parts: Sequence[str]) -> str:
     whole = "   ".join(part.replace(" ", "\xa0") for part in parts)
     lines = textwrap.fill(whole, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False)
     return lines.replace("\xa0", " ") + "\n"
+
+
+def _milliseconds(spent: Mapping[str, float]) -> str:
+    return f"{spent['latency_ms']:.2f}" if spent else ""
 
 
 def _percent(value: float | None) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from tl_runner.errors import CheckpointError
 from tl_runner.record.folder import write_atomic
 
 FORMAT = 1
-COMPARED = ("seed", "selection", "data", "backbone", "method", "train")  # where else it ran may differ
+COMPARED = ("seed", "selection", "data", "backbone", "method", "train", "teacher")  # where else it ran may differ
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -48,6 +49,23 @@ def load(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             shown = "\n".join(f"  {line}" for line in other[:8])
             raise CheckpointError(f"{path} belongs to a run with other settings:\n{shown}\n  Resume the folder it came from.")
     return state
+
+
+def weights_of(method: nn.Module, besides: Sequence[str]) -> dict[str, Tensor]:
+    """The weights and buffers of a method without those of the networks ``besides``."""
+    return {name: tensor for name, tensor in method.state_dict().items() if name.partition(".")[0] not in besides}
+
+
+def put_back(method: nn.Module, weights: Mapping[str, Tensor], besides: Sequence[str]) -> None:
+    """What :func:`weights_of` kept; the networks ``besides`` stay as they are.
+
+    Raises:
+        RuntimeError: there is another set of names, or another shape.
+    """
+    found = method.load_state_dict(weights, strict=False)
+    missing = [name for name in found.missing_keys if name.partition(".")[0] not in besides]
+    if wrong := [*missing, *found.unexpected_keys]:
+        raise RuntimeError(f"{len(missing)} weights are missing, {len(found.unexpected_keys)} are not the method's: {', '.join(wrong[:3])}")
 
 
 def differences(old: Any, new: Any, path: str = "") -> Any:

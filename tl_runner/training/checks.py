@@ -15,7 +15,9 @@ HOW = {"target_val": " Set data.target_labels, and data.val_fraction above 0, wh
 def unfit(phases: Sequence[Phase], splits: Mapping[str, Split], selection: str) -> list[str]:
     """What is wrong: splits that are read and not there, or not for training; a rule without its scores; batches that cannot be cut."""
     read = {split for phase in phases for split in phase.reads.values()}
-    problems = [f"the method reads {s}: test and validation images are not for training." for s in read if "_test" in s or "_val" in s]
+    learned = {split for phase in phases if any(u.optimizer for u in phase.updates) for split in phase.reads.values()}
+    tested = {split for split in read if "_test" in split} | {split for split in learned if "_val" in split}
+    problems = [f"the method reads {split}: test and validation images are not for training." for split in sorted(tested)]
     rule = rules.RULES[selection]
     for split in sorted({*read, *rule.needs} - splits.keys()):
         problems.append(f"this data has no {split} images, which the method or selection={selection} needs.{HOW.get(split, '')}")

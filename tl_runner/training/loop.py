@@ -5,7 +5,7 @@ Nothing here waits for the device: losses add up there and are read once an epoc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import reduce
 from operator import add
@@ -56,6 +56,18 @@ class Meter:
     def load_state_dict(self, state: Mapping[str, Any], device: Device) -> None:
         self.sums = {k: v.to(device.torch) for k, v in state["sums"].items()}
         self.counts = dict(state["counts"])
+
+
+@torch.no_grad()
+def cut_back(parameters: Sequence[Tensor], most: float) -> None:
+    """No unit's incoming weights, a row (of a convolution a filter), stay longer than ``most``.
+
+    Hinton, Srivastava, Krizhevsky, Sutskever & Salakhutdinov, "Improving neural networks by preventing co-adaptation of feature
+    detectors", 2012, section 2.
+    """
+    for weight in parameters:
+        if weight.ndim > 1:
+            weight.copy_(weight.renorm(2, 0, most))
 
 
 class GateKeeper:
@@ -122,6 +134,8 @@ class UpdateRunner:
                 self.scaler.update()
             else:
                 self.optimizer.step()
+            if self.update.optimizer["max_norm"]:
+                cut_back(self.parameters, self.update.optimizer["max_norm"])
             if self.update.after:
                 self.update.after()
         return reported
@@ -164,6 +178,9 @@ class Whole:
     def __call__(self, network: Callable[[Tensor], Tensor], domain: str, most: int | None = None) -> Tensor:
         return outputs_of(self.loop.method, network, self._some(domain, most), self.loop.device)
 
+    def size(self, domain: str) -> int:
+        return len(self.loop.batches.splits[domain])
+
     def _some(self, domain: str, most: int | None) -> Split:
         split = self.loop.batches.splits[domain]
         if most is None or len(split) <= most:
@@ -199,6 +216,7 @@ class PhaseLoop:
         self.stopping: EarlyStopping | None = None
         self.meter = Meter()
         self.kept: dict[str, Tensor] = {}
+        self.once: dict[str, Tensor] | None = None
         self._learning: UpdateRunner | None = None
 
     @property
@@ -220,6 +238,9 @@ class PhaseLoop:
 
     def run_epoch(self, epoch: int, first_step: int, after_step: Callable[[int], bool]) -> bool:
         """Steps ``first_step`` to the last of ``epoch``; False if ``after_step(steps done)`` asked to stop."""
+        if self.phase.once and self.once is None:
+            self.once = self.phase.once(Whole(self, epoch))
+        self._said = {**(self.once or {}), **self.kept}
         self.method.eval()
         for update in self.phase.updates:
             for network in update.networks:
@@ -238,7 +259,7 @@ class PhaseLoop:
         device.begin_step()
         randomness.seed_device(device.torch, self.seed, name, count, "batch")
         batch = self.batches[step]
-        batch.kept = self.kept
+        batch.kept = self._said
         reported: dict[str, Tensor] = {}
         for runner in self.updates:
             if runner.gate and not runner.gate.open:

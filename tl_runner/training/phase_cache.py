@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 import tl_runner
+from tl_runner.backbones.base import Backbone
 from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError
 from tl_runner.methods.base import Method, Phase
@@ -49,7 +50,8 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
         ],
         "device": [device.describe(), device.precision, device.channels_last, device.compile, device.cuda_graphs],
         "phase": [phase.name, dict(phase.reads), phase.epochs, phase.batch_size, phase.steps_per_epoch, phase.shared, phase.augment],
-        "more": [phase.accumulate, phase.ema, phase.patience, phase.mixup, phase.cutmix, phase.balance],
+        "more": [phase.accumulate, phase.ema, phase.patience, phase.mixup, phase.cutmix, phase.balance, list(phase.leave_out)],
+        "backbones": [m.options for n in _networks(phase) for m in n.modules() if isinstance(m, Backbone)],
         "resting": [repr(layer) for layer in phase.resting],
         "updates": [[u.name, u.optimizer and dict(u.optimizer), u.repeats, u.gate and vars(u.gate)] for u in phase.updates],
         "seed": seed,

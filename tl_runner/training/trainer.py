@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tl_runner import randomness
-from tl_runner.data.tasks import Split
+from tl_runner.data.tasks import Split, without
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method, Phase
 from tl_runner.metrics import rules
@@ -75,7 +75,7 @@ class Trainer:
         if problems := unfit(self.phases, self.splits, self.selection):
             raise ConfigError(problems)
         read = {split for phase in self.phases for split in phase.reads.values()}
-        self.uses_target_labels = rules.RULES[self.selection].target_labels or "target_labelled" in read
+        self.uses_target_labels = rules.RULES[self.selection].target_labels or bool({"target_labelled", "target_val"} & read)
         if "target_labelled" in self.splits and "target_labelled" not in read:
             self.warn(f"{type(self.method).__name__} does not read target labels: data.target_labels changes nothing.")
 
@@ -87,7 +87,7 @@ class Trainer:
         state: dict[str, Any] = {
             "config": dict(self.config),
             "position": vars(self.at),
-            "method": self.method.state_dict(),
+            "method": checkpoints.weights_of(self.method, self.method.elsewhere),
             "loop": loop.state_dict() if loop else None,
             "metrics_bytes": self.folder.metrics_bytes(),
         }
@@ -112,7 +112,7 @@ class Trainer:
             return
         state = checkpoints.load(self.folder.last, self.config)
         try:
-            self.method.load_state_dict(state["method"])
+            checkpoints.put_back(self.method, state["method"], self.method.elsewhere)
             self.at = Position(**state["position"])
             if state["loop"] is not None:
                 self._resumed = self._loop(self.phases[self.at.phase])
@@ -152,7 +152,7 @@ class Trainer:
         if self._resumed is None:
             self.at.phase_began = self.wall_s()
             if phase.begin:
-                randomness.seed_all(self.seed, phase.name, "begin")
+                randomness.seed_all(self._seed(phase), phase.name, "begin")
                 phase.begin()
         self._resumed = None
         final = phase is self.phases[-1]
@@ -171,7 +171,8 @@ class Trainer:
         summary |= {**self.at.stopped, "epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
         if not final:
             summary["metrics"] = self.ranks.share(lambda: self._test(phase))
-            self.progress.say(f"{phase.name} done: {_short(summary['metrics'])}")
+            if summary["metrics"]:
+                self.progress.say(f"{phase.name} done: {_short(summary['metrics'])}")
         self.at.phases.append(summary)
         self.at.phase, self.at.epoch, self.at.step = self.at.phase + 1, 0, 0
         if final and self.at.best_epoch is None:
@@ -204,12 +205,11 @@ class Trainer:
             return None
         splits = {name: split for name, split in self.splits.items() if name != "target_labelled" or name in phase.reads.values()}
         options = {
-            "backbone": {key: value for key, value in self.config["backbone"].items() if key != "bn"},  # what it changes is in the rest
             "limit": self.config["train"]["limit"],
             "augment": repr(self.augment),
             "oracle": self.selection == "oracle",
         }
-        return phase_cache.key(self.method, phase, self.seed, splits, self.device, options)
+        return phase_cache.key(self.method, phase, self._seed(phase), splits, self.device, options)
 
     def _outcome(self, phase: Phase, train_s: float, images: int) -> dict[str, Any]:
         """What is to be known of a phase beside its weights; the seconds and images before it come off."""
@@ -235,6 +235,9 @@ class Trainer:
         at.epoch, at.images, at.train_s = stored["epochs"], at.images + stored["images"], at.train_s + stored["train_s"]
         self.progress.say(f"{phase.name}: {at.epoch} epochs taken from the phase cache, {stored['wall_s']:.0f} s saved")
 
+    def _seed(self, phase: Phase) -> int:
+        return self.seed if phase.seed is None else phase.seed
+
     def _loop(self, phase: Phase) -> PhaseLoop:
         limit = self.config["train"]["limit"]
         steps = phase.steps_per_epoch
@@ -242,13 +245,13 @@ class Trainer:
         classes = {d: setting.source_classes if d == "source" and setting.source_classes else setting.num_classes for d in phase.reads}
         mixed = (phase.mixup, phase.cutmix) if phase.augment else (0.0, 0.0)
         batches = Batches(
-            {domain: self.splits[name] for domain, name in phase.reads.items()},
-            phase.batch_size, steps, self.device, self.augment if phase.augment else None, (self.seed, phase.name), self.ranks,
+            {domain: without(self.splits[name], phase.leave_out) for domain, name in phase.reads.items()},
+            phase.batch_size, steps, self.device, self.augment if phase.augment else None, (self._seed(phase), phase.name), self.ranks,
             Labelled(phase.balance, *mixed, classes),
         )  # fmt: skip
         batches.steps = min(batches.steps, limit["steps"] or batches.steps)
         epochs = phase.epochs if phase.whole else min(phase.epochs, limit["epochs"] or phase.epochs)
-        loop = PhaseLoop(self.method, phase, batches, self.device, self.seed, epochs, self.ranks)
+        loop = PhaseLoop(self.method, phase, batches, self.device, self._seed(phase), epochs, self.ranks)
         if phase.patience is not None:
             loop.stopping = EarlyStopping(phase.patience, validated_on(phase, self.splits.keys())[0], self.method)
         return loop
@@ -318,12 +321,13 @@ class Trainer:
             self._keep_best()
 
     def _keep_best(self) -> None:
-        self._write(self.folder.best, {"method": self.method.state_dict(), "selection": self.selection})
+        self._write(self.folder.best, {"method": checkpoints.weights_of(self.method, self.method.scaffold), "selection": self.selection})
 
     def load_best(self) -> None:
         """Put the weights that the selection rule chose into the method."""
         if self.selection != "last":
-            self.method.load_state_dict(checkpoints.load(self.folder.best, self.config)["method"])
+            best = checkpoints.load(self.folder.best, self.config)
+            checkpoints.put_back(self.method, best["method"], self.method.scaffold)
 
     def _test(self, phase: Phase) -> dict[str, dict[str, float]]:
         """Metrics by split of what a phase other than the last one made."""

@@ -1,0 +1,333 @@
+"""What methods that distil have in common: a teacher, a student taught by labels alone, a student taught by both. No method by itself."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tl_runner.backbones.base import Backbone, norms_of
+from tl_runner.backbones.layers import Seen, Watched, missing, outputs, spoken
+from tl_runner.errors import ConfigError
+from tl_runner.methods.base import Batch, Classifier, Losses, Passes, Phase, Samples, Setting, Update, cross_entropy
+
+Answers = Callable[[Seen], dict[str, Tensor]]
+TOLD = "teacher/"  # before the names of what is kept of it
+ROUNDS = 10  # of moving the biases of several classes
+KEPT = 2**31  # bytes of a teacher's answers that are kept at the most; more are asked for anew in every step
+
+
+class Teacher(nn.Module):
+    """A classifier that is asked and never trained.
+
+    Args:
+        network: holds its weights.
+        predict: images (B, C, H, W) to logits (B, K).
+        encoder: the backbone that ``predict`` passes images through.
+        said: what it is, in words.
+    """
+
+    def __init__(self, network: nn.Module, predict: Callable[[Tensor], Tensor], encoder: Backbone, said: str = ""):
+        super().__init__()
+        self.network, self.predict, self.said = network, predict, said
+        self._encoder = [encoder]  # not a submodule a second time
+
+    @property
+    def encoder(self) -> Backbone:
+        return self._encoder[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.predict(x)
+
+
+class Distillation(Classifier):
+    """Phases: ``teach`` trains the teacher; then the student by labels alone, as source only or target only does; ``distil``, by both.
+
+    Labels are those of the source, if there is one, and of the target's labelled images. The teacher answers about the target's
+    training images, labelled or not; about the labelled ones alone where ``needs_labels``. It stays in eval mode and as it is.
+
+    Args:
+        teacher: a run's folder, or a file of weights; null: trained here.
+        teacher_seed: of its training; null: the run's.
+        teach, distil: lengths and optimisers; those of ``distil`` are also the student's that labels alone teach.
+        alone: whether that one is trained.
+        label_weight: of the labels' cross-entropy beside what the teacher says.
+        leave_out: classes whose images the student never sees.
+        match_prior: move the head's biases of these classes at the end until each is answered as often, on the target's training images,
+            as its share of the labels.
+        teachers: how many are trained.
+        student_layers, teacher_layers: paths of layers in the backbones, for methods that compare some.
+
+    Raises:
+        ConfigError: settings that do not go together; layers that are not there or cannot be compared; no labels.
+    """
+
+    titles: Mapping[str, str] = {"teach": "teacher", "pretrain": "student alone", "supervise": "student alone"}
+    needs_labels = False
+    couples = False
+    several = False  # teachers
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        teacher: Any,
+        teacher_seed: int | None,
+        teach: Mapping[str, Any],
+        distil: Mapping[str, Any],
+        alone: bool,
+        label_weight: float,
+        leave_out: Sequence[int],
+        match_prior: bool,
+        teachers: int = 1,
+        student_layers: Sequence[str] | None = None,
+        teacher_layers: Sequence[str] | None = None,
+    ):
+        super().__init__(setting)
+        self.teach, self.distil, self.label_weight = teach, distil, label_weight
+        self.teacher_seed = setting.seed if teacher_seed is None else teacher_seed
+        self.leave_out, self.match_prior = [*leave_out], match_prior
+        if bad := [c for c in leave_out if not 0 <= c < setting.num_classes]:
+            raise ConfigError([f"method.leave_out={bad}: classes are numbered 0 to {setting.num_classes - 1}."])
+        if setting.bn not in ("concat", "separate"):
+            raise ConfigError([f"backbone.bn={setting.bn}: one student learns from all images. Choose separate or concat."])
+        if not setting.labelled and "source_train" not in setting.splits and (alone or label_weight or not setting.given):
+            raise ConfigError(
+                ["this data has no labels: set data.target_labels, or method.teacher, method.alone=false and method.label_weight=0."]
+            )
+        if leave_out and not setting.every_label:
+            raise ConfigError(["method.leave_out tells the images by their labels: it needs data.target_labels=all."])
+        if match_prior and not leave_out:
+            raise ConfigError(["method.match_prior is about the classes of method.leave_out, which names none."])
+        if isinstance(teacher, list) and len(teacher) > 1 and not self.several:
+            raise ConfigError([f"method.teacher names {len(teacher)} teachers, and this method has one. method=multi_teacher has several."])
+        self.trained = not setting.given and not setting.deployed
+        self.scaffold = ("teachers", "alone")
+        self.elsewhere = ("teachers",) if setting.given else ()
+        made = [self._teacher(i) for i in range(teachers)] if self.trained else [t for t in setting.given if isinstance(t, Teacher)]
+        self.teachers, self.every_teacher = nn.ModuleList(made), made
+        self.alone = nn.ModuleDict()
+        if alone and not setting.deployed:
+            encoder, head = self.encoder_and_head()
+            self.alone = nn.ModuleDict({"encoder": encoder, "head": head})
+        if not setting.deployed:
+            self._pair_layers(student_layers, teacher_layers)
+
+    def _teacher(self, number: int) -> Teacher:
+        """A new one; the first is the same for every method."""
+        assert self.setting.make_teacher
+        which = f"_{number + 1}" if number else ""
+        encoder = self.fresh(f"backbone{which}", self.setting.make_teacher, self.teacher_seed)
+        head = self.fresh(f"head{which}", lambda: nn.Linear(encoder.out_features, self.setting.num_classes), self.teacher_seed)
+        network = nn.ModuleDict({"encoder": encoder, "head": head})
+        return Teacher(network, lambda x: head(encoder(x)), encoder)
+
+    def _pair_layers(self, student: Sequence[str] | None, teacher: Sequence[str] | None) -> None:
+        """The layers that are compared, checked on two images; ``layers`` are (student's, teacher's) paths."""
+        self.layers: list[tuple[str, str]] = []
+        own, taught = (outputs(encoder, self.setting.shape) for encoder in (self.encoder, self.every_teacher[0].encoder))
+        if problems := [*missing("student", student or [], own), *missing("teacher", teacher or [], taught)]:
+            raise ConfigError(problems)
+        if student is not None and teacher is not None and len(student) != len(teacher):
+            raise ConfigError([f"method.student_layers names {len(student)} and method.teacher_layers {len(teacher)}: they go in pairs."])
+        self.layers = self.pairs(own, taught, student, teacher)
+        if problems := [said for s, t in self.layers if (said := self.unlike(own[s], taught[t]))]:
+            there = [f"The student has {spoken(own)}.", f"The teacher has {spoken(taught)}."]
+            raise ConfigError([" ".join([*problems, *there])])
+        self.student = Watched(self, self.encoder, [s for s, _ in self.layers])
+        self.asked = [Watched(t.predict, t.encoder, [path for _, path in self.layers]) for t in self.every_teacher]
+        self.shapes = {
+            side: {path: tuple(out.shape[1:]) for path, out in found.items()} for side, found in (("student", own), ("teacher", taught))
+        }
+
+    # ---- what a method says
+
+    @abstractmethod
+    def transfer(self, student: Seen, teacher: Mapping[str, Tensor], taught: Samples, progress: float) -> Losses:
+        """What the teacher's :meth:`answers` about ``taught``, a batch of target images, are to the student, weights and all."""
+
+    def answers(self, teacher: Seen) -> dict[str, Tensor]:
+        """What of the teacher is learned from, (B, ...) each."""
+        return {"logits": teacher.logits}
+
+    def pairs(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], named: Sequence[str] | None, taught: Sequence[str] | None
+    ) -> list[tuple[str, str]]:
+        """The layers that are compared, of the outputs that there are and of those that the user named; none by default."""
+        return []
+
+    def unlike(self, student: Tensor, teacher: Tensor) -> str | None:
+        """Why two layers cannot be compared, by what they give, or None."""
+        return None
+
+    # ---- phases
+
+    def phases(self) -> list[Phase]:
+        return [*self.teaching(), *self.by_labels(), *self.distilling(), *self.matching()]
+
+    def teaching(self) -> list[Phase]:
+        """The teachers', or one that only scores those that were given."""
+        if self.setting.deployed:
+            return []
+        found = []
+        for number, teacher in enumerate(self.every_teacher):
+            name = f"teach_{number + 1}" if number else "teach"
+            if self.trained:
+                network: Any = teacher.network
+                phase = self.supervised(name, self.teach, self.labels(), network["head"], network["encoder"])
+                phase.seed = self.teacher_seed
+            else:
+                phase = Phase(name, {"target": "target_train"}, [], teacher, 0, self.teach["batch_size"], 1)
+            found.append(phase)
+        return found
+
+    def by_labels(self) -> list[Phase]:
+        """The student that labels alone teach: source only's phase, or target only's, to the bit, where their lengths are the same."""
+        if not len(self.alone):
+            return []
+        network: Any = self.alone
+        phase = self.supervised(self.baseline, self.distil, self.labels(), network["head"], network["encoder"])
+        phase.leave_out = self.leave_out
+        return [phase]
+
+    def distilling(self) -> list[Phase]:
+        """By default one phase."""
+        return [self.distil_phase("distil", self.distil)]
+
+    def distil_phase(self, name: str, options: Mapping[str, Any], more: Sequence[nn.Module] = (), **fields: Any) -> Phase:
+        """A phase that teaches the student, and the networks ``more``, by :meth:`step`."""
+        update = Update("student", [self.encoder, self.head, *more], options["optimizer"], self.step, couples=self.couples)
+        usual = {
+            "name": name,
+            "reads": self.taught(),
+            "updates": [update],
+            "predict": self,
+            "once": self.asking(self.answers) if self.fixed(options) else None,
+            "leave_out": self.leave_out,
+            "embed": {"source": self.features, "target": self.features},
+        }
+        return Phase.of(options, **usual | fields)
+
+    def fixed(self, options: Mapping[str, Any]) -> bool:
+        """Whether a phase sees every image always as it is."""
+        return not (options["augment"] and self.setting.views) and not options["mixup"] and not options["cutmix"]
+
+    def matching(self) -> list[Phase]:
+        """The one that moves biases and trains nothing."""
+        if not self.match_prior:
+            return []
+
+        def report(batch: Batch, progress: float) -> tuple[Losses, Losses]:
+            return {}, {f"bias_{c}": batch.kept["moved"][i] for i, c in enumerate(self.leave_out)}
+
+        reads = {"target": "target_train", "labelled": "target_labelled"}
+        options = {**self.distil, "augment": False, "ema": None, "patience": None, "mixup": 0.0, "cutmix": 0.0}
+        options |= {"epochs": 1, "steps_per_epoch": 1}
+        update = Update("prior", [], None, report)
+        return [self.distil_phase("match_prior", options, updates=[update], reads=reads, once=None, leave_out=(), each_epoch=self.match)]
+
+    @torch.no_grad()
+    def match(self, passes: Passes) -> dict[str, Tensor]:
+        """Move each class's bias to where the margin to the others has the quantile that is its share of the labels."""
+        logits, y = passes(self, "target").double(), passes.labels("labelled")
+        before = self.head.bias.clone()
+        for _ in range(ROUNDS if len(self.leave_out) > 1 else 1):
+            for c in self.leave_out:
+                wanted = round(len(logits) * (y == c).float().mean().item())
+                others = logits.index_fill(1, torch.tensor([c], device=logits.device), -torch.inf)
+                margins = (others.amax(1) - logits[:, c]).sort().values
+                move = margins[max(0, wanted - 1) : wanted + 1].mean()
+                logits[:, c] += move
+                self.head.bias[c] += move
+        return {"moved": (self.head.bias - before)[self.leave_out]}
+
+    @property
+    def baseline(self) -> str:  # type: ignore[override]
+        return "pretrain" if "source_train" in self.setting.splits else "supervise"
+
+    def labels(self) -> dict[str, str]:
+        """What is labelled."""
+        return self.reads(source="source_train") if "source_train" in self.setting.splits else {"target": "target_labelled"}
+
+    def taught(self) -> dict[str, str]:
+        """What a distilling phase reads: as ``target`` what the teacher answers about; besides what is labelled, where that is not it."""
+        every = self.needs_labels or self.setting.every_label
+        if every and not self.setting.labelled:
+            raise ConfigError(
+                ["this method compares the teacher's answers with labels: set data.target_labels to a number a class, or to all."]
+            )
+        reads = {"target": "target_labelled" if every else "target_train"}
+        if not self.label_weight:
+            return reads
+        source = {"source": "source_train"} if "source_train" in self.setting.splits else {}
+        return reads | source | ({"labelled": "target_labelled"} if self.setting.labelled and not every else {})
+
+    def compared(self) -> dict[str, tuple[Sequence[nn.Module], Callable[[Tensor], Tensor]]]:
+        named: dict[str, tuple[Sequence[nn.Module], Callable[[Tensor], Tensor]]] = {}
+        for phase, teacher in zip(self.teaching(), self.every_teacher, strict=False):
+            named[phase.name] = [teacher.network], teacher
+        for phase in self.by_labels():
+            named[phase.name] = [*self.alone.values()], phase.predict
+        return named | {self.distilling()[-1].name: ([self.encoder, self.head], self)}
+
+    def networks(self) -> list[nn.Module]:
+        return [self.encoder, self.head, *self.alone.values(), *(teacher.encoder for teacher in self.every_teacher)]
+
+    # ---- a step
+
+    def step(self, batch: Batch, progress: float) -> Losses:
+        """batch.target.x: what the teacher answers about; the labels are those of whatever of the batch has some."""
+        student, cross_entropy = self.learned(batch)
+        return cross_entropy | dict(self.transfer(student, self.told(batch, self.answers), batch.target, progress))
+
+    def learned(self, batch: Batch) -> tuple[Seen, dict[str, Tensor]]:
+        """(what the student makes of batch.target.x, its loss on the labels).
+
+        Under ``bn=concat`` batch norm normalises all images together, else those of each split by themselves.
+        """
+        parts = {name: part for name, part in vars(batch).items() if isinstance(part, Samples)}
+        images = [part.x for part in parts.values()]
+        if len(parts) == 1 or self.setting.bn == "concat" or not norms_of(self.encoder):
+            seen = self.student(torch.cat(images) if len(parts) > 1 else images[0])
+            logits = dict(zip(parts, seen.logits.split([len(x) for x in images]), strict=True))
+            seen = seen.first(len(batch.target.x)) if len(parts) > 1 else seen
+        else:
+            seen = self.student(batch.target.x)
+            logits = {name: seen.logits if part is batch.target else self(part.x) for name, part in parts.items()}
+        labelled = [name for name, part in parts.items() if part.y is not None] if self.label_weight else []
+        if not labelled:
+            return seen, {}
+        known = torch.cat([logits[name] for name in labelled]) if len(labelled) > 1 else logits[labelled[0]]
+        loss = cross_entropy(known, [parts[name] for name in labelled], self.distil["label_smoothing"])
+        return seen, {"cross_entropy": self.label_weight * loss}
+
+    def told(self, batch: Batch, answers: Answers) -> dict[str, Tensor]:
+        """What the teacher says about batch.target, asked now or before."""
+        if kept := {name.removeprefix(TOLD): rows for name, rows in batch.kept.items() if name.startswith(TOLD)}:
+            return {name: rows[batch.target.index] for name, rows in kept.items()}
+        with torch.no_grad():
+            return self.consult(batch.target.x, answers)
+
+    def consult(self, x: Tensor, answers: Answers) -> dict[str, Tensor]:
+        """What the teacher says about images (B, C, H, W), (B, ...) each."""
+        return answers(self.asked[0](x))
+
+    def asking(self, answers: Answers) -> Callable[[Passes], dict[str, Tensor]]:
+        """What asks the teacher about all images of a phase once, where they are always the same and its answers not too many."""
+
+        @torch.no_grad()
+        def ask(passes: Passes) -> dict[str, Tensor]:
+            two = torch.zeros(2, *self.setting.shape, device=next(self.parameters()).device)
+            shapes = {name: out.shape[1:] for name, out in self.consult(two, answers).items()}
+            widths = [prod(shape) for shape in shapes.values()]
+            if 4 * sum(widths) * passes.size("target") > KEPT:
+                return {}
+            said = passes(lambda x: torch.cat([out.flatten(1) for out in self.consult(x, answers).values()], 1), "target")
+            columns = zip(shapes.items(), said.split(widths, 1), strict=True)
+            return {f"{TOLD}{name}": rows.unflatten(1, shape) if len(shape) != 1 else rows for (name, shape), rows in columns}
+
+        return ask

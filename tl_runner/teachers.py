@@ -1,0 +1,104 @@
+"""Teachers that are trained already: an earlier run, or a file of weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tl_runner.backbones.base import Backbone
+from tl_runner.backbones.weights import fill, read
+from tl_runner.build import maker
+from tl_runner.data.tasks import Outline
+from tl_runner.errors import CheckpointError, ConfigError
+from tl_runner.methods.distillation import Teacher
+from tl_runner.trained import FinishedRun
+
+HEADS = ("head", "fc", "classifier", "linear")  # what a file may call a network's last layer
+
+
+def given(config: Mapping[str, Any], task: Outline) -> tuple[list[Teacher], dict[str, str]]:
+    """The teachers that ``method.teacher`` names, none where it is null, and the SHA-256 of their files, by path.
+
+    Raises:
+        CheckpointError: one cannot be read, or does not fit.
+        ConfigError: one answers about other classes, or other images.
+    """
+    named = config["method"].get("teacher")
+    if not named:
+        return [], {}
+    found, sums = [], {}
+    for name in named if isinstance(named, list) else [named]:
+        path = Path(str(name)).expanduser()
+        if not path.exists():
+            raise CheckpointError(f"method.teacher={name}: there is no such folder or file.")
+        teacher, file = of_run(path, task) if path.is_dir() else of_file(path, config, task)
+        found.append(teacher)
+        sums[str(file)] = hashlib.sha256(file.read_bytes()).hexdigest()
+    return found, sums
+
+
+def of_run(folder: Path, task: Outline) -> tuple[Teacher, Path]:
+    """An earlier run's classifier, and the file that it is in."""
+    run = FinishedRun(folder)
+    choices = run.result.get("choices") or {}
+    if run.classes != [str(name) for name in task.classes]:
+        raise ConfigError([f"method.teacher={folder} tells {', '.join(run.classes)} apart, and this data has {', '.join(task.classes)}."])
+    if tuple(run.outline.shape) != tuple(task.shape):
+        there, here = ("x".join(map(str, shape)) for shape in (run.outline.shape, task.shape))
+        raise ConfigError([f"method.teacher={folder} was trained on images of {there} (channels, height, width), and these are {here}."])
+    encoder = backbone_of(run, task)
+    score = run.result.get("score")
+    said = f"teacher: {folder}, {choices.get('method')} on {choices.get('data')}" + (f", accuracy {score:.4f}" if score is not None else "")
+    encoder.origin = said
+    return Teacher(run.method, run.phase.predict, encoder, said), run.weights
+
+
+@torch.no_grad()
+def backbone_of(run: FinishedRun, task: Outline) -> Backbone:
+    """The one backbone that a run's classifier passes images through."""
+    used: list[Backbone] = []
+    hooks = [
+        module.register_forward_hook(lambda layer, given, out: used.append(layer))
+        for module in run.method.modules()
+        if isinstance(module, Backbone)
+    ]
+    run.phase.predict(torch.zeros(2, *task.shape))
+    for hook in hooks:
+        hook.remove()
+    if len({*used}) != 1:
+        raise ConfigError([f"method.teacher={run.folder} answers through {len({*used})} backbones together: name runs of a single one."])
+    return used[0]
+
+
+def of_file(file: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teacher, Path]:
+    """The backbone that the config gives the teacher, with a linear head, from a state dict."""
+    weights = read(file, "method.teacher")
+    encoder = maker({**config["teacher"], "weights": None}, task.shape, "teacher")()
+    said = fill(encoder, weights, str(file), "method.teacher")
+    head = nn.Linear(encoder.out_features, len(task.classes))
+    head.load_state_dict(head_in(weights, head, file))
+    network = nn.ModuleDict({"encoder": encoder, "head": head}).eval().requires_grad_(False)
+    encoder.origin = said.replace("backbone", "teacher", 1)
+    return Teacher(network, lambda x: head(encoder(x)), encoder, encoder.origin), file
+
+
+def head_in(weights: Mapping[str, Tensor], head: nn.Linear, file: Path) -> dict[str, Tensor]:
+    """The last layer of a state dict, by its name and shape."""
+    found = [
+        name.removesuffix(".weight")
+        for name, tensor in weights.items()
+        if name.endswith(".weight") and tensor.shape == head.weight.shape and any(part in HEADS for part in name.split("."))
+    ]
+    if len(found) != 1:
+        size = " x ".join(map(str, head.weight.shape))
+        raise CheckpointError(
+            f"method.teacher={file} has {len(found)} layers of {size} that are named {', '.join(HEADS[:-1])} or {HEADS[-1]}: "
+            "one is needed, the head, or name a run's folder."
+        )
+    bias = weights.get(f"{found[0]}.bias")
+    return {"weight": weights[f"{found[0]}.weight"], "bias": torch.zeros(head.out_features) if bias is None else bias}
