@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 from bare import Bare, Ground, Learner, classify, joint, view
+from bare_distillation import DISTILLATION
 from bare_transfer import TRANSFER
 from torch import Tensor, nn
 
@@ -222,4 +223,5 @@ BARE: dict[str, Callable[[Ground], Bare]] = {
     "adabn": adabn,
     "shot": shot,
     **TRANSFER,
+    **DISTILLATION,
 }

@@ -89,7 +89,8 @@ def measured(name: str, overrides: Sequence[str], turns: int, steps: int) -> tup
             batches = Batches(splits, phase.batch_size, steps, device, views, (0, phase.name))
             loops[kind] = runner_epoch(PhaseLoop(method, phase, batches, device, 0, epochs=turns + 1))
         else:
-            ground = Ground(method, config["method"], config["method"][phase.name], splits, device)
+            section = config["method"].get(phase.name) or config["method"]["distil"]  # generations have that in common
+            ground = Ground(method, config["method"], section, splits, device)
             loops[kind] = epochs(ground, BARE[name](ground), steps, turns + 1, views)
     return phase.name, device, in_turns(loops, turns, steps * phase.batch_size * len(phase.reads), device)
 

@@ -60,7 +60,7 @@ def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch
     words = ("train.optimizer.name=sgd", "train.limit.samples=64", *bench_loop.ALWAYS_TRAINING.get(name, ()))
     config, task, method, device = build(f"method={name}", *words)
     number = [p.name for p in method.phases()].index(bench_loop.trained(method).name)
-    section = config["method"][method.phases()[number].name]
+    section = config["method"].get(method.phases()[number].name) or config["method"]["distil"]
     for options in section.values():
         if isinstance(options, dict):
             options["lr"] = 0.1

@@ -23,7 +23,9 @@ EXTRA = {"processes": "joblib", "slurm": "submitit", "slurm_local": "submitit", 
 NAMED = {  # what a user has to name, by choice
     "data=arrays": {"data.target_file": "films.npz", "data.source_file": "books.npz"},
     "data=multitask_digits": {"method": "multitask"},  # no source, as the default method needs
+    "data=mnist": {"method": "target_only"},
     "data=folder": {"data.target_dir": "photos", "data.source_dir": "drawings"},
+    "experiment=distil_photos": {"data.target_dir": "photographs"},
     "experiment=photos": {"data.target_dir": "photographs"},
     "experiment=resnet18_new_head": {"data.target_dir": "photos", "backbone.weights": "null", "data.size": "32"},
 }
@@ -55,7 +57,18 @@ def test_every_choice_composes_and_validates(choice):
     made = plan.make([choice, *(f"{key}={value}" for key, value in NAMED.get(choice, {}).items())], sweep=sweep)
     group = {choice.split("=")[0]} & {"sweep", "track"}
     for job in made.jobs:
-        assert set(job.config) - group == {"seed", "selection", "data", "backbone", "device", "train", "method", "cache", "figures"}
+        teacher = {"teacher"} if "teacher" in job.config["method"] else set()
+        assert set(job.config) - group - teacher == {
+            "seed",
+            "selection",
+            "data",
+            "backbone",
+            "device",
+            "train",
+            "method",
+            "cache",
+            "figures",
+        }
     assert len(made.jobs) == {"sweep=seeds": 5, "sweep=lr_grid": 12}.get(choice, 1)
     assert bool(made.space) is (choice == "sweep=tpe")
 
@@ -70,7 +83,7 @@ def test_every_module_has_a_config_and_every_config_a_module(package, base):
 
     import tl_runner
 
-    parts = {"__init__", "base", "adaptation", "model_transfer", "low_rank", "weights"}  # of others
+    parts = {"__init__", "base", "adaptation", "model_transfer", "distillation", "low_rank", "layers", "weights"}  # of others
     modules = {p.stem for p in (Path(tl_runner.__file__).parent / package).glob("*.py")} - parts
     assert modules == names
 
@@ -109,13 +122,15 @@ def made_for(path):
     return vectors(path) if path.suffix == ".npz" else made_up(path, CLASSES.get(path.name, ("cat", "dog")))
 
 
+NO_SOURCE = ("mnist",)
 OTHER_CLASSES = ("cifar10", "split_digits")  # data whose source and target have other classes, so adaptation is not for them
 
 
 @pytest.mark.parametrize("data", GROUPS["data"])
 @pytest.mark.parametrize("method", ["source_only", "adda"])
 def test_every_data_runs_under_smoke(smoke, method, data):
-    method = {"source_only": "target_only", "adda": "finetune"}[method] if data in OTHER_CLASSES else method
+    if data in OTHER_CLASSES or data in NO_SOURCE:
+        method = {"source_only": "target_only", "adda": "kd" if data in NO_SOURCE else "finetune"}[method]
     words = [] if "method" in NAMED.get(f"data={data}", {}) else [f"method={method}"]
     smoke(*words, f"data={data}", "figures=false")
 

@@ -60,6 +60,17 @@ def test_gradients_are_clipped_by_their_norm_together():
     torch.testing.assert_close(moved[1], moved[0] * (0.1 * 0.01 / moved[0].norm()))
 
 
+def test_no_units_weights_are_longer_than_the_most():
+    free, bound = Toy(), Toy()
+    go(loop_of(free, {**SGD, "lr": 3.0}, steps=1))
+    go(loop_of(bound, {**SGD, "lr": 3.0, "max_norm": 0.5}, steps=1))
+    lengths = free.a.weight.norm(dim=1)
+    assert (lengths > 0.5).any()
+    for row, cut, length in zip(free.a.weight, bound.a.weight, lengths, strict=True):
+        torch.testing.assert_close(cut, row * min(1.0, 0.5 / length.item()), rtol=1e-5, atol=1e-6)
+    assert torch.equal(free.a.bias, bound.a.bias)  # biases are no incoming weights
+
+
 def test_a_coupled_loss_is_not_cut_into_parts(tl_run):
     ended = tl_run(*TINY, "method=dan", "method.pretrain.epochs=0", "train.accumulate=2")
     assert ended.code == 2

@@ -154,6 +154,11 @@ def interrupted(tl_run, monkeypatch, after: int, *words: str):
         pytest.param(("method=multitask", f"method.weighting={w}", "method.baselines=false", "train.epochs=4"), marks=pytest.mark.slow)
         for w in ("uncertainty", "dwa", "gradnorm", "pcgrad")
     ],
+    *[
+        pytest.param((f"method={m}", "data.target_labels=3", "method.distil.augment=false"), marks=pytest.mark.slow)
+        for m in ("kd", "fitnet", "attention_transfer", "rkd", "multi_teacher")
+    ],
+    pytest.param(("method=self_distill", "method.generations=1", "method.distil.augment=false"), marks=pytest.mark.slow),
     pytest.param(("method=jan", "method.pretrain.epochs=0"), marks=pytest.mark.slow),
 ], ids=lambda words: words[0])  # fmt: skip
 def test_methods_go_on_inside_an_epoch_of_adaptation(tl_run, tmp_path, monkeypatch, words):

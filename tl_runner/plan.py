@@ -56,6 +56,7 @@ class Plan:
         folder: of the sweep.
         space: what a search explores, by key; empty for a sweep over a grid.
         search: the settings of that search.
+        whole: the overrides that a sweep as a whole is composed of.
     """
 
     overrides: list[str]
@@ -64,6 +65,7 @@ class Plan:
     folder: Path
     space: dict[str, Override] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
+    whole: list[str] = field(default_factory=list)
 
 
 def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None) -> list[Job]:
@@ -85,7 +87,8 @@ def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None
         made = Plan(list(overrides), config_dir, [], Path())
         problems = list(wrong.values())
         if sweep:
-            whole = hydra.compose_config("config", _of_the_sweep(fine, checker.groups), RunMode.MULTIRUN)
+            made.whole = of_the_sweep(fine, checker.groups)
+            whole = hydra.compose_config("config", made.whole, RunMode.MULTIRUN)
             problems += searched(made, whole, fine)
             preset = [f"{key}={value}" for key, value in (whole.hydra.sweeper.get("params") or {}).items()]
             grid = [o for o in (*parse(preset), *fine) if place(o) not in made.space or not o.is_sweep_override()]
@@ -167,7 +170,7 @@ def _unsearchable(whole: DictConfig, key: str, space: Override) -> str | None:
     return None
 
 
-def _of_the_sweep(overrides: Sequence[Override], groups: Container[str]) -> list[str]:
+def of_the_sweep(overrides: Sequence[Override], groups: Container[str]) -> list[str]:
     """The overrides that the sweep as a whole is composed of: where a group is swept, without keys that one of its choices may lack."""
     several = any(o.key_or_group in groups and o.is_sweep_override() for o in overrides)
     kept = [o for o in overrides if not several or o.key_or_group in groups or o.key_or_group.startswith(("hydra", "sweep."))]

@@ -137,7 +137,7 @@ def launch(plan: Plan, folder: Path, jobs: Sequence[Job], typed: Sequence[str]) 
     if not todo:
         return
     with composer(plan.config_dir) as hydra:
-        config = hydra.compose_config("config", plan.overrides, RunMode.MULTIRUN)
+        config = hydra.compose_config("config", plan.whole, RunMode.MULTIRUN)
         config.hydra.sweep.dir = str(folder).replace("${", r"\${")
         OmegaConf.save(config, folder / "multirun.yaml")
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))

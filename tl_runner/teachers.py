@@ -15,7 +15,7 @@ from tl_runner.backbones.weights import fill, read
 from tl_runner.build import maker
 from tl_runner.data.tasks import Outline
 from tl_runner.errors import CheckpointError, ConfigError
-from tl_runner.methods.distillation import Teacher
+from tl_runner.methods.distillation import Network, Teacher
 from tl_runner.trained import FinishedRun
 
 HEADS = ("head", "fc", "classifier", "linear")  # what a file may call a network's last layer
@@ -53,9 +53,8 @@ def of_run(folder: Path, task: Outline) -> tuple[Teacher, Path]:
         raise ConfigError([f"method.teacher={folder} was trained on images of {there} (channels, height, width), and these are {here}."])
     encoder = backbone_of(run, task)
     score = run.result.get("score")
-    said = f"teacher: {folder}, {choices.get('method')} on {choices.get('data')}" + (f", accuracy {score:.4f}" if score is not None else "")
-    encoder.origin = said
-    return Teacher(run.method, run.phase.predict, encoder, said), run.weights
+    encoder.origin = f"teacher: {folder}, {choices.get('method')} on {choices.get('data')}" + (f", accuracy {score:.4f}" if score else "")
+    return Teacher(run.method, encoder, run.phase.predict), run.weights
 
 
 @torch.no_grad()
@@ -82,9 +81,8 @@ def of_file(file: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teach
     said = fill(encoder, weights, str(file), "method.teacher")
     head = nn.Linear(encoder.out_features, len(task.classes))
     head.load_state_dict(head_in(weights, head, file))
-    network = nn.ModuleDict({"encoder": encoder, "head": head}).eval().requires_grad_(False)
     encoder.origin = said.replace("backbone", "teacher", 1)
-    return Teacher(network, lambda x: head(encoder(x)), encoder, encoder.origin), file
+    return Teacher(Network(encoder, head).eval().requires_grad_(False), encoder), file
 
 
 def head_in(weights: Mapping[str, Tensor], head: nn.Linear, file: Path) -> dict[str, Tensor]:

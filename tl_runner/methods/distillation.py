@@ -21,19 +21,30 @@ ROUNDS = 10  # of moving the biases of several classes
 KEPT = 2**31  # bytes of a teacher's answers that are kept at the most; more are asked for anew in every step
 
 
+class Network(nn.Module):
+    """A backbone and its head."""
+
+    def __init__(self, encoder: Backbone, head: nn.Linear):
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to logits (B, K)."""
+        return self.head(self.encoder(x))
+
+
 class Teacher(nn.Module):
-    """A classifier that is asked and never trained.
+    """A classifier that is asked and never trained by the student.
 
     Args:
         network: holds its weights.
-        predict: images (B, C, H, W) to logits (B, K).
-        encoder: the backbone that ``predict`` passes images through.
-        said: what it is, in words.
+        encoder: the backbone in it that images go through.
+        predict: images (B, C, H, W) to logits (B, K); None: the network itself.
     """
 
-    def __init__(self, network: nn.Module, predict: Callable[[Tensor], Tensor], encoder: Backbone, said: str = ""):
+    def __init__(self, network: nn.Module, encoder: Backbone, predict: Callable[[Tensor], Tensor] | None = None):
         super().__init__()
-        self.network, self.predict, self.said = network, predict, said
+        self.network, self.predict = network, predict or network
         self._encoder = [encoder]  # not a submodule a second time
 
     @property
@@ -110,10 +121,7 @@ class Distillation(Classifier):
         self.elsewhere = ("teachers",) if setting.given else ()
         made = [self._teacher(i) for i in range(teachers)] if self.trained else [t for t in setting.given if isinstance(t, Teacher)]
         self.teachers, self.every_teacher = nn.ModuleList(made), made
-        self.alone = nn.ModuleDict()
-        if alone and not setting.deployed:
-            encoder, head = self.encoder_and_head()
-            self.alone = nn.ModuleDict({"encoder": encoder, "head": head})
+        self.alone = Network(*self.encoder_and_head()) if alone and not setting.deployed else None
         if not setting.deployed:
             self._pair_layers(student_layers, teacher_layers)
 
@@ -123,8 +131,7 @@ class Distillation(Classifier):
         which = f"_{number + 1}" if number else ""
         encoder = self.fresh(f"backbone{which}", self.setting.make_teacher, self.teacher_seed)
         head = self.fresh(f"head{which}", lambda: nn.Linear(encoder.out_features, self.setting.num_classes), self.teacher_seed)
-        network = nn.ModuleDict({"encoder": encoder, "head": head})
-        return Teacher(network, lambda x: head(encoder(x)), encoder)
+        return Teacher(Network(encoder, head), encoder)
 
     def _pair_layers(self, student: Sequence[str] | None, teacher: Sequence[str] | None) -> None:
         """The layers that are compared, checked on two images; ``layers`` are (student's, teacher's) paths."""
@@ -177,8 +184,8 @@ class Distillation(Classifier):
         for number, teacher in enumerate(self.every_teacher):
             name = f"teach_{number + 1}" if number else "teach"
             if self.trained:
-                network: Any = teacher.network
-                phase = self.supervised(name, self.teach, self.labels(), network["head"], network["encoder"])
+                assert isinstance(teacher.network, Network)
+                phase = self.supervised(name, self.teach, self.labels(), teacher.network.head, teacher.encoder)
                 phase.seed = self.teacher_seed
             else:
                 phase = Phase(name, {"target": "target_train"}, [], teacher, 0, self.teach["batch_size"], 1)
@@ -187,10 +194,9 @@ class Distillation(Classifier):
 
     def by_labels(self) -> list[Phase]:
         """The student that labels alone teach: source only's phase, or target only's, to the bit, where their lengths are the same."""
-        if not len(self.alone):
+        if self.alone is None:
             return []
-        network: Any = self.alone
-        phase = self.supervised(self.baseline, self.distil, self.labels(), network["head"], network["encoder"])
+        phase = self.supervised(self.baseline, self.distil, self.labels(), self.alone.head, self.alone.encoder)
         phase.leave_out = self.leave_out
         return [phase]
 
@@ -271,11 +277,11 @@ class Distillation(Classifier):
         for phase, teacher in zip(self.teaching(), self.every_teacher, strict=False):
             named[phase.name] = [teacher.network], teacher
         for phase in self.by_labels():
-            named[phase.name] = [*self.alone.values()], phase.predict
+            named[phase.name] = [n for n in (self.alone,) if n], phase.predict
         return named | {self.distilling()[-1].name: ([self.encoder, self.head], self)}
 
     def networks(self) -> list[nn.Module]:
-        return [self.encoder, self.head, *self.alone.values(), *(teacher.encoder for teacher in self.every_teacher)]
+        return [self.encoder, self.head, *(self.alone.children() if self.alone else ()), *(t.encoder for t in self.every_teacher)]
 
     # ---- a step
 

@@ -69,25 +69,22 @@ class ModelTransfer(Classifier):
 
         ``select``: features (N, d) and labels (N,) to which features count, bool (d,); the head's weights of the others are 0.
         """
-        found: dict[str, Tensor] = {}
 
         def extract(passes: Passes) -> dict[str, Tensor]:
-            if not found:
-                features = passes(self.features, "target")
-                if select:
-                    kept = select(features, passes.labels("target"))
-                    features = features * kept
-                    with torch.no_grad():
-                        self.head.weight.mul_(kept)
-                found["features"] = features
-            return found
+            features = passes(self.features, "target")
+            if select:
+                kept = select(features, passes.labels("target"))
+                features = features * kept
+                with torch.no_grad():
+                    self.head.weight.mul_(kept)
+            return {"features": features}
 
         def step(batch: Batch, progress: float) -> Losses:
             logits = self.head(batch.kept["features"][batch.target.index])
             return {"cross_entropy": cross_entropy(logits, [batch.target], options["label_smoothing"])}
 
         groups = [Group([*self.head.parameters()])]
-        return self.on_target(name, options, step, groups, each_epoch=extract, augment=False, resting=[*self.encoder.modules()])
+        return self.on_target(name, options, step, groups, once=extract, augment=False, resting=[*self.encoder.modules()])
 
     def warming_up(self, options: Mapping[str, Any]) -> list[Phase]:
         """A phase ``warm_up`` that trains the new head alone, all else at rest; none where it has no epochs."""

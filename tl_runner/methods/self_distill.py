@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tl_runner.backbones.layers import Seen
 from tl_runner.losses.distillation import soft_targets
 from tl_runner.methods.base import Losses, Phase, Samples, Setting
-from tl_runner.methods.distillation import Distillation, Teacher
+from tl_runner.methods.distillation import Distillation, Network, Teacher
 
 
 class SelfDistill(Distillation):
@@ -31,7 +31,7 @@ class SelfDistill(Distillation):
 
     def _teacher(self, number: int) -> Teacher:
         encoder, head = self.encoder_and_head()
-        return Teacher(nn.ModuleDict({"encoder": encoder, "head": head}), lambda x: head(encoder(x)), encoder)
+        return Teacher(Network(encoder, head), encoder)
 
     def teaching(self) -> list[Phase]:
         return []
@@ -43,7 +43,7 @@ class SelfDistill(Distillation):
 
     def born_again(self, generation: int) -> None:
         """The last generation teaches, the student starts afresh."""
-        last = self.alone if generation == 1 else nn.ModuleDict({"encoder": self.encoder, "head": self.head})
+        last = (self.alone if generation == 1 else None) or Network(self.encoder, self.head)
         self.every_teacher[0].network.load_state_dict(last.state_dict())
         for name, network in (("backbone", self.encoder), ("head", self.head)):
             make = self.setting.make_backbone if name == "backbone" else lambda: nn.Linear(self.head.in_features, self.head.out_features)

@@ -238,10 +238,10 @@ class PhaseLoop:
 
     def run_epoch(self, epoch: int, first_step: int, after_step: Callable[[int], bool]) -> bool:
         """Steps ``first_step`` to the last of ``epoch``; False if ``after_step(steps done)`` asked to stop."""
+        self.method.eval()
         if self.phase.once and self.once is None:
             self.once = self.phase.once(Whole(self, epoch))
         self._said = {**(self.once or {}), **self.kept}
-        self.method.eval()
         for update in self.phase.updates:
             for network in update.networks:
                 network.train()
