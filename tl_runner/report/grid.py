@@ -10,7 +10,7 @@ from tl_runner.errors import UserError, nearest
 from tl_runner.report.runs import CHOICES, Run
 from tl_runner.report.selection import Regret
 from tl_runner.report.statistics import LEAST_WILCOXON, Interval
-from tl_runner.report.table import Comparison, Metric, Row, sort_key
+from tl_runner.report.table import BEGINNINGS, Comparison, Metric, Row, sort_key
 
 ASSUMES = (
     "The t-test and the interval assume that the differences between runs of the same seed are independent and roughly normal; "
@@ -172,7 +172,7 @@ def remark(row: Row) -> str:
     """What one must know of a row beside its numbers."""
     parts = (
         "oracle: saw target labels" if row.oracle else "",
-        "the others' pretrain phase" if row.derived else "",
+        f"the others' {BEGINNINGS[str(row.keys['method'])]} phase" if row.derived else "",
         verdict(row),
         f"{len(row.repeated)} repeated run{'s' * (len(row.repeated) != 1)} left out" if row.repeated else "",
     )

@@ -81,11 +81,11 @@ class Run:
         found = self.result.get(split) if split == A_DISTANCE else mapping(self.result.get("metrics")).get(split)
         return number(mapping(found).get(name))
 
-    def pretrained(self, metric: str) -> float | None:
-        """``split.name`` after the phase ``pretrain``, which is source_only's to the bit."""
+    def after(self, phase: str, metric: str) -> float | None:
+        """``split.name`` after the phase of that name."""
         split, _, name = metric.rpartition(".")
         phases = self.result.get("phases")
-        found = [p for p in phases if mapping(p).get("name") == "pretrain"] if isinstance(phases, list) else []
+        found = [p for p in phases if mapping(p).get("name") == phase] if isinstance(phases, list) else []
         return number(mapping(mapping(found[0].get("metrics")).get(split)).get(name)) if found else None
 
     @property

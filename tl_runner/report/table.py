@@ -13,6 +13,8 @@ from tl_runner.report.statistics import Interval, Paired, deviation, mean, paire
 
 BASELINE = "source_only"
 SCRATCH = "target_only"  # the baseline of what learns from target labels, where no row is of source_only
+BEGINNINGS = {BASELINE: "pretrain", SCRATCH: "supervise"}  # phases of other methods that are these to the bit
+OF_BEGINNINGS = ("method.pretrain.", "method.supervise.", "method.distil.", "method.leave_out")  # keys of methods that these depend on
 USUAL = "target_test.accuracy"
 FRACTIONS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "ece", "forgetting")
 LOWER_IS_BETTER = ("forgetting", "log_loss", "ece", "mse", "rmse", "mae", "wall_s", "peak_memory_mb", "before", "after")
@@ -56,7 +58,7 @@ class Row:
         best: the best mean of its data set over the seeds that all rivals have. Oracles do not take part; and where rivals are
             settings of one method there is none, since to choose between those by target labels would make an oracle.
         oracle: labels of the target were used, of its test images or where others of the data set went without.
-        derived: not run by itself: the phase ``pretrain`` of other rows.
+        derived: not run by itself: a phase of other rows.
     """
 
     keys: Keys
@@ -109,7 +111,7 @@ def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = N
     for run in runs:
         groups.setdefault(tuple(run.choices[k] if k in CHOICES else run.setting(k) for k in keys), []).append(run)
     table = [_row(dict(zip(keys, group, strict=True)), shown, members) for group, members in groups.items()]
-    table += _pretrained(table)
+    table += [row for method, phase in BEGINNINGS.items() for row in _begun(table, method, phase)]
     table = [replace(row, oracle=row.oracle and (row.derived or _beyond_others(row, table))) for row in table]
     methods = {row.keys["method"] for row in table}
     known = sorted(map(str, methods))
@@ -196,16 +198,16 @@ def _by_seed(run: Run) -> tuple:
     return (run.seed is None, run.seed or 0, str(run.folder))
 
 
-def _pretrained(table: Sequence[Row]) -> list[Row]:
-    """source_only's rows where it was not run, from the pretrain phases of those that begin with it."""
-    found: dict[tuple[tuple, bool], dict[int, float]] = {}  # apart where pretraining had target labels and where it had none
+def _begun(table: Sequence[Row], method: str, phase: str) -> list[Row]:
+    """A method's rows where it was not run, from the phases of others that are what it is."""
+    found: dict[tuple[tuple, bool], dict[int, float]] = {}  # apart where these had target labels and where they had none
     for row in table:
-        keys = {k: None if k.startswith("method.") and not k.startswith("method.pretrain.") else v for k, v in row.keys.items()}
-        keys["method"] = BASELINE
-        if any(other.keys["method"] == BASELINE and matches(other.keys, keys, "method") for other in table):
+        aside = [k for k in row.keys if k.startswith(("method.", "teacher.")) and not k.startswith(OF_BEGINNINGS)]
+        keys = {**row.keys, **dict.fromkeys([*aside, *(k for k in row.keys if k == "backbone@teacher")]), "method": method}
+        if any(other.keys["method"] == method and matches(other.keys, keys, "method") for other in table):
             continue
         for run in row.runs:
-            value = run.pretrained(row.metric.name) if run.status == "done" else None
+            value = run.after(phase, row.metric.name) if run.status == "done" else None
             if value is not None and run.seed is not None:
                 found.setdefault((tuple(keys.items()), run.saw_labels), {}).setdefault(run.seed, value)
     return [Row(dict(keys), table[0].metric, dict(sorted(seeds.items())), derived=True, oracle=saw) for (keys, saw), seeds in found.items()]
