@@ -8,6 +8,7 @@ from torch import nn
 
 from tl_runner.backbones.dtn import DTN
 from tl_runner.backbones.lenet import LeNet
+from tl_runner.backbones.mlp import MLP
 from tl_runner.errors import ConfigError
 
 
@@ -36,3 +37,13 @@ def test_images_that_are_too_small(kind, least):
     kind((1, least, least), batch_norm=True, dropout=0.0)
     with pytest.raises(ConfigError, match=f"at least {least}x{least}, not {least}x{least - 1}"):
         kind((1, least, least - 1), batch_norm=True, dropout=0.0)
+
+
+def test_the_perceptron_drops_units_of_its_inputs_and_after_each_layer():
+    net = MLP((1, 8, 8), hidden=[32, 16], batch_norm=False, dropout=0.5, input_dropout=0.2)
+    assert [type(layer).__name__ for layer in net.layers] == ["Flatten", "Dropout", *2 * ["Linear", "ReLU", "Dropout"]]
+    assert [layer.p for layer in net.layers if isinstance(layer, nn.Dropout)] == [0.2, 0.5, 0.5]
+    x = torch.ones(400, 1, 8, 8)
+    dropped = (net.layers[:2](x) == 0).float().mean().item()
+    assert dropped == pytest.approx(0.2, abs=0.02)
+    assert torch.equal(net.eval().layers[:2](x), x.flatten(1))

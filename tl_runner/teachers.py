@@ -15,7 +15,7 @@ from tl_runner.backbones.weights import fill, read
 from tl_runner.build import maker
 from tl_runner.data.tasks import Outline
 from tl_runner.errors import CheckpointError, ConfigError
-from tl_runner.methods.distillation import Network, Teacher
+from tl_runner.methods.teacher import Network, Teacher
 from tl_runner.trained import FinishedRun
 
 HEADS = ("head", "fc", "classifier", "linear")  # what a file may call a network's last layer

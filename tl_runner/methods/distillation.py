@@ -10,49 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.backbones.base import Backbone, norms_of
+from tl_runner.backbones.base import norms_of
 from tl_runner.backbones.layers import Seen, Watched, missing, outputs, spoken
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Batch, Classifier, Losses, Passes, Phase, Samples, Setting, Update, cross_entropy
+from tl_runner.methods.teacher import Network, Teacher
+from tl_runner.metrics.prior import shifts_to_prior
 
 Answers = Callable[[Seen], dict[str, Tensor]]
 TOLD = "teacher/"  # before the names of what is kept of it
-ROUNDS = 10  # of moving the biases of several classes
 KEPT = 2**31  # bytes of a teacher's answers that are kept at the most; more are asked for anew in every step
-
-
-class Network(nn.Module):
-    """A backbone and its head."""
-
-    def __init__(self, encoder: Backbone, head: nn.Linear):
-        super().__init__()
-        self.encoder, self.head = encoder, head
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to logits (B, K)."""
-        return self.head(self.encoder(x))
-
-
-class Teacher(nn.Module):
-    """A classifier that is asked and never trained by the student.
-
-    Args:
-        network: holds its weights.
-        encoder: the backbone in it that images go through.
-        predict: images (B, C, H, W) to logits (B, K); None: the network itself.
-    """
-
-    def __init__(self, network: nn.Module, encoder: Backbone, predict: Callable[[Tensor], Tensor] | None = None):
-        super().__init__()
-        self.network, self.predict = network, predict or network
-        self._encoder = [encoder]  # not a submodule a second time
-
-    @property
-    def encoder(self) -> Backbone:
-        return self._encoder[0]
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.predict(x)
 
 
 class Distillation(Classifier):
@@ -102,20 +69,8 @@ class Distillation(Classifier):
         self.teach, self.distil, self.label_weight = teach, distil, label_weight
         self.teacher_seed = setting.seed if teacher_seed is None else teacher_seed
         self.leave_out, self.match_prior = [*leave_out], match_prior
-        if bad := [c for c in leave_out if not 0 <= c < setting.num_classes]:
-            raise ConfigError([f"method.leave_out={bad}: classes are numbered 0 to {setting.num_classes - 1}."])
-        if setting.bn not in ("concat", "separate"):
-            raise ConfigError([f"backbone.bn={setting.bn}: one student learns from all images. Choose separate or concat."])
-        if not setting.labelled and "source_train" not in setting.splits and (alone or label_weight or not setting.given):
-            raise ConfigError(
-                ["this data has no labels: set data.target_labels, or method.teacher, method.alone=false and method.label_weight=0."]
-            )
-        if leave_out and not setting.every_label:
-            raise ConfigError(["method.leave_out tells the images by their labels: it needs data.target_labels=all."])
-        if match_prior and not leave_out:
-            raise ConfigError(["method.match_prior is about the classes of method.leave_out, which names none."])
-        if isinstance(teacher, list) and len(teacher) > 1 and not self.several:
-            raise ConfigError([f"method.teacher names {len(teacher)} teachers, and this method has one. method=multi_teacher has several."])
+        if problems := self._problems(teacher, alone):
+            raise ConfigError(problems)
         self.trained = not setting.given and not setting.deployed
         self.scaffold = ("teachers", "alone")
         self.elsewhere = ("teachers",) if setting.given else ()
@@ -124,6 +79,24 @@ class Distillation(Classifier):
         self.alone = Network(*self.encoder_and_head()) if alone and not setting.deployed else None
         if not setting.deployed:
             self._pair_layers(student_layers, teacher_layers)
+
+    def _problems(self, teacher: Any, alone: bool) -> list[str]:
+        """What does not go together."""
+        setting, last = self.setting, self.setting.num_classes - 1
+        found = []
+        if setting.bn not in ("concat", "separate"):
+            found.append(f"backbone.bn={setting.bn}: one student learns from all images. Choose separate or concat.")
+        if not setting.labelled and "source_train" not in setting.splits and (alone or self.label_weight or not setting.given):
+            found.append("there are no labels: set data.target_labels, or method.teacher, method.alone=false and method.label_weight=0.")
+        if bad := [c for c in self.leave_out if not 0 <= c <= last]:
+            found.append(f"method.leave_out={bad}: classes are numbered 0 to {last}.")
+        if self.leave_out and not setting.every_label:
+            found.append("method.leave_out tells the images by their labels: it needs data.target_labels=all.")
+        if self.match_prior and not self.leave_out:
+            found.append("method.match_prior is about the classes of method.leave_out, which names none.")
+        if isinstance(teacher, list) and len(teacher) > 1 and not self.several:
+            found.append(f"method.teacher names {len(teacher)} teachers, and this method has one. method=multi_teacher has several.")
+        return found
 
     def _teacher(self, number: int) -> Teacher:
         """A new one; the first is the same for every method."""
@@ -238,18 +211,11 @@ class Distillation(Classifier):
 
     @torch.no_grad()
     def match(self, passes: Passes) -> dict[str, Tensor]:
-        """Move each class's bias to where the margin to the others has the quantile that is its share of the labels."""
-        logits, y = passes(self, "target").double(), passes.labels("labelled")
-        before = self.head.bias.clone()
-        for _ in range(ROUNDS if len(self.leave_out) > 1 else 1):
-            for c in self.leave_out:
-                wanted = round(len(logits) * (y == c).float().mean().item())
-                others = logits.index_fill(1, torch.tensor([c], device=logits.device), -torch.inf)
-                margins = (others.amax(1) - logits[:, c]).sort().values
-                move = margins[max(0, wanted - 1) : wanted + 1].mean()
-                logits[:, c] += move
-                self.head.bias[c] += move
-        return {"moved": (self.head.bias - before)[self.leave_out]}
+        """Move each left-out class's bias so that it is answered as often as it is among the labels."""
+        y = passes.labels("labelled")
+        moves = shifts_to_prior(passes(self, "target"), {c: (y == c).float().mean().item() for c in self.leave_out})
+        self.head.bias[self.leave_out] += moves.to(self.head.bias)
+        return {"moved": moves}
 
     @property
     def baseline(self) -> str:  # type: ignore[override]

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from tl_runner.backbones.layers import Seen
 from tl_runner.losses.distillation import soft_targets
 from tl_runner.methods.base import Losses, Phase, Samples, Setting
-from tl_runner.methods.distillation import Distillation, Network, Teacher
+from tl_runner.methods.distillation import Distillation
+from tl_runner.methods.teacher import Network, Teacher
 
 
 class SelfDistill(Distillation):
