@@ -103,8 +103,9 @@ def test_too_many_answers_are_not_kept(monkeypatch):
 
 
 def test_mixed_images_are_asked_about_anew():
-    _, method, _ = made("method=kd", "method.distil.augment=false", "train.mixup=0.5")
-    assert method.phases()[last(method)].once is None
+    still = [f"data.augment.{key}=0" for key in ("rotate", "translate", "scale", "stretch", "shear")]
+    assert made("method=kd", *still)[1].phases()[-1].once is not None
+    assert made("method=kd", *still, "train.mixup=0.5")[1].phases()[-1].once is None
 
 
 # ---- labels
@@ -129,16 +130,16 @@ def test_without_labels_the_soft_targets_keep_t_squared(words):
 
 
 @pytest.mark.parametrize(("words", "reads"), [
-    ((), {"target": "target_train", "source": "source_train"}),
-    (("data.target_labels=3",), {"target": "target_train", "source": "source_train", "labelled": "target_labelled"}),
-    (ALL, {"target": "target_labelled", "source": "source_train"}),
+    ((), {"source": "source_train", "target": "target_train"}),
+    (("data.target_labels=3",), {"source": "source_train", "labelled": "target_labelled", "target": "target_train"}),
+    (ALL, {"source": "source_train", "target": "target_labelled"}),
     (("data=split_digits", "data.source_classes=null", "data.target_classes=null"), {"target": "target_labelled"}),
     (("data=split_digits", "data.source_classes=null", "data.target_classes=null", "data.target_labels=3"),
-     {"target": "target_train", "labelled": "target_labelled"}),
+     {"labelled": "target_labelled", "target": "target_train"}),
 ])  # fmt: skip
 def test_what_is_taught_and_what_is_labelled(words, reads):
     task, method, device = made("method=kd", *words)
-    assert method.phases()[-1].reads == reads
+    assert list(method.phases()[-1].reads.items()) == list(reads.items())  # the first one's size is an epoch's
     labels = {split for split in reads.values() if split != "target_train"}
     for phase in method.phases()[:-1]:
         assert set(phase.reads.values()) == labels
@@ -156,21 +157,19 @@ def test_the_labels_loss_is_of_every_labelled_image():
     torch.testing.assert_close(losses["cross_entropy"], 0.3 * nn.functional.cross_entropy(method(images), y))
 
 
-@pytest.mark.parametrize(("words", "other", "name"), [
-    ((), "source_only", "pretrain"),
-    (("data=split_digits", "data.source_classes=null", "data.target_classes=null"), "target_only", "supervise"),
+@pytest.mark.parametrize("words", [
+    (),
+    ("data.target_labels=3",),
+    ALL,
+    ("data=split_digits", "data.source_classes=null", "data.target_classes=null", "data.target_labels=3"),
 ])  # fmt: skip
-def test_the_student_alone_is_source_onlys_or_target_onlys_to_the_bit(tl_run, tmp_path, words, other, name):
-    words = (*words, "train.label_smoothing=0")
-    for method in ("kd", other):
-        ended = tl_run(*TINY, *words, f"method={method}", f"hydra.run.dir={tmp_path / method}")
-        assert ended.code == 0, ended.text
-    weights = {m: torch.load(tmp_path / m / "checkpoints" / "last.pt", weights_only=True)["method"] for m in ("kd", other)}
-    for key, value in weights[other].items():
-        assert torch.equal(value, weights["kd"][f"alone.{key}"]), key
-    kd, plain = results(tmp_path)
-    alone = next(phase for phase in kd["phases"] if phase["name"] == name)
-    assert alone["metrics"]["target_test"]["accuracy"] == plain["score"]
+def test_both_students_take_as_many_steps_an_epoch(tl_run, tmp_path, words):
+    tiny = [w for w in TINY if not w.startswith(("train.steps", "train.epochs"))]
+    run = ("train.epochs=1", "train.steps_per_epoch=null", "train.batch_size=16", f"hydra.run.dir={tmp_path / 'run'}")
+    assert tl_run(*tiny, *SMALL, "method=kd", *words, *run).code == 0
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = {row["phase"]: row["step"] for row in rows if "step" in row}
+    assert steps["teach"] == steps["alone"] == steps["distil"]
 
 
 def test_both_students_start_from_the_same_weights():
@@ -262,7 +261,14 @@ def test_a_teacher_that_changed_meanwhile_is_not_gone_on_with(tl_run, tmp_path, 
     (("method.match_prior=true",), "method.leave_out, which names none"),
     (("backbone.bn=domain_specific",), "one student learns from all images"),
     (("method=dkd", "data.target_labels=0"), "learns from target labels"),
-    (("method=dkd", "train.mixup=0.2"), "method=dkd tells the label's class from the others"),
+    (("method=dkd", "data.target_labels=all", "train.mixup=0.2"), "method=dkd tells the label's class from the others"),
+    (("method.distil.augment=false", "train.mixup=0.2"), "method.distil.augment=false mixes no images"),
+    (("method=rkd", "method.distil.batch_size=2"), "method.distil.batch_size should be at least 3"),
+    (("method=fitnet", "method.student_layers=[layers.3,layers.7]"), "this method has one hint"),
+    (("data.target_labels=all", "method.leave_out=[0,1,2,3,4,5,6,7,8]"), "two are needed"),
+    (("method.match_prior=true", "method.leave_out=[1]", "data.target_labels=all", "selection=im"), "selection=im has nothing to choose"),
+    (("method.teacher=" + 300 * "a",), "there is no such folder or file"),
+    (("method=fitnet", "train.patience=1"), "nothing scores it. Set method.hint.patience=null"),
 ])  # fmt: skip
 def test_what_cannot_be_is_said_before_anything_is_trained(tl_run, trained, words, said):
     if "method.teacher=[{},{}]" in words:
@@ -273,6 +279,73 @@ def test_what_cannot_be_is_said_before_anything_is_trained(tl_run, trained, word
     ended = tl_run(*TINY, *method, *given, *words)
     assert ended.code == 2, ended.text
     assert said in ended.err
+
+
+def test_a_teacher_that_saw_target_labels_is_on_record(tl_run, tmp_path):
+    assert tl_run(*TINY, "method=target_only", "data.target_labels=5", f"hydra.run.dir={tmp_path / 'teacher'}").code == 0
+    ended = tl_run(*TINY, "method=kd", f"method.teacher={tmp_path / 'teacher'}", "seed=1", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["uses_target_labels"] is True
+    assert "the teacher saw target labels" in ended.text
+    (record,) = result["findings"]["teachers"]
+    assert (record["run"], record["method"], record["seed"], record["uses_target_labels"]) == (
+        str(tmp_path / "teacher"),
+        "target_only",
+        0,
+        True,
+    )
+    plain = tl_run(*TINY, "method=kd", *SMALL, f"hydra.run.dir={tmp_path / 'plain'}")
+    assert plain.code == 0
+    assert json.loads((tmp_path / "plain" / "result.json").read_text())["uses_target_labels"] is False
+
+
+def test_a_teacher_of_another_seed_may_know_what_is_held_out(tl_run, tmp_path, trained):
+    ended = tl_run(*TINY, "method=kd", f"method.teacher={trained}", "seed=1", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    assert "was trained with seed 0: images that are held out for validation here" in ended.text
+
+
+def test_a_student_without_labels_predicts_and_teaches(tl_run, tmp_path):
+    data = ("data=split_digits", "data.source_classes=null", "data.target_classes=null")
+    assert tl_run(*TINY, *data, "method=target_only", f"hydra.run.dir={tmp_path / 'teacher'}").code == 0
+    unlabelled = (*data, "data.target_labels=0", "method=kd", "method.alone=false", "method.label_weight=0")
+    given = f"method.teacher={tmp_path / 'teacher'}"
+    ended = tl_run(*TINY, *unlabelled, given, f"hydra.run.dir={tmp_path / 'student'}")
+    assert ended.code == 0, ended.text
+    ended = tl_run(*TINY, *unlabelled, f"method.teacher={tmp_path / 'student'}", f"hydra.run.dir={tmp_path / 'next'}")
+    assert ended.code == 0, ended.text
+    ended = tl_run(*TINY, *data, "data.target_labels=0", "method=kd", given)
+    assert ended.code == 2
+    assert "there are no labels: set data.target_labels, or method.teacher" in ended.err
+
+
+def test_a_teacher_of_vectors_sees_them_in_its_own_scale(tl_run, tmp_path):
+    """Made up: two files of vectors with other means; the teacher's test score is that of its own run."""
+    import numpy as np
+
+    draw = np.random.default_rng(0)
+    y = draw.integers(0, 3, 300)
+    x = np.eye(3)[y] @ draw.normal(size=(3, 6)) * 3 + draw.normal(size=(300, 6))
+    np.savez(tmp_path / "a.npz", x=x[:200].astype("f4"), y=y[:200], x_test=x[200:].astype("f4"), y_test=y[200:])
+    np.savez(tmp_path / "b.npz", x=(40 * x[:200] + 9).astype("f4"), y=y[:200])
+    words = [w for w in TINY if not w.startswith("data.")]
+    data = ("data=arrays", f"data.target_file={tmp_path / 'a.npz'}", "data.target_labels=all")
+    assert tl_run(*words, *data, "method=target_only", f"hydra.run.dir={tmp_path / 'teacher'}").code == 0
+    source = f"data.source_file={tmp_path / 'b.npz'}"
+    ended = tl_run(*words, *data, source, "method=kd", f"method.teacher={tmp_path / 'teacher'}", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    teacher, run = (json.loads((tmp_path / n / "result.json").read_text()) for n in ("teacher", "run"))
+    assert teacher["outline"]["scale"] != run["outline"]["scale"]
+    assert run["phases"][0]["metrics"]["target_test"]["accuracy"] == pytest.approx(teacher["score"], abs=0.011)
+
+
+def test_a_preset_says_that_there_is_a_teacher(tl_run):
+    ended = tl_run("experiment=distil_photos", "data.target_dir=photos", "backbone@teacher=lenet", "dry_run=true")
+    assert ended.code == 0, ended.text
+    ended = tl_run("method=dann", "teacher.batch_norm=false", "dry_run=true")
+    assert ended.code == 2
+    assert "method=dann has no teacher" in ended.err
 
 
 def test_a_choice_for_the_teacher_needs_a_method_that_has_one(tl_run):
@@ -386,7 +459,7 @@ def test_every_weighting_of_teachers():
     for weighting in ("average", "agreement", "gate", "validation"):
         task, method, device = made("method=multi_teacher", "method.teachers=2", f"method.weighting={weighting}", *ALL)
         names = [phase.name for phase in method.phases()]
-        assert names == ["teach", "teach_2", "pretrain", *(["weigh"] if weighting == "validation" else []), "distil"]
+        assert names == ["teach", "teach_2", "alone", *(["weigh"] if weighting == "validation" else []), "distil"]
         assert not same(state(method.teachers[0]), state(method.teachers[1]))
         means = go(loop_of(method, last(method), task, device))
         assert ("gate" in means) is (weighting == "gate")
@@ -420,7 +493,7 @@ def test_the_gate_learns_from_labels_and_leaves_the_student_alone():
 
 def test_each_generation_learns_from_the_one_before():
     task, method, device = made("method=self_distill", "method.generations=2")
-    assert [phase.name for phase in method.phases()] == ["pretrain", "generation_1", "generation_2"]
+    assert [phase.name for phase in method.phases()] == ["alone", "generation_1", "generation_2"]
     first = state(method.encoder)
     go(loop_of(method, 0, task, device))
     for generation, before in ((1, method.alone), (2, method)):
@@ -445,7 +518,7 @@ def test_classes_are_left_out_of_what_the_student_sees(tl_run, tmp_path):
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
     names = [phase["name"] for phase in result["phases"]]
-    assert names == ["teach", "supervise", "distil", "match_prior"]
+    assert names == ["teach", "alone", "distil", "match_prior"]
     import numpy as np
 
     said = np.load(tmp_path / "run" / "predictions.npz")["target_train/probabilities"].argmax(1)
@@ -464,7 +537,7 @@ def test_no_batch_has_them():
     _, task, method, _ = build(*SMALL, *LEFT_OUT)
     phases = {phase.name: phase for phase in method.phases()}
     assert phases["teach"].leave_out == ()
-    for name in ("supervise", "distil"):
+    for name in ("alone", "distil"):
         assert phases[name].leave_out == [3, 5]
         left = without(task.splits["target_labelled"], phases[name].leave_out)
         assert not ({3, 5} & set(left.y.tolist()))
@@ -518,6 +591,14 @@ def test_layers_are_listed_and_watched_as_the_network_runs():
     assert watched.found == {}
 
 
+def test_what_the_next_layer_writes_over_is_seen_as_it_was():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True))
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    seen = Watched(net, net, ["0"])(x)
+    assert seen.layers["0"].min() < 0
+    torch.testing.assert_close(seen.layers["0"], net[0](x))
+
+
 def test_what_a_layer_depends_on_is_what_has_a_gradient():
     net = ResNet20((3, 32, 32), dropout=0.0)
     for path in ("", *list(outputs(net, (3, 32, 32)))[5::9]):
@@ -540,8 +621,8 @@ def test_the_record_says_what_each_network_costs(tl_run, tmp_path):
     ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
-    weights = {"teach": 784 * 30 + 30 * 40 + 40 * 10, "pretrain": 784 * 20 + 20 * 10, "distil": 784 * 20 + 20 * 10}
-    biases = {"teach": 80, "pretrain": 30, "distil": 30}
+    weights = {"teach": 784 * 30 + 30 * 40 + 40 * 10, "alone": 784 * 20 + 20 * 10, "distil": 784 * 20 + 20 * 10}
+    biases = {"teach": 80, "alone": 30, "distil": 30}
     for name, found in result["costs"].items():
         assert found["flops"] == 2 * weights[name]
         assert found["parameters"] == weights[name] + biases[name]

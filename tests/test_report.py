@@ -158,18 +158,18 @@ def test_a_key_that_only_some_runs_set_tells_them_apart_even_from_null(tmp_path)
     assert sorted(row.keys["train.limit.samples"] for row in table) == ["200", "null"]
 
 
-def test_the_student_alone_stands_in_for_target_only(tmp_path):
-    """Made up: two methods that distil, whose phase supervise is the student taught by labels alone."""
+def test_the_student_alone_has_a_row(tmp_path):
+    """Made up: two methods that distil, whose phase alone is the student taught by labels alone."""
     for seed in SEEDS:
         for method, score in (("kd", 0.7 + seed / 100), ("rkd", 0.65)):
-            alone = {"name": "supervise", "reads": ["target_labelled"], "metrics": {"target_test": {"accuracy": 0.6}}}
+            alone = {"name": "alone", "reads": ["target_labelled"], "metrics": {"target_test": {"accuracy": 0.6}}}
             phases = [{"name": "teach", "reads": ["target_labelled"]}, alone, {"name": "distil"}]
             words = (f"method.temperature={4 if method == 'kd' else 1}", "backbone@teacher=mlp", "teacher.hidden=[9]")
             made_up_run(tmp_path / f"{method}{seed}", method, seed, score, words, phases=phases)
     table = by_method(rows(collect([tmp_path])))
-    assert table["target_only"].derived
-    assert table["target_only"].n == len(SEEDS)
-    assert table["kd"].against == "target_only"
+    assert table["student alone"].derived
+    assert table["student alone"].n == len(SEEDS)
+    assert table["kd"].against == "student alone"
     assert (table["kd"].gain.mean, table["rkd"].gain.mean) == (pytest.approx(0.12), pytest.approx(0.05))
 
 

@@ -77,7 +77,7 @@ def maker(options: Mapping[str, Any], shape: tuple[int, int, int], group: str = 
     ours = ("module", "bn", "weights") if "module" in options else ("name", "bn", "weights")
     keys = {k: v for k, v in options.items() if k not in ours}
     fits(kind, keys, group)
-    weights = first_weights(options)
+    weights = first_weights(options, f"{group}.weights")
 
     def make() -> Backbone:
         try:
@@ -86,15 +86,15 @@ def maker(options: Mapping[str, Any], shape: tuple[int, int, int], group: str = 
             hint = ["Feature vectors are for backbone=mlp."] if shape[1:] == (1, 1) else []
             raise ConfigError([*error.problems, *hint]) from error
         if weights:
-            backbone.origin = fill(backbone, *weights)
+            backbone.origin = fill(backbone, *weights, f"{group}.weights")
         backbone.options, backbone.bn = {"name": options["name"], **keys}, options.get("bn", "separate")
         return by_domain(backbone) if backbone.bn == "domain_specific" else backbone
 
     return make
 
 
-def first_weights(options: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], str] | None:
-    """The state dict that ``backbone.weights`` names, and its name; None for random weights."""
+def first_weights(options: Mapping[str, Any], key: str) -> tuple[dict[str, torch.Tensor], str] | None:
+    """The state dict that ``weights`` names, a key of the section that is ``key`` to the user, and its name; None for random weights."""
     weights = options.get("weights")
     if not weights:
         return None
@@ -103,7 +103,7 @@ def first_weights(options: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], 
         from tl_runner.backbones.torchvision import published
 
         return published(options["name"], weights), weights
-    return read(path), weights
+    return read(path, key), weights
 
 
 def differing(task: Outline) -> dict[str, list[str]]:

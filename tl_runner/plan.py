@@ -143,8 +143,8 @@ def searched(made: Plan, whole: DictConfig, overrides: Sequence[Override]) -> li
     declared = parse([f"method.{line}" for line in lines])
     swept = [o for o in overrides if o.is_sweep_override() and o.key_or_group != "seed"]
     made.search, made.space = options, {place(o): o for o in (*declared, *swept)}
-    groups = [o.input_line for o in swept if place(o) in whole.hydra.runtime.choices]
-    problems = [f"{line}: a search runs within one choice of every group. Start one for each." for line in groups]
+    groups = {place(o): o.input_line for o in swept if place(o) in whole.hydra.runtime.choices}
+    problems = [f"{line}: a search runs within one choice of every group. Start one for each." for line in groups.values()]
     problems += [said for key, space in made.space.items() if key not in groups and (said := _unsearchable(whole, key, space))]
     if missing := [key for key in SETTINGS if key not in options]:
         problems.append(f"sweep={whole.hydra.runtime.choices.sweep}: a search has to set {', '.join(missing)}. Start from the preset tpe.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from tl_runner.errors import CheckpointError, ConfigError
 from tl_runner.methods.teacher import Network, Teacher
 from tl_runner.trained import FinishedRun
 
+Scale = Mapping[str, Sequence[float]] | None
 HEADS = ("head", "fc", "classifier", "linear")  # what a file may call a network's last layer
 
 
@@ -34,15 +35,23 @@ def given(config: Mapping[str, Any], task: Outline) -> tuple[list[Teacher], dict
     found, sums = [], {}
     for name in named if isinstance(named, list) else [named]:
         path = Path(str(name)).expanduser()
-        if not path.exists():
+        if not there(path):
             raise CheckpointError(f"method.teacher={name}: there is no such folder or file.")
-        teacher, file = of_run(path, task) if path.is_dir() else of_file(path, config, task)
+        teacher, file = of_run(path, config, task) if path.is_dir() else of_file(path, config, task)
         found.append(teacher)
         sums[str(file)] = hashlib.sha256(file.read_bytes()).hexdigest()
     return found, sums
 
 
-def of_run(folder: Path, task: Outline) -> tuple[Teacher, Path]:
+def there(path: Path) -> bool:
+    """Whether a path is of something; no file's name is longer than a few hundred characters."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def of_run(folder: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teacher, Path]:
     """An earlier run's classifier, and the file that it is in."""
     run = FinishedRun(folder)
     choices = run.result.get("choices") or {}
@@ -54,7 +63,45 @@ def of_run(folder: Path, task: Outline) -> tuple[Teacher, Path]:
     encoder = backbone_of(run, task)
     score = run.result.get("score")
     encoder.origin = f"teacher: {folder}, {choices.get('method')} on {choices.get('data')}" + (f", accuracy {score:.4f}" if score else "")
-    return Teacher(run.method, encoder, run.phase.predict), run.weights
+    kept = ("seed", "selection", "uses_target_labels", "protocol", "score")
+    record = {"run": str(folder), **choices, **{key: run.result.get(key) for key in kept}}
+    warnings = []
+    if run.config["seed"] != config["seed"] and run.config["data"] == config["data"] and config["data"].get("val_fraction"):
+        warnings.append(
+            f"the teacher {folder} was trained with seed {run.config['seed']}: images that are held out for validation here may have been "
+            f"among those that it learned from. Give seed={run.config['seed']}, or data.val_fraction=0 to both."
+        )
+    predict: Callable[[Tensor], Tensor] = run.phase.predict
+    if run.outline.scale != task.scale:
+        predict = Rescaled(predict, task.scale, run.outline.scale)
+    return Teacher(run.method, encoder, predict, record, warnings), run.weights
+
+
+class Rescaled(nn.Module):
+    """A classifier of feature vectors that were standardised otherwise than those it is given now.
+
+    Args:
+        predict: vectors (B, d, 1, 1) to logits.
+        now, then: ``mean`` and ``deviation`` by which they are standardised here, and were for ``predict``; None: they are not.
+    """
+
+    factor: Tensor
+    shift: Tensor
+
+    def __init__(self, predict: Callable[[Tensor], Tensor], now: Scale, then: Scale):
+        super().__init__()
+        self.predict = predict
+        given = now or then
+        assert given
+        zero, one = [0.0] * len(given["mean"]), [1.0] * len(given["mean"])
+        (m, d), (m_then, d_then) = (
+            (torch.tensor(s["mean"]), torch.tensor(s["deviation"])) if s else (torch.tensor(zero), torch.tensor(one)) for s in (now, then)
+        )
+        self.register_buffer("factor", (d / d_then)[:, None, None])
+        self.register_buffer("shift", ((m - m_then) / d_then)[:, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.predict(x * self.factor + self.shift)
 
 
 @torch.no_grad()
@@ -82,7 +129,7 @@ def of_file(file: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teach
     head = nn.Linear(encoder.out_features, len(task.classes))
     head.load_state_dict(head_in(weights, head, file))
     encoder.origin = said.replace("backbone", "teacher", 1)
-    return Teacher(Network(encoder, head).eval().requires_grad_(False), encoder), file
+    return Teacher(Network(encoder, head).eval().requires_grad_(False), encoder, record={"file": str(file)}), file
 
 
 def head_in(weights: Mapping[str, Tensor], head: nn.Linear, file: Path) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
+from itertools import product
 from typing import Any
 
 from hydra import compose
@@ -65,6 +66,8 @@ class Checker:
                 if str(choice) not in self.groups[key]:
                     options = ", ".join(self.groups[key])
                     return f"{place(override)}={choice}: no such {key}. There are {options}.{nearest(choice, self.groups[key])}"
+        elif key.startswith("teacher.") and (said := self._no_teacher(override, parsed)):
+            return said
         elif key not in known and not self._key_of_some_choice(key, parsed):
             return f"{key}: no such key or group.{self._elsewhere(key) or nearest_key(key, known)}"
         elif override.is_add() or override.is_delete():
@@ -83,12 +86,16 @@ class Checker:
             return None
         if place(override) != TEACHER:
             return f"{override.input_line}: a choice goes to its own section, but for {TEACHER}=, the teacher's network."
-        named = [o for o in parsed if o.key_or_group == "method"]
-        methods = [str(c) for o in named for c in self._values(o) if str(c) in self.groups["method"]]
-        bases = [self.base([f"method={m}"] if m else [])[1] for m in methods or [""]]
-        if any("teacher" in base["method"] for base in bases):
+        return self._no_teacher(override, parsed)
+
+    def _no_teacher(self, override: Override, parsed: Sequence[Override]) -> str | None:
+        """What to say of a setting of the teacher's network where no run of the command has one."""
+        groups = {o.key_or_group: self._values(o) for o in parsed if o.key_or_group in ("method", "experiment") and not o.package}
+        every = product(*([f"{g}={c}" for c in values if str(c) in self.groups[g]] for g, values in groups.items()))
+        names = [self.base([*choices])[1]["method"] for choices in every]
+        if not names or any("teacher" in method for method in names):
             return None
-        return f"{override.input_line}: {f'method={methods[0]}' if methods else 'the default method'} has no teacher. method=kd has one."
+        return f"{override.input_line}: method={names[0]['name']} has no teacher. method=kd has one."
 
     def _elsewhere(self, key: str) -> str:
         """Which other choices of its group have the key."""
@@ -193,6 +200,7 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"backbone.bn={config['backbone']['bn']} is about batch norm, and backbone.batch_norm=false has none. Leave one of them out."
     if config["backbone"].get("bn") == "frozen" and _pretrain_epochs(method) == 0:
         yield "backbone.bn=frozen keeps the statistics of the pretraining, and method.pretrain.epochs=0 leaves that out. Choose one."
+    yield from impossible_teaching(config)
     for path, size, parts in cut_batches(config["method"]):
         if size % parts:
             yield f"method.{path}.accumulate={parts} does not divide batch_size={size}, and its parts must be equal."
@@ -203,6 +211,18 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."
     if device["name"] in ("cpu", "mps") and device["cuda_graphs"]:
         yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
+
+
+def impossible_teaching(config: Mapping[str, Any]) -> Iterator[str]:
+    """The same of settings of distillation."""
+    method, teacher = config["method"], config.get("teacher") if "teacher" in config["method"] else None
+    if isinstance(teacher, dict):
+        if teacher.get("bn", "separate") not in ("separate", "concat"):
+            yield f"teacher.bn={teacher['bn']}: a teacher is trained on labelled images alone. Choose separate or concat."
+        if teacher.get("batch_norm") and method["teach"]["batch_size"] == 1 and not method["teacher"]:
+            yield "method.teach.batch_size=1 and batch norm: one image has no statistics. Use at least 2, or teacher.batch_norm=false."
+    if method.get("match_prior") and config["selection"] != "last":
+        yield f"method.match_prior moves biases at the end, where selection={config['selection']} has nothing to choose. Leave one out."
 
 
 def cut_batches(method: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
@@ -241,6 +261,10 @@ def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
             "learns several tasks on the same images, which this data does not have: data=multitask_digits has.",
         ),
         "pairs": (1 not in sizes, "compares the images of a batch with each other: batch_size=1 is too few."),
+        "triples": (
+            config["method"].get("distil", {}).get("batch_size", 3) > 2,
+            "compares angles between three images of a batch: method.distil.batch_size should be at least 3.",
+        ),
         "batch_statistics": (
             backbone.get("batch_norm") is not False and backbone.get("bn") != "frozen",
             "replaces batch norm's statistics: "

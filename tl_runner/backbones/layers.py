@@ -27,9 +27,9 @@ class Seen:
     features: Tensor
     layers: Mapping[str, Tensor]
 
-    def first(self, n: int) -> Seen:
-        """Of the first ``n`` images."""
-        return Seen(self.logits[:n], self.features[:n], {path: out[:n] for path, out in self.layers.items()})
+    def last(self, n: int) -> Seen:
+        """Of the last ``n`` images."""
+        return Seen(self.logits[-n:], self.features[-n:], {path: out[-n:] for path, out in self.layers.items()})
 
 
 class Watched:
@@ -44,12 +44,13 @@ class Watched:
     def __init__(self, predict: Callable[[Tensor], Tensor], encoder: nn.Module, paths: Sequence[str] = ()):
         self.predict, self.encoder, self.looking = predict, encoder, False
         self.found: dict[str, Tensor] = {}
+        self.overwritten = any(getattr(layer, "inplace", False) for layer in encoder.modules())
         for path in ("", *paths):
             encoder.get_submodule(path).register_forward_hook(partial(self._keep, path))
 
     def _keep(self, path: str, layer: nn.Module, given: Any, out: Tensor) -> None:
         if self.looking:
-            self.found[path] = out
+            self.found[path] = out.clone() if self.overwritten else out  # the next layer may work in place
 
     def __call__(self, x: Tensor) -> Seen:
         """One pass of images (B, C, H, W)."""

@@ -31,9 +31,9 @@ def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         line = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{key}={path} cannot be read as weights ({line}).") from error
-    for key in WRAPPED:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
+    for wrap in WRAPPED:
+        if isinstance(content, Mapping) and isinstance(content.get(wrap), Mapping):
+            content = content[wrap]
     found = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
     if not found:
         raise CheckpointError(f"{key}={path} holds no weights: a state dict or a run's folder is wanted.")

@@ -91,6 +91,7 @@ class Task:
         sources, targets: the domains' names, which ``Split.domain`` of a source's or a target's split counts in.
         also: the further tasks of the target's samples, and of how many classes each is; 0: of a number.
         scale: ``mean`` and ``deviation`` that feature vectors were standardised by, d numbers each; None: they were not.
+        every_label: whether all of the target's training images have labels that training may see; None: as the splits say.
     """
 
     name: str
@@ -103,10 +104,14 @@ class Task:
     targets: tuple[str, ...] = ()
     also: Mapping[str, int] = field(default_factory=dict)
     scale: Mapping[str, Sequence[float]] | None = None
+    every_label: bool | None = None
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():
             self._check(name, split)
+        if self.every_label is None:  # of the data as it was read, whatever is left out of it later
+            labelled, every = (self.splits.get(f"target_{part}") for part in ("labelled", "train"))
+            object.__setattr__(self, "every_label", labelled is not None and every is not None and len(labelled) == len(every))
 
     def _check(self, name: str, split: Split) -> None:
         if len(split) == 0:
@@ -135,12 +140,11 @@ class Task:
 
     def outline(self) -> Outline:
         """The task without its images."""
-        labelled, every = (self.splits.get(f"target_{part}") for part in ("labelled", "train"))
         return Outline(
             classes=self.classes,
             shape=self.shape,
-            labelled=labelled is not None,
-            every_label=labelled is not None and every is not None and len(labelled) == len(every),
+            labelled="target_labelled" in self.splits,
+            every_label=bool(self.every_label),
             splits=tuple(self.splits),
             sources=self.sources,
             source_classes=self.source_classes,

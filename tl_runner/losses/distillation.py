@@ -52,11 +52,12 @@ def decoupled(logits: Tensor, teacher: Tensor, y: Tensor, temperature: float) ->
         y: labels, int64 (B,).
         temperature: T.
     """
-    wrong = torch.ones_like(logits, dtype=torch.bool).scatter_(1, y[:, None], False)
+    wrong = torch.arange(logits.shape[1] - 1, device=y.device)
+    wrong = wrong + (wrong >= y[:, None])  # (B, K - 1): every class but the label's
     parts = []
     for z in (logits, teacher.detach()):
         log_p = F.log_softmax(full_precision(z) / temperature, dim=1)
-        others = log_p[wrong].view(len(log_p), -1)  # (B, K - 1)
+        others = log_p.gather(1, wrong)
         log_rest = others.logsumexp(1, keepdim=True)
         parts.append((torch.cat([log_p.gather(1, y[:, None]), log_rest], 1), others - log_rest))
     (own_target, own_others), (target, others) = parts
@@ -121,7 +122,10 @@ def _relative(distances: Tensor) -> Tensor:
 
 def _cosines(z: Tensor) -> Tensor:
     """(B, B, B): at [j, i, k] the cosine of the angle at j between i and k."""
-    directions = F.normalize(z[None] - z[:, None], dim=2)  # [j, i]: from j to i
+    between = z[None] - z[:, None]  # [j, i]: from j to i
+    lengths = between.square().sum(2, keepdim=True)
+    near = lengths <= 1e-8 * lengths.detach().mean()  # two that are the same have no direction, and no gradient
+    directions = between * torch.where(near, 0.0, torch.where(near, 1.0, lengths).rsqrt())
     with torch.autocast(z.device.type, enabled=False):
         return directions @ directions.mT
 
@@ -132,7 +136,8 @@ def agreement(probabilities: Tensor) -> Tensor:
     A teacher counts as the chance that its answer is another's too, both drawn from their probabilities (B, M, K).
     """
     others = (probabilities * (probabilities.sum(1, keepdim=True) - probabilities)).sum(2)
-    return others / others.sum(1, keepdim=True).clamp(min=1e-12)
+    total = others.sum(1, keepdim=True)
+    return torch.where(total > 1e-12, others / total.clamp(min=1e-12), 1 / others.shape[1])  # where no two agree, all alike
 
 
 def mixture(logits: Tensor, shares: Tensor, temperature: float) -> Tensor:

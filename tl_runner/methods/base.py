@@ -178,6 +178,7 @@ class Phase:
         embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains and the
             selection rules that compare them. ``target``'s are what ``predict`` classifies.
         whole: whether ``train.limit.epochs`` leaves it its epochs, since it trains nothing.
+        section: of the method's config that its lengths come from, where that is not its name.
         unsaid: what the names of losses and metrics begin with that are recorded every epoch, but not printed.
         watch: epoch means to a warning for the user, or None.
     """
@@ -208,6 +209,7 @@ class Phase:
     domains: Sequence[str] = ("source", "target")
     embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     whole: bool = False
+    section: str = ""
     unsaid: tuple[str, ...] = ()
     watch: Callable[[Mapping[str, float]], str | None] = field(default=lambda means: None)
 
@@ -264,6 +266,8 @@ class Method(nn.Module, ABC):
         titles: what the closing table calls phases, by name, where the name alone would not do.
         baseline: the phase that later ones are compared with; empty: the first.
         other_classes: whether the source's classes may be others than the target's.
+        saw_target_labels: whether a network that it was given has learned from labels of the target.
+        warnings: what the user should know before anything is trained.
         scaffold: networks that only training needs, so that the weights that a run leaves behind are without them.
         elsewhere: networks that are read from files of their own, so that no checkpoint holds them.
 
@@ -274,6 +278,8 @@ class Method(nn.Module, ABC):
     titles: Mapping[str, str] = {}
     baseline = ""
     other_classes = False
+    saw_target_labels = False
+    warnings: Sequence[str] = ()
     scaffold: Sequence[str] = ()
     elsewhere: Sequence[str] = ()
 

@@ -44,10 +44,12 @@ class Distillation(Classifier):
         ConfigError: settings that do not go together; layers that are not there or cannot be compared; no labels.
     """
 
-    titles: Mapping[str, str] = {"teach": "teacher", "pretrain": "student alone", "supervise": "student alone"}
+    titles: Mapping[str, str] = {"teach": "teacher", "alone": "student alone"}
     needs_labels = False
     couples = False
     several = False  # teachers
+    baseline = "alone"
+    without_labels = ", or method.teacher, method.alone=false and method.label_weight=0"  # what else would do
 
     def __init__(
         self,
@@ -76,6 +78,8 @@ class Distillation(Classifier):
         self.elsewhere = ("teachers",) if setting.given else ()
         made = [self._teacher(i) for i in range(teachers)] if self.trained else [t for t in setting.given if isinstance(t, Teacher)]
         self.teachers, self.every_teacher = nn.ModuleList(made), made
+        self.saw_target_labels = any(t.record.get("uses_target_labels") for t in made)
+        self.warnings = [said for t in made for said in t.warnings]
         self.alone = Network(*self.encoder_and_head()) if alone and not setting.deployed else None
         if not setting.deployed:
             self._pair_layers(student_layers, teacher_layers)
@@ -86,12 +90,17 @@ class Distillation(Classifier):
         found = []
         if setting.bn not in ("concat", "separate"):
             found.append(f"backbone.bn={setting.bn}: one student learns from all images. Choose separate or concat.")
-        if not setting.labelled and "source_train" not in setting.splits and (alone or self.label_weight or not setting.given):
-            found.append("there are no labels: set data.target_labels, or method.teacher, method.alone=false and method.label_weight=0.")
+        labels = setting.labelled or "source_train" in setting.splits or setting.deployed
+        if not labels and (alone or self.label_weight or not setting.given):
+            found.append(f"there are no labels: set data.target_labels{self.without_labels}.")
         if bad := [c for c in self.leave_out if not 0 <= c <= last]:
             found.append(f"method.leave_out={bad}: classes are numbered 0 to {last}.")
+        if len({*range(last + 1)} - {*self.leave_out}) < 2:
+            found.append(f"method.leave_out={self.leave_out} leaves {last + 1 - len({*self.leave_out})} classes: two are needed.")
         if self.leave_out and not setting.every_label:
             found.append("method.leave_out tells the images by their labels: it needs data.target_labels=all.")
+        if not self.distil["augment"] and (self.distil["mixup"] or self.distil["cutmix"]):
+            found.append("method.distil.augment=false mixes no images: set method.distil.mixup and cutmix to 0.")
         if self.match_prior and not self.leave_out:
             found.append("method.match_prior is about the classes of method.leave_out, which names none.")
         if isinstance(teacher, list) and len(teacher) > 1 and not self.several:
@@ -159,17 +168,18 @@ class Distillation(Classifier):
             if self.trained:
                 assert isinstance(teacher.network, Network)
                 phase = self.supervised(name, self.teach, self.labels(), teacher.network.head, teacher.encoder)
-                phase.seed = self.teacher_seed
+                phase.seed, phase.section = self.teacher_seed, "teach"
             else:
                 phase = Phase(name, {"target": "target_train"}, [], teacher, 0, self.teach["batch_size"], 1)
             found.append(phase)
         return found
 
     def by_labels(self) -> list[Phase]:
-        """The student that labels alone teach: source only's phase, or target only's, to the bit, where their lengths are the same."""
+        """The student that labels alone teach, from the same first weights, as long and with the same options as the other one."""
         if self.alone is None:
             return []
-        phase = self.supervised(self.baseline, self.distil, self.labels(), self.alone.head, self.alone.encoder)
+        phase = self.supervised("alone", self.distil, self.labels(), self.alone.head, self.alone.encoder)
+        phase.section = "distil"
         phase.leave_out = self.leave_out
         return [phase]
 
@@ -193,7 +203,7 @@ class Distillation(Classifier):
 
     def fixed(self, options: Mapping[str, Any]) -> bool:
         """Whether a phase sees every image always as it is."""
-        return not (options["augment"] and self.setting.views) and not options["mixup"] and not options["cutmix"]
+        return not (options["augment"] and (self.setting.views or options["mixup"] or options["cutmix"]))
 
     def matching(self) -> list[Phase]:
         """The one that moves biases and trains nothing."""
@@ -217,10 +227,6 @@ class Distillation(Classifier):
         self.head.bias[self.leave_out] += moves.to(self.head.bias)
         return {"moved": moves}
 
-    @property
-    def baseline(self) -> str:  # type: ignore[override]
-        return "pretrain" if "source_train" in self.setting.splits else "supervise"
-
     def labels(self) -> dict[str, str]:
         """What is labelled."""
         return self.reads(source="source_train") if "source_train" in self.setting.splits else {"target": "target_labelled"}
@@ -236,7 +242,8 @@ class Distillation(Classifier):
         if not self.label_weight:
             return reads
         source = {"source": "source_train"} if "source_train" in self.setting.splits else {}
-        return reads | source | ({"labelled": "target_labelled"} if self.setting.labelled and not every else {})
+        labelled = {"labelled": "target_labelled"} if self.setting.labelled and not every else {}
+        return source | labelled | reads  # the first one's size is an epoch's length, as it is where labels alone teach
 
     def compared(self) -> dict[str, tuple[Sequence[nn.Module], Callable[[Tensor], Tensor]]]:
         named: dict[str, tuple[Sequence[nn.Module], Callable[[Tensor], Tensor]]] = {}
@@ -245,6 +252,10 @@ class Distillation(Classifier):
         for phase in self.by_labels():
             named[phase.name] = [n for n in (self.alone,) if n], phase.predict
         return named | {self.distilling()[-1].name: ([self.encoder, self.head], self)}
+
+    def findings(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """``teachers``: the runs or files that they come from."""
+        return {"teachers": [t.record for t in self.every_teacher]} if self.setting.given else {}
 
     def networks(self) -> list[nn.Module]:
         return [self.encoder, self.head, *(self.alone.children() if self.alone else ()), *(t.encoder for t in self.every_teacher)]
@@ -261,12 +272,12 @@ class Distillation(Classifier):
 
         Under ``bn=concat`` batch norm normalises all images together, else those of each split by themselves.
         """
-        parts = {name: part for name, part in vars(batch).items() if isinstance(part, Samples)}
+        parts = {name: part for name, part in vars(batch).items() if isinstance(part, Samples)}  # the target's last
         images = [part.x for part in parts.values()]
         if len(parts) == 1 or self.setting.bn == "concat" or not norms_of(self.encoder):
             seen = self.student(torch.cat(images) if len(parts) > 1 else images[0])
             logits = dict(zip(parts, seen.logits.split([len(x) for x in images]), strict=True))
-            seen = seen.first(len(batch.target.x)) if len(parts) > 1 else seen
+            seen = seen.last(len(batch.target.x)) if len(parts) > 1 else seen
         else:
             seen = self.student(batch.target.x)
             logits = {name: seen.logits if part is batch.target else self(part.x) for name, part in parts.items()}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tl_runner.backbones.base import Backbone
 from tl_runner.backbones.layers import Seen, parts
+from tl_runner.errors import ConfigError
 from tl_runner.losses.precision import full_precision
 from tl_runner.methods.base import Losses, Phase, Samples, Setting
 from tl_runner.methods.distillation import Distillation
@@ -35,6 +36,9 @@ class Hinted(Distillation):
     def pairs(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], named: Sequence[str] | None, taught: Sequence[str] | None
     ) -> list[tuple[str, str]]:
+        if problems := [f"method.{side}_layers names {len(n)}: this method has one hint." for side, n in
+                        (("student", named), ("teacher", taught)) if n and len(n) > 1]:  # fmt: skip
+            raise ConfigError(problems)
         own = dict.fromkeys(named[:1], 0.0) if named else from_the_middle(self.encoder, student)
         others = dict.fromkeys(taught[:1], 0.0) if taught else from_the_middle(self.every_teacher[0].encoder, teacher)
         every = sorted(((guided, hint) for guided in own for hint in others), key=lambda pair: own[pair[0]] + others[pair[1]])

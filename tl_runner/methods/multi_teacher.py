@@ -110,4 +110,5 @@ class MultiTeacher(Distillation):
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """``shares`` of the teachers, where they are the same for all images."""
-        return {} if self.weighting in ("agreement", "gate") else {"shares": [round(share, 4) for share in self.shares.tolist()]}
+        shares = {} if self.weighting in ("agreement", "gate") else {"shares": [round(share, 4) for share in self.shares.tolist()]}
+        return super().findings(rows) | shares

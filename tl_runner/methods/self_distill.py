@@ -6,6 +6,7 @@ Furlanello, Lipton, Tschannen, Itti & Anandkumar, "Born-Again Neural Networks", 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,6 +31,8 @@ class SelfDistill(Distillation):
         super().__init__(setting, teacher=None, teacher_seed=None, teach={}, alone=True, **options)
         self.generations, self.temperature, self.weight = generations, temperature, weight
 
+    without_labels = ""
+
     def _teacher(self, number: int) -> Teacher:
         encoder, head = self.encoder_and_head()
         return Teacher(Network(encoder, head), encoder)
@@ -38,9 +41,9 @@ class SelfDistill(Distillation):
         return []
 
     def distilling(self) -> list[Phase]:
-        return [
-            self.distil_phase(f"generation_{i}", self.distil, begin=lambda i=i: self.born_again(i)) for i in range(1, self.generations + 1)
-        ]
+        generations = range(1, self.generations + 1)
+        begins = [partial(self.born_again, i) for i in generations]
+        return [self.distil_phase(f"generation_{i}", self.distil, section="distil", begin=begins[i - 1]) for i in generations]
 
     def born_again(self, generation: int) -> None:
         """The last generation teaches, the student starts afresh."""

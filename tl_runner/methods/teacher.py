@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -28,10 +29,20 @@ class Teacher(nn.Module):
         network: holds its weights.
         encoder: the backbone in it that images go through.
         predict: images (B, C, H, W) to logits (B, K); None: the network itself.
+        record: of one that was given, what it is, as JSON.
+        warnings: what the user should know of it.
     """
 
-    def __init__(self, network: nn.Module, encoder: Backbone, predict: Callable[[Tensor], Tensor] | None = None):
+    def __init__(
+        self,
+        network: nn.Module,
+        encoder: Backbone,
+        predict: Callable[[Tensor], Tensor] | None = None,
+        record: Mapping[str, Any] | None = None,
+        warnings: Sequence[str] = (),
+    ):
         super().__init__()
+        self.record, self.warnings = dict(record or {}), warnings
         self.network, self.predict = network, predict or network
         self._encoder = [encoder]  # not a submodule a second time
 

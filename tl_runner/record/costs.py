@@ -24,13 +24,17 @@ def cost(
     """Of one image (C, H, W): ``parameters``, ``flops`` (a multiplication and an addition are two), ``latency_ms``.
 
     Args:
-        networks: those that ``predict`` uses, in eval mode.
+        networks: in eval mode, those that ``predict`` uses among them; the others do not count.
         predict: images (1, C, H, W) to logits.
     """
     x = device.lay_out(torch.rand(1, *shape, device=device.torch))
     counter = FlopCounterMode(display=False)
+    used: set[nn.Module] = set()
+    hooks = [m.register_forward_pre_hook(lambda m, given: used.add(m)) for network in networks for m in network.modules()]
     with counter, device.autocast():
         predict(x)
+    for hook in hooks:
+        hook.remove()
     times = []
     for _ in range(5 + PASSES):
         device.begin_step()
@@ -40,7 +44,7 @@ def cost(
             predict(x)
         device.synchronize()
         times.append(1e3 * (time.perf_counter() - began))
-    parameters = {p for network in networks for p in network.parameters()}
+    parameters = {p for module in used for p in module.parameters(recurse=False)}
     return {
         "parameters": sum(p.numel() for p in parameters),
         "flops": counter.get_total_flops() or None,  # none are counted in what is compiled

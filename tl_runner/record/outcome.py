@@ -140,7 +140,8 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
         stopped = any(p.get("early_stopping", {}).get("split") == "target_val" for p in content["phases"])
         seen = ["target_labelled", *(["target_val"] if stopped or content["selection"] == "target_val" else [])]
         labels = sum(content["sizes"].get(name, 0) for name in seen)
-        oracle = "   oracle: target test labels" if content["selection"] == "oracle" else f"   saw {labels:,} target labels"
+        seen_by = f"   saw {labels:,} target labels" if labels else "   the teacher saw target labels"
+        oracle = "   oracle: target test labels" if content["selection"] == "oracle" else seen_by
     chosen = content["selection"] + (f" (epoch {content['selected_epoch']})" if content["selected_epoch"] else "")
     if others and "forgetting" in content:
         chosen += f"   forgotten of the source {100 * content['forgetting']:.1f}"

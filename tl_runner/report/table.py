@@ -13,8 +13,9 @@ from tl_runner.report.statistics import Interval, Paired, deviation, mean, paire
 
 BASELINE = "source_only"
 SCRATCH = "target_only"  # the baseline of what learns from target labels, where no row is of source_only
-BEGINNINGS = {BASELINE: "pretrain", SCRATCH: "supervise"}  # phases of other methods that are these to the bit
-OF_BEGINNINGS = ("method.pretrain.", "method.supervise.", "method.distil.", "method.leave_out")  # keys of methods that these depend on
+ALONE = "student alone"  # of methods that distil: the same student taught by labels alone
+BEGINNINGS = {BASELINE: "pretrain", ALONE: "alone"}  # phases of other methods that stand in for these rows
+OF_BEGINNINGS = ("method.pretrain.", "method.distil.", "method.leave_out")  # keys of methods that these depend on
 USUAL = "target_test.accuracy"
 FRACTIONS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "ece", "forgetting")
 LOWER_IS_BETTER = ("forgetting", "log_loss", "ece", "mse", "rmse", "mae", "wall_s", "peak_memory_mb", "before", "after")
@@ -117,7 +118,7 @@ def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = N
     known = sorted(map(str, methods))
     if against and against not in methods:
         raise UserError(f"--against {against}: no group is of this method.{nearest(against, known)} There is: {', '.join(known)}.")
-    base = against or (SCRATCH if BASELINE not in methods and SCRATCH in methods else BASELINE)
+    base = against or next((name for name in (BASELINE, SCRATCH, ALONE) if name in methods), BASELINE)
     table.sort(key=lambda row: _order(row, base))
     return [replace(row, against=base, gain=_gain(row, table, base), best=_is_best(row, table)) for row in table]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from tl_runner.data.tasks import Split
+from tl_runner.data.tasks import Split, without
 from tl_runner.methods.base import Phase
 from tl_runner.metrics import rules
 from tl_runner.training.stopping import unvalidated
@@ -24,6 +24,8 @@ def unfit(phases: Sequence[Phase], splits: Mapping[str, Split], selection: str) 
     if rule.features and not {"source", "target"} <= phases[-1].embed.keys():
         problems.append(f"selection={selection} compares features of both domains, which this method does not give (Phase.embed).")
     for phase in phases:
+        empty = [s for s in phase.reads.values() if s in splits and not len(without(splits[s], phase.leave_out))]
+        problems += [f"the phase {phase.name} is left no images of {split}: all are of classes that it leaves out." for split in empty]
         if phase.patience is not None:
             problems += unvalidated(phase, splits.keys())
         if phase.accumulate > 1 and (coupled := ", ".join(u.name for u in phase.updates if u.couples)):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
 from tl_runner.methods.base import Phase
+from tl_runner.training.checkpoints import put_back, weights_of
 
 
 class EarlyStopping:
@@ -18,10 +19,11 @@ class EarlyStopping:
         patience: epochs without a better accuracy that are waited for.
         split: whose accuracy.
         networks: what goes back to its best.
+        besides: names of those in it that stay as they are.
     """
 
-    def __init__(self, patience: int, split: str, networks: nn.Module):
-        self.patience, self.split, self.networks = patience, split, networks
+    def __init__(self, patience: int, split: str, networks: nn.Module, besides: Sequence[str] = ()):
+        self.patience, self.split, self.networks, self.besides = patience, split, networks, besides
         self.best, self.epoch, self.waited = -math.inf, 0, 0
         self.weights: dict[str, Any] = {}
 
@@ -29,7 +31,7 @@ class EarlyStopping:
         """After each epoch, the networks as they are evaluated."""
         if accuracy > self.best:
             self.best, self.epoch, self.waited = accuracy, epoch, 0
-            self.weights = {name: tensor.detach().clone() for name, tensor in self.networks.state_dict().items()}
+            self.weights = {name: tensor.detach().clone() for name, tensor in weights_of(self.networks, self.besides).items()}
         else:
             self.waited += 1
 
@@ -40,7 +42,7 @@ class EarlyStopping:
 
     def go_back(self) -> dict[str, Any]:
         """Put the best epoch's weights into the networks; what is to be said of it in the record."""
-        self.networks.load_state_dict(self.weights)
+        put_back(self.networks, self.weights, self.besides)
         return {"epoch": self.epoch, "split": self.split, "accuracy": self.best}
 
     def state_dict(self) -> dict[str, Any]:
@@ -62,8 +64,10 @@ def unvalidated(phase: Phase, splits: Collection[str]) -> list[str]:
     """What to say where nothing can tell when to stop."""
     if validated_on(phase, splits):
         return []
-    if {"target_labelled", "source_train"} & {*phase.reads.values()}:
+    if not phase.domains:
+        why = "nothing scores it. Set"
+    elif {"target_labelled", "source_train"} & {*phase.reads.values()}:
         why = "this data has no labelled images to validate it on. Where it has data.val_fraction, set that above 0; else"
     else:
         why = "it reads no labels, so no accuracy says when to stop. Set"
-    return [f"patience={phase.patience}, in the phase {phase.name}: {why} method.{phase.name}.patience=null."]
+    return [f"patience={phase.patience}, in the phase {phase.name}: {why} method.{phase.section or phase.name}.patience=null."]

@@ -67,7 +67,7 @@ class Trainer:
         self._started = time.perf_counter()
         self.evaluator = Evaluator(method, splits, device, self.seed, self.selection == "oracle")
         self._check()
-        if said := ranks.limits(self.phases):
+        for said in (*self.method.warnings, *filter(None, [ranks.limits(self.phases)])):
             self.warn(said)
 
     def _check(self) -> None:
@@ -75,7 +75,9 @@ class Trainer:
         if problems := unfit(self.phases, self.splits, self.selection):
             raise ConfigError(problems)
         read = {split for phase in self.phases for split in phase.reads.values()}
-        self.uses_target_labels = rules.RULES[self.selection].target_labels or bool({"target_labelled", "target_val"} & read)
+        self.uses_target_labels = (
+            rules.RULES[self.selection].target_labels or bool({"target_labelled", "target_val"} & read) or self.method.saw_target_labels
+        )
         if "target_labelled" in self.splits and "target_labelled" not in read:
             self.warn(f"{type(self.method).__name__} does not read target labels: data.target_labels changes nothing.")
 
@@ -253,7 +255,7 @@ class Trainer:
         epochs = phase.epochs if phase.whole else min(phase.epochs, limit["epochs"] or phase.epochs)
         loop = PhaseLoop(self.method, phase, batches, self.device, self._seed(phase), epochs, self.ranks)
         if phase.patience is not None:
-            loop.stopping = EarlyStopping(phase.patience, validated_on(phase, self.splits.keys())[0], self.method)
+            loop.stopping = EarlyStopping(phase.patience, validated_on(phase, self.splits.keys())[0], self.method, self.method.elsewhere)
         return loop
 
     def _epoch(self, loop: PhaseLoop, final: bool, interrupt: Interrupt, advance: Callable[[], None]) -> None:
