@@ -22,7 +22,7 @@ def taught(ground: Ground, compare: Compare, watched: Sequence[Layer] = (), more
     """Cross-entropy on whatever is labelled, and a comparison with the teachers on the target's images.
 
     Args:
-        watched: layers of the student, whose first output in a step is of the target's images, and of the teacher.
+        watched: layers of the student, whose last output in a step is of the target's images, and of the teacher.
         more: networks that are trained beside the student.
     """
     method, weight = ground.method, ground.options["label_weight"]
@@ -35,7 +35,7 @@ def taught(ground: Ground, compare: Compare, watched: Sequence[Layer] = (), more
         for _, found in watched:
             found.clear()
         with ground.device.autocast():
-            logits = {name: method.head(method.encoder(part.x)) for name, part in batch.items()}  # the target's first
+            logits = {name: method.head(method.encoder(part.x)) for name, part in batch.items()}  # the target's last
             known = [name for name, part in batch.items() if part.y is not None]
             y = torch.cat([batch[name].y for name in known])
             loss = weight * F.cross_entropy(torch.cat([logits[name] for name in known]), y)
@@ -78,7 +78,7 @@ def fitnet_joint(ground: Ground) -> Bare:
     regress, weight = ground.method.regressor, ground.options["weight"]
 
     def compare(s: Tensor, teacher: Tensor, target: Samples, progress: float) -> Tensor:
-        return weight * F.mse_loss(regress(guided[1][0]).float(), hint[1][0].float())
+        return weight * F.mse_loss(regress(guided[1][-1]).float(), hint[1][-1].float())
 
     return taught(ground, compare, [guided, hint], [regress])
 
@@ -87,7 +87,7 @@ def attention_transfer(ground: Ground) -> Bare:
     both, weight, form = pairs(ground), ground.options["weight"], ground.options["form"]
 
     def compare(s: Tensor, teacher: Tensor, target: Samples, progress: float) -> Tensor:
-        maps = [(losses.attention(own[1][0]), losses.attention(other[1][0])) for own, other in both]
+        maps = [(losses.attention(own[1][-1]), losses.attention(other[1][-1])) for own, other in both]
         return weight * torch.stack([losses.attention_distance(*pair, form) for pair in maps]).sum()
 
     return taught(ground, compare, [layer for pair in both for layer in pair])
@@ -97,7 +97,7 @@ def rkd(ground: Ground) -> Bare:
     o, own, other = ground.options, (ground.method.encoder, []), (ground.method.teachers[0].encoder, [])
 
     def compare(s: Tensor, teacher: Tensor, target: Samples, progress: float) -> Tensor:
-        student, taught = own[1][0].flatten(1), other[1][0].flatten(1)
+        student, taught = own[1][-1].flatten(1), other[1][-1].flatten(1)
         distance = o["distance_weight"] * losses.relation_distance(student, taught)
         return distance + o["angle_weight"] * losses.relation_angle(student, taught)
 

@@ -279,8 +279,9 @@ class Distillation(Classifier):
             logits = dict(zip(parts, seen.logits.split([len(x) for x in images]), strict=True))
             seen = seen.last(len(batch.target.x)) if len(parts) > 1 else seen
         else:
+            logits = {name: self(part.x) for name, part in parts.items() if part is not batch.target}
             seen = self.student(batch.target.x)
-            logits = {name: seen.logits if part is batch.target else self(part.x) for name, part in parts.items()}
+            logits["target"] = seen.logits
         labelled = [name for name, part in parts.items() if part.y is not None] if self.label_weight else []
         if not labelled:
             return seen, {}
