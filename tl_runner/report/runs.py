@@ -90,9 +90,14 @@ class Run:
 
     @property
     def saw_labels(self) -> bool:
-        """Whether the first phase, too, learned from labelled target images; of runs that do not say what it read, whether any did."""
+        """Whether the first phase, too, learned from labelled target images, or where there is one the phase ``alone``.
+
+        Of runs that do not say what it read, whether any did.
+        """
         phases = self.result.get("phases")
-        read = mapping(phases[0]).get("reads") if isinstance(phases, list) and phases else None
+        named = [mapping(phase) for phase in phases] if isinstance(phases, list) else []
+        first = next((phase for phase in named if phase.get("name") == "alone"), named[0] if named else {})
+        read = first.get("reads")
         return "target_labelled" in (read if isinstance(read, list) else mapping(self.result.get("sizes")))
 
     @property

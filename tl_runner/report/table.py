@@ -113,7 +113,7 @@ def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = N
         groups.setdefault(tuple(run.choices[k] if k in CHOICES else run.setting(k) for k in keys), []).append(run)
     table = [_row(dict(zip(keys, group, strict=True)), shown, members) for group, members in groups.items()]
     table += [row for method, phase in BEGINNINGS.items() for row in _begun(table, method, phase)]
-    table = [replace(row, oracle=row.oracle and (row.derived or _beyond_others(row, table))) for row in table]
+    table = [replace(row, oracle=row.oracle and (_no_baseline(row) or _beyond_others(row, table))) for row in table]
     methods = {row.keys["method"] for row in table}
     known = sorted(map(str, methods))
     if against and against not in methods:
@@ -212,6 +212,11 @@ def _begun(table: Sequence[Row], method: str, phase: str) -> list[Row]:
             if value is not None and run.seed is not None:
                 found.setdefault((tuple(keys.items()), run.saw_labels), {}).setdefault(run.seed, value)
     return [Row(dict(keys), table[0].metric, dict(sorted(seeds.items())), derived=True, oracle=saw) for (keys, saw), seeds in found.items()]
+
+
+def _no_baseline(row: Row) -> bool:
+    """Whether it stands in for source_only and had target labels, so that it is none."""
+    return row.derived and row.keys["method"] == BASELINE
 
 
 def _beyond_others(row: Row, table: Sequence[Row]) -> bool:
