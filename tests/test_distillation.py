@@ -268,6 +268,8 @@ def test_a_teacher_that_changed_meanwhile_is_not_gone_on_with(tl_run, tmp_path, 
     (("data.target_labels=all", "method.leave_out=[0,1,2,3,4,5,6,7,8]"), "two are needed"),
     (("method.match_prior=true", "method.leave_out=[1]", "data.target_labels=all", "selection=im"), "selection=im has nothing to choose"),
     (("method.teacher=" + 300 * "a",), "there is no such folder or file"),
+    (("method.teach.epochs=3",), "method.teach.epochs=3: method.teacher="),
+    (("backbone@teacher=mlp",), "is trained and brings its network"),
     (("method=fitnet", "train.patience=1"), "nothing scores it. Set method.hint.patience=null"),
 ])  # fmt: skip
 def test_what_cannot_be_is_said_before_anything_is_trained(tl_run, trained, words, said):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -41,7 +42,7 @@ class Checker:
         choices = {place(o): self._values(o)[0] for o in parsed if o.key_or_group in self.groups and place(o) in (o.key_or_group, TEACHER)}
         choices = {g: c for g, c in choices.items() if str(c) in self.groups[g.partition("@")[0]]}
         known = set(self.groups) | set(_paths(self.base([f"{g}={_word(c)}" for g, c in choices.items()])[1]))
-        said = {o.input_line: self._name(o, parsed, known, sweep) for o in parsed}
+        said = {o.input_line: self._name(o, parsed, known, sweep) or idle_beside_a_teacher(o, parsed) for o in parsed}
         return {line: text for line, text in said.items() if text}
 
     def _name(self, override: Override, parsed: Sequence[Override], known: set[str], sweep: bool) -> str | None:
@@ -165,6 +166,31 @@ class Checker:
         if override.is_sweep_override():
             return [_unquoted(s) for s in override.sweep_string_iterator()]
         return [None if override.is_delete() else override.value()]
+
+
+def idle_beside_a_teacher(override: Override, parsed: Sequence[Override]) -> str | None:
+    """What to say of a setting for training a teacher, or of a run's network, where ``method.teacher`` names one that is trained."""
+    named = next((o.value() for o in parsed if o.key_or_group == "method.teacher" and not o.is_sweep_override()), None)
+    paths = [Path(str(path)).expanduser() for path in _listed(named)]
+    idle = ["method.teach.", "method.teachers", "method.teacher_seed"] if paths else []
+    if paths and all(is_folder(path) for path in paths):
+        idle += ["teacher.", TEACHER]
+    if place(override).startswith(tuple(idle)):
+        return f"{override.input_line}: method.teacher={override_text(named)} is trained and brings its network. Leave one of them out."
+    return None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; no name is longer than a few hundred characters."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def override_text(value: Any) -> str:
+    """A value as a command has it."""
+    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def used(config: dict[str, Any]) -> dict[str, Any]:
