@@ -21,18 +21,18 @@ from tl_runner.losses.mmd import median_bandwidths, mmd
 from tl_runner.losses.self_training import centroid_pseudo_labels, minimum_class_confusion
 from tl_runner.methods.adaptation import Adaptation, SharedEncoder, TargetEncoder
 from tl_runner.methods.base import Method
+from tl_runner.methods.distillation import Distillation
 from tl_runner.methods.model_transfer import ModelTransfer
 from tl_runner.methods.multitask import MultiTask
 from tl_runner.paths import CONF_DIR
 from tl_runner.plan import check
 from tl_runner.training.evaluation import outputs_of
 
+OTHERS = ModelTransfer | MultiTask | Distillation
 METHODS = [
     name
     for name, _ in help.choices("method", CONF_DIR)
-    if not issubclass(
-        plugins.class_in("methods", check([f"method={name}"], sweep=False)[0].config["method"]["name"], Method), ModelTransfer | MultiTask
-    )
+    if not issubclass(plugins.class_in("methods", check([f"method={name}"], sweep=False)[0].config["method"]["name"], Method), OTHERS)
 ]
 MODES = ("concat", "separate", "domain_specific", "frozen")
 
