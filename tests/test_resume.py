@@ -43,6 +43,8 @@ def content(folder: Path) -> tuple[dict, list[dict], dict, dict]:
         predictions = {k: arrays[k] for k in arrays}
     result = json.loads((folder / "result.json").read_text())
     result["phases"] = [{k: v for k, v in p.items() if k not in CLOCKS} for p in result["phases"]]
+    for cost in result.get("costs", {}).values():
+        del cost["latency_ms"]
     return state["method"], rows, predictions, {k: v for k, v in result.items() if k not in CLOCKS}
 
 

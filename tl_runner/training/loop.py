@@ -231,17 +231,23 @@ class PhaseLoop:
         self.meter.reset()
         for runner in self.updates:
             runner.ran = 0
+        self._begin(epoch)
         if self.phase.each_epoch:
             self.kept = self.phase.each_epoch(Whole(self, epoch))
         if self.average and not self.average.steps:
             self.average.restart()  # what began the phase may have changed the weights since the loop was made
 
+    def _begin(self, epoch: int) -> None:
+        """What is computed once, as the networks predict."""
+        if self.phase.once and self.once is None:
+            self.method.eval()
+            self.once = self.phase.once(Whole(self, epoch))
+
     def run_epoch(self, epoch: int, first_step: int, after_step: Callable[[int], bool]) -> bool:
         """Steps ``first_step`` to the last of ``epoch``; False if ``after_step(steps done)`` asked to stop."""
-        self.method.eval()
-        if self.phase.once and self.once is None:
-            self.once = self.phase.once(Whole(self, epoch))
+        self._begin(epoch)  # where the epoch is resumed
         self._said = {**(self.once or {}), **self.kept}
+        self.method.eval()
         for update in self.phase.updates:
             for network in update.networks:
                 network.train()
