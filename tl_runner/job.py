@@ -14,8 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from tl_runner.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, BusyError
 from tl_runner.record.folder import held
+from tl_runner.teaching import used
 from tl_runner.training.interrupt import Interrupt
-from tl_runner.validate import used
 
 
 def alone(config: DictConfig, *, command: Sequence[str], fresh: bool) -> int:

@@ -21,7 +21,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tl_runner.errors import ConfigError
 from tl_runner.paths import CONF_DIR
-from tl_runner.validate import Checker, nearest_key, parse, place, plain, walk
+from tl_runner.teaching import place
+from tl_runner.validate import Checker, nearest_key, parse, plain, walk
 
 SETTINGS = ("trials", "objective", "direction", "random", "at_once", "storage")  # of a search, as in conf/sweep/tpe.yaml
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -23,8 +22,8 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 from tl_runner.errors import nearest
 from tl_runner.metrics.rules import RULES as SELECTION
 from tl_runner.schema import problem
+from tl_runner.teaching import TEACHER, idle_beside_a_teacher, impossible_teaching, listed, place, used
 
-TEACHER = "backbone@teacher"
 PRESETS = ("experiment", "debug", "local")  # groups that set other groups' keys and add none
 
 
@@ -168,36 +167,6 @@ class Checker:
         return [None if override.is_delete() else override.value()]
 
 
-def idle_beside_a_teacher(override: Override, parsed: Sequence[Override]) -> str | None:
-    """What to say of a setting for training a teacher, or of a run's network, where ``method.teacher`` names one that is trained."""
-    named = next((o.value() for o in parsed if o.key_or_group == "method.teacher" and not o.is_sweep_override()), None)
-    paths = [Path(str(path)).expanduser() for path in _listed(named)]
-    idle = ["method.teach.", "method.teachers", "method.teacher_seed"] if paths else []
-    if paths and all(is_folder(path) for path in paths):
-        idle += ["teacher.", TEACHER]
-    if place(override).startswith(tuple(idle)):
-        return f"{override.input_line}: method.teacher={override_text(named)} is trained and brings its network. Leave one of them out."
-    return None
-
-
-def is_folder(path: Path) -> bool:
-    """Whether there is a folder; no name is longer than a few hundred characters."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def override_text(value: Any) -> str:
-    """A value as a command has it."""
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
-
-
-def used(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without the teacher's network, where the method has no teacher."""
-    return config if "teacher" in config["method"] else {key: value for key, value in config.items() if key != "teacher"}
-
-
 def impossible(config: Mapping[str, Any]) -> Iterator[str]:
     """Settings that are right one by one and cannot run together."""
     for group in ("method", "data", "backbone"):
@@ -208,7 +177,7 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
     if any(not isinstance(x, list) for x in (data.get("gives", []), method.get("needs", []))):
         yield "data.gives and method.needs should be lists, such as [source, target]."
         return
-    if both := {*_listed(data.get("source"))} & {*_listed(data.get("target"))}:
+    if both := {*listed(data.get("source"))} & {*listed(data.get("target"))}:
         yield f"data.source and data.target both name {', '.join(sorted(both))}: a domain is either source or target."
     known = needs(config)
     unnamed = unnamed_source(data)
@@ -237,18 +206,6 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."
     if device["name"] in ("cpu", "mps") and device["cuda_graphs"]:
         yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
-
-
-def impossible_teaching(config: Mapping[str, Any]) -> Iterator[str]:
-    """The same of settings of distillation."""
-    method, teacher = config["method"], config.get("teacher") if "teacher" in config["method"] else None
-    if isinstance(teacher, dict):
-        if teacher.get("bn", "separate") not in ("separate", "concat"):
-            yield f"teacher.bn={teacher['bn']}: a teacher is trained on labelled images alone. Choose separate or concat."
-        if teacher.get("batch_norm") and method["teach"]["batch_size"] == 1 and not method["teacher"]:
-            yield "method.teach.batch_size=1 and batch norm: one image has no statistics. Use at least 2, or teacher.batch_norm=false."
-    if method.get("match_prior") and config["selection"] != "last":
-        yield f"method.match_prior moves biases at the end, where selection={config['selection']} has nothing to choose. Leave one out."
 
 
 def cut_batches(method: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
@@ -299,10 +256,6 @@ def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
     }
 
 
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value] if value else []
-
-
 def _pretrain_epochs(method: Mapping[str, Any]) -> Any:
     phase = method.get("pretrain")
     return phase.get("epochs") if isinstance(phase, dict) else None
@@ -318,11 +271,6 @@ def nearest_key(key: str, known: Any) -> str:
 def parse(overrides: Sequence[str]) -> list[Override]:
     """Overrides read by Hydra's grammar; there must be a current Hydra."""
     return OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(list(overrides))
-
-
-def place(override: Override) -> str:
-    """A group with the section that its choice is for, where the override names one; a key as it is."""
-    return str(override.key_or_group) + (f"@{override.package}" if override.package else "")
 
 
 def plain(config: Any, resolve: bool = False) -> dict[str, Any]:
