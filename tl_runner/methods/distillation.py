@@ -203,7 +203,7 @@ class Distillation(Classifier):
 
     def fixed(self, options: Mapping[str, Any]) -> bool:
         """Whether a phase sees every image always as it is."""
-        return not (options["augment"] and (self.setting.views or options["mixup"] or options["cutmix"]))
+        return not (options["augment"] and (self.setting.views or options.get("mixup") or options.get("cutmix")))
 
     def matching(self) -> list[Phase]:
         """The one that moves biases and trains nothing."""
