@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_runner.data.tasks import Split
-from tl_runner.methods.base import Group, Method, Samples
+from tl_runner.methods.base import Method
+from tl_runner.methods.phases import Group, Samples
 from tl_runner.training.device import Device
 from tl_runner.training.schedules import factor, make_optimizer
 

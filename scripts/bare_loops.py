@@ -28,7 +28,7 @@ from tl_runner.losses.coral import coral
 from tl_runner.losses.discrepancy import classifier_discrepancy
 from tl_runner.losses.mmd import median_bandwidths, mmd
 from tl_runner.losses.self_training import centroid_pseudo_labels, information_maximisation, minimum_class_confusion
-from tl_runner.methods.base import Samples
+from tl_runner.methods.phases import Samples
 
 CHUNK = 500  # images at once in a pass over a whole split
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tl_runner.losses.distillation import softened_cross_entropy
 from tl_runner.losses.regularisers import batch_spectral_shrinkage, feature_map_distance, l1_sp, l2_sp
-from tl_runner.methods.base import Samples
+from tl_runner.methods.phases import Samples
 
 CHUNK = 500  # images at once in a pass over a whole split
 

@@ -22,7 +22,8 @@ from bench_loop import in_turns, placed, runner_epoch
 from tl_runner import run
 from tl_runner.build import method_of
 from tl_runner.data.tasks import Task
-from tl_runner.methods.base import Method, Phase
+from tl_runner.methods.base import Method
+from tl_runner.methods.phases import Phase
 from tl_runner.plan import check
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Augment, Batches

@@ -21,7 +21,8 @@ from bare_loops import BARE
 
 from tl_runner import run
 from tl_runner.build import method_of
-from tl_runner.methods.base import Method, Phase
+from tl_runner.methods.base import Method
+from tl_runner.methods.phases import Phase
 from tl_runner.paths import CONF_DIR
 from tl_runner.plan import check
 from tl_runner.training import device as devices

@@ -35,7 +35,7 @@ from torchvision import datasets, transforms
 
 from tl_runner import run
 from tl_runner.build import method_of
-from tl_runner.methods.base import Samples
+from tl_runner.methods.phases import Samples
 from tl_runner.plan import check
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches

@@ -11,7 +11,8 @@ from torch import nn
 
 from tl_runner import randomness
 from tl_runner.data.tasks import Split
-from tl_runner.methods.base import Gate, Method, Phase, Setting, Update
+from tl_runner.methods.base import Method, Setting
+from tl_runner.methods.phases import Gate, Phase, Update
 from tl_runner.training import schedules
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device

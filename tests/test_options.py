@@ -13,7 +13,8 @@ from test_loop import CPU, SGD, Toy, go, split
 from torch import nn
 
 from tl_runner.data.tasks import Split
-from tl_runner.methods.base import Batch, Phase, Samples, Update, cross_entropy
+from tl_runner.methods.base import cross_entropy
+from tl_runner.methods.phases import Batch, Phase, Samples, Update
 from tl_runner.report.runs import collect
 from tl_runner.training.averaging import Average
 from tl_runner.training.batches import Batches, Labelled, class_weights, of_every_class_as_often

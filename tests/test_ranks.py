@@ -20,7 +20,7 @@ from test_resume import assert_same, content
 
 from tl_runner.data.augment import Affine
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Phase, Update
+from tl_runner.methods.phases import Phase, Update
 from tl_runner.training.batches import Batches
 from tl_runner.training.ranks import ALONE, Ranks
 

@@ -18,7 +18,7 @@ from test_report import report
 from torch import nn
 
 from tl_runner.data.tasks import Split
-from tl_runner.methods.base import Phase
+from tl_runner.methods.phases import Phase
 from tl_runner.methods.source_only import SourceOnly
 from tl_runner.metrics import importance, reverse, rules, selection
 from tl_runner.paths import CONF_DIR

@@ -68,7 +68,7 @@ def test_deltas_attention_is_what_the_loss_gains_without_a_channel():
     loop.begin_epoch(0)
     x, y = loop.batches.splits["target"].x.float() / 255, loop.batches.splits["target"].y
     method.eval()
-    layer = next(iter(method.watched.values()))
+    layer = method.encoder.get_submodule(method.held[0])
 
     def loss(channel=None):
         def silence(layer, given, out):

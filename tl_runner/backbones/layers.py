@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from tl_runner.errors import nearest
 
@@ -79,16 +81,24 @@ def outputs(network: nn.Module, shape: Sequence[int]) -> dict[str, Tensor]:
             found[path] = out.clone()  # the next layer may work in place
 
     hooks = [layer.register_forward_hook(partial(keep, path)) for path, layer in network.named_modules() if path]
-    modes = {layer: layer.training for layer in network.modules()}
     first = next(network.parameters(), torch.empty(0))
+    with looked_at(network, hooks):
+        network(torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(first))
+    return found
+
+
+@contextmanager
+def looked_at(network: nn.Module, hooks: Sequence[RemovableHandle]) -> Iterator[None]:
+    """In eval mode; afterwards without the hooks and as it was."""
+    modes = {layer: layer.training for layer in network.modules()}
+    network.eval()
     try:
-        network.eval()(torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).to(first))
+        yield
     finally:
         for hook in hooks:
             hook.remove()
         for layer, training in modes.items():
             layer.training = training
-    return found
 
 
 def spoken(found: Mapping[str, Tensor]) -> str:
@@ -114,6 +124,7 @@ def maps_of_each_size(found: Mapping[str, Tensor]) -> dict[tuple[int, int], str]
     return sizes
 
 
+@torch.no_grad()
 def parts(network: nn.Module, path: str, shape: Sequence[int]) -> tuple[list[nn.Parameter], list[nn.Module]]:
     """(the weights that a layer's output depends on, the modules of the network that it does not), found by a pass of two images."""
     used: list[nn.Module] = []
@@ -125,14 +136,7 @@ def parts(network: nn.Module, path: str, shape: Sequence[int]) -> tuple[list[nn.
 
     hooks = [layer.register_forward_pre_hook(note) for layer in network.modules()]
     hooks.append(network.get_submodule(path).register_forward_hook(lambda layer, given, out: reached.append(True)))
-    modes = {layer: layer.training for layer in network.modules()}
-    try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(2, *shape).to(next(network.parameters())))
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for layer, training in modes.items():
-            layer.training = training
+    with looked_at(network, hooks):
+        network(torch.zeros(2, *shape).to(next(network.parameters())))
     weights = list(dict.fromkeys(p for layer in used for p in layer.parameters(recurse=False)))
     return weights, [layer for layer in network.modules() if layer not in used]

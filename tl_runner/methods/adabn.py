@@ -14,7 +14,8 @@ from torch.nn.modules.dropout import _DropoutNd
 from tl_runner.backbones.base import norms_of
 from tl_runner.errors import ConfigError
 from tl_runner.methods.adaptation import TargetEncoder
-from tl_runner.methods.base import Batch, Losses, Phase, Setting, Update
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses, Phase, Update
 
 
 class AdaBN(TargetEncoder):

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner.backbones.base import norms_of, target_from_source
-from tl_runner.methods.base import Batch, Losses, Metrics, Phase, Setting, Update, cross_entropy
+from tl_runner.methods.base import Setting, cross_entropy
+from tl_runner.methods.phases import Batch, Losses, Metrics, Phase, Update
 from tl_runner.methods.source_only import SourceOnly
 
 Layers = dict[str, Tensor]  # activations of one domain: features (B, d) and logits (B, K)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from tl_runner.losses.adversarial import discriminator_accuracy, discriminator_loss, inverted_label_loss
 from tl_runner.methods.adaptation import TargetEncoder, mlp
-from tl_runner.methods.base import Batch, Gate, Losses, Metrics, Phase, Setting, Update
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Gate, Losses, Metrics, Phase, Update
 
 
 class Adda(TargetEncoder):

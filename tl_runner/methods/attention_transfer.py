@@ -15,8 +15,9 @@ from torch import Tensor
 from tl_runner.backbones.layers import Seen, maps_of_each_size, spoken
 from tl_runner.errors import ConfigError
 from tl_runner.losses.distillation import attention, attention_distance
-from tl_runner.methods.base import Losses, Samples, Setting
+from tl_runner.methods.base import Setting
 from tl_runner.methods.distillation import Distillation
+from tl_runner.methods.phases import Losses, Samples
 
 
 class AttentionTransfer(Distillation):

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from tl_runner.methods.base import Batch, Losses, Phase, Setting, Update
+from tl_runner.methods.base import Setting
 from tl_runner.methods.drcn import decoder
 from tl_runner.methods.linear_probe import LinearProbe
+from tl_runner.methods.phases import Batch, Losses, Phase, Update
 
 
 class Autoencoder(LinearProbe):

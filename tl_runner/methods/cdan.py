@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from tl_runner.losses.adversarial import RandomisedMap, adaptation_factor, entropy_weights, multilinear_map, reverse_gradient
 from tl_runner.methods.adaptation import Layers, SharedEncoder, mlp
-from tl_runner.methods.base import Batch, Losses, Metrics, Setting
+from tl_runner.methods.base import Setting
 from tl_runner.methods.dann import adversarial
+from tl_runner.methods.phases import Batch, Losses, Metrics
 
 LARGEST = 4096  # entries of the exact map (the paper's section 3)
 

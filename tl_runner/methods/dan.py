@@ -15,7 +15,8 @@ from torch import Tensor
 
 from tl_runner.losses.mmd import median_bandwidths, mmd
 from tl_runner.methods.adaptation import SharedEncoder
-from tl_runner.methods.base import Batch, Losses, Setting
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses
 
 
 class Dan(SharedEncoder):

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from tl_runner.losses.adversarial import adaptation_factor, discriminator_accuracy, discriminator_loss, reverse_gradient
 from tl_runner.methods.adaptation import Activations, Layers, SharedEncoder, mlp
-from tl_runner.methods.base import Batch, Losses, Metrics, Setting
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses, Metrics
 
 
 class Dann(SharedEncoder):

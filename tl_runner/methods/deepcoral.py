@@ -13,7 +13,8 @@ import torch
 
 from tl_runner.losses.coral import coral
 from tl_runner.methods.adaptation import SharedEncoder
-from tl_runner.methods.base import Batch, Losses, Setting
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses
 
 
 class DeepCoral(SharedEncoder):

@@ -6,7 +6,7 @@ ICLR 2019, eq. 4-6: a channel's weight is by how much the loss of a linear probe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,10 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tl_runner.backbones.layers import Watched, outputs
 from tl_runner.errors import ConfigError
 from tl_runner.losses.regularisers import feature_map_distance
-from tl_runner.methods.base import Batch, Losses, Passes, Phase, Setting, cross_entropy
+from tl_runner.methods.base import Setting, cross_entropy
 from tl_runner.methods.lp_ft import LpFt
+from tl_runner.methods.phases import Batch, Losses, Passes, Phase
 
 JUDGED = 256  # labelled images, at the most, that say what a channel is worth: they pass once for each
 
@@ -43,13 +45,14 @@ class Delta(LpFt):
         self.start_network = self.fresh("backbone", setting.make_backbone)
         if len(self.frozen) == len(self.blocks):
             raise ConfigError(["method=delta holds the maps of blocks that learn, and method.freeze leaves none."])
-        names = [name for name in self.blocks if name not in self.frozen]
-        with torch.no_grad():
-            _, found = self.maps(self.encoder.eval(), last_of(self.blocks, names), torch.zeros(2, *setting.shape))
-        spatial = [name for name, m in zip(names, found, strict=True) if m.ndim > 2] or names
-        widths = [m.shape[1] for name, m in zip(names, found, strict=True) if name in spatial]
-        self.watched, self.start_watched = last_of(self.blocks, spatial), last_of(self.start_network.blocks(), spatial)
-        self.weights = nn.ParameterDict({str(i): nn.Parameter(torch.full((n,), 1 / n), requires_grad=False) for i, n in enumerate(widths)})
+        paths = {layer: path for path, layer in self.encoder.named_modules()}
+        lasts = [paths[last_of(units)] for name, units in self.blocks.items() if name not in self.frozen]
+        found = outputs(self.encoder, setting.shape)
+        self.held = [path for path in lasts if found[path].ndim > 2] or lasts
+        self.watched = Watched(self, self.encoder, self.held)
+        self.start_watched = Watched(self.start_network, self.start_network, self.held)
+        even = [torch.full((n,), 1 / n) for n in (found[path].shape[1] for path in self.held)]
+        self.weights = nn.ParameterDict({str(i): nn.Parameter(w, requires_grad=False) for i, w in enumerate(even)})
         self.register_buffer("weighed", torch.tensor(False))
 
     def tuned(self) -> list[Phase]:
@@ -63,24 +66,15 @@ class Delta(LpFt):
         """The network that the maps are held to."""
         self.start_network.load_state_dict(self.encoder.state_dict())
 
-    def maps(self, network: nn.Module, watched: dict[str, nn.Module], x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(features (B, d), the blocks' outputs (B, C, ...)) of images."""
-        found: list[Tensor] = []
-        hooks = [layer.register_forward_hook(lambda layer, given, out: found.append(out)) for layer in watched.values()]
-        try:
-            return network(x), found
-        finally:
-            for hook in hooks:
-                hook.remove()
-
     def step(self, batch: Batch, progress: float) -> Losses:
         """batch.target.x and .y: labelled target images."""
         with torch.no_grad():
-            _, start = self.maps(self.start_network, self.start_watched, batch.target.x)
-        features, maps = self.maps(self.encoder, self.watched, batch.target.x)
-        distances = [feature_map_distance(*pair) for pair in zip(maps, start, self.weights.values(), strict=True)]
+            start = self.start_watched(batch.target.x)
+        seen = self.watched(batch.target.x)
+        maps = ((seen.layers[path], start.layers[path]) for path in self.held)
+        distances = [feature_map_distance(*pair, weights) for pair, weights in zip(maps, self.weights.values(), strict=True)]
         return {
-            "cross_entropy": cross_entropy(self.head(features), [batch.target], self.finetune["label_smoothing"]),
+            "cross_entropy": cross_entropy(seen.logits, [batch.target], self.finetune["label_smoothing"]),
             "delta": self.alpha * torch.stack(distances).sum(),
             "l2": self.beta / 2 * self.head.weight.square().sum(),
         }
@@ -92,7 +86,8 @@ class Delta(LpFt):
             return {}
         y = passes.labels("target", JUDGED)
         before = F.cross_entropy(passes(self, "target", JUDGED), y)
-        for layer, weights in zip(self.watched.values(), self.weights.values(), strict=True):
+        for path, weights in zip(self.held, self.weights.values(), strict=True):
+            layer = self.encoder.get_submodule(path)
             rises = []
             for channel in range(len(weights)):
                 with without(layer, channel):
@@ -102,9 +97,9 @@ class Delta(LpFt):
         return {}
 
 
-def last_of(blocks: Mapping[str, Sequence[nn.Module]], names: Sequence[str]) -> dict[str, nn.Module]:
-    """The last layer of each of these blocks, what only flattens left out."""
-    return {name: [unit for unit in blocks[name] if not isinstance(unit, nn.Flatten)][-1] for name in names}
+def last_of(units: Sequence[nn.Module]) -> nn.Module:
+    """The last layer of a block, what only flattens left out."""
+    return [unit for unit in units if not isinstance(unit, nn.Flatten)][-1]
 
 
 @contextmanager

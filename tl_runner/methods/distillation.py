@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from tl_runner.backbones.base import norms_of
 from tl_runner.backbones.layers import Seen, Watched, missing, outputs, spoken
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Batch, Classifier, Losses, Passes, Phase, Samples, Setting, Update, cross_entropy
+from tl_runner.methods.base import Classifier, Setting, cross_entropy
+from tl_runner.methods.phases import Batch, Losses, Passes, Phase, Samples, Update
 from tl_runner.methods.teacher import Network, Teacher
 from tl_runner.metrics.prior import shifts_to_prior
 

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from tl_runner.methods.adaptation import SharedEncoder
-from tl_runner.methods.base import Batch, Losses, Setting, Update
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses, Update
 
 
 class Drcn(SharedEncoder):

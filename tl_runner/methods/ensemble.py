@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Phase, Setting
+from tl_runner.methods.base import Setting
 from tl_runner.methods.finetune import FineTune
+from tl_runner.methods.phases import Phase
 
 
 class Ensemble(FineTune):

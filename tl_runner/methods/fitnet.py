@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tl_runner.backbones.layers import Seen
 from tl_runner.losses.distillation import hint_distance, softened_cross_entropy
-from tl_runner.methods.base import Batch, Group, Losses, Phase, Samples, Setting, Update
+from tl_runner.methods.base import Setting
 from tl_runner.methods.fitnet_joint import Hinted
+from tl_runner.methods.phases import Batch, Group, Losses, Phase, Samples, Update
 
 
 class FitNet(Hinted):

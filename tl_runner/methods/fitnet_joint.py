@@ -15,8 +15,9 @@ from tl_runner.backbones.base import Backbone
 from tl_runner.backbones.layers import Seen, parts
 from tl_runner.errors import ConfigError
 from tl_runner.losses.precision import full_precision
-from tl_runner.methods.base import Losses, Phase, Samples, Setting
+from tl_runner.methods.base import Setting
 from tl_runner.methods.distillation import Distillation
+from tl_runner.methods.phases import Losses, Phase, Samples
 
 
 class Hinted(Distillation):

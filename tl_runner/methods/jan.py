@@ -13,7 +13,8 @@ from tl_runner.losses.adversarial import adaptation_factor
 from tl_runner.losses.mmd import median_bandwidths, mmd
 from tl_runner.losses.precision import full_precision
 from tl_runner.methods.adaptation import SharedEncoder
-from tl_runner.methods.base import Batch, Losses, Setting
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses
 
 
 class Jan(SharedEncoder):

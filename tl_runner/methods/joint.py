@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tl_runner.methods.base import Batch, Group, Losses, Phase, Setting, cross_entropy
+from tl_runner.methods.base import Setting, cross_entropy
 from tl_runner.methods.model_transfer import ModelTransfer
+from tl_runner.methods.phases import Batch, Group, Losses, Phase
 
 
 class Joint(ModelTransfer):

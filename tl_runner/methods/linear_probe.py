@@ -14,8 +14,9 @@ from torch import Tensor
 
 from tl_runner import randomness
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Phase, Setting
+from tl_runner.methods.base import Setting
 from tl_runner.methods.model_transfer import ModelTransfer
+from tl_runner.methods.phases import Phase
 from tl_runner.metrics.features import chosen
 
 

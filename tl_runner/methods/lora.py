@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_runner.backbones import low_rank
-from tl_runner.methods.base import Batch, Group, Losses, Phase, Setting, cross_entropy
+from tl_runner.methods.base import Setting, cross_entropy
 from tl_runner.methods.model_transfer import ModelTransfer
+from tl_runner.methods.phases import Batch, Group, Losses, Phase
 
 
 class Lora(ModelTransfer):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tl_runner.methods.base import Phase, Setting
+from tl_runner.methods.base import Setting
 from tl_runner.methods.finetune import FineTune
+from tl_runner.methods.phases import Phase
 
 
 class LpFt(FineTune):

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from tl_runner.losses.distillation import softened_cross_entropy
-from tl_runner.methods.base import Batch, Group, Losses, Phase, Setting, cross_entropy
+from tl_runner.methods.base import Setting, cross_entropy
 from tl_runner.methods.model_transfer import ModelTransfer
+from tl_runner.methods.phases import Batch, Group, Losses, Phase
 
 
 class Lwf(ModelTransfer):

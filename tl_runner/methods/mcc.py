@@ -9,7 +9,8 @@ from typing import Any
 
 from tl_runner.losses.self_training import minimum_class_confusion
 from tl_runner.methods.adaptation import SharedEncoder
-from tl_runner.methods.base import Batch, Losses, Setting
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses
 
 
 class Mcc(SharedEncoder):

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from tl_runner.losses.discrepancy import classifier_discrepancy
 from tl_runner.methods.adaptation import SharedEncoder, mlp
-from tl_runner.methods.base import Batch, Losses, Setting, Update
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses, Update
 
 
 class Mcd(SharedEncoder):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Batch, Classifier, Group, Losses, Passes, Phase, Setting, Update, cross_entropy
+from tl_runner.methods.base import Classifier, Setting, cross_entropy
+from tl_runner.methods.phases import Batch, Group, Losses, Passes, Phase, Update
 
 
 class ModelTransfer(Classifier):

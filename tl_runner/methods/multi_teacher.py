@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from tl_runner.backbones.layers import Seen
 from tl_runner.errors import ConfigError
 from tl_runner.losses.distillation import agreement, mixture, soft_targets
-from tl_runner.methods.base import Losses, Passes, Phase, Samples, Setting, Update
+from tl_runner.methods.base import Setting
 from tl_runner.methods.distillation import Answers, Distillation
+from tl_runner.methods.phases import Losses, Passes, Phase, Samples, Update
 
 
 class MultiTeacher(Distillation):

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from tl_runner.backbones.base import Backbone
 from tl_runner.errors import ConfigError, nearest
 from tl_runner.losses.multitask import dynamic_weight_average, gradnorm, pcgrad, uncertainty
-from tl_runner.methods.base import Batch, Group, Losses, Method, Metrics, Passes, Phase, Samples, Setting, Update, cross_entropy
+from tl_runner.methods.base import Method, Setting, cross_entropy
+from tl_runner.methods.phases import Batch, Group, Losses, Metrics, Passes, Phase, Samples, Update
 
 MAIN = "class"  # the task of the labels that every split has
 

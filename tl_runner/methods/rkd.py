@@ -12,8 +12,9 @@ from torch import Tensor
 
 from tl_runner.backbones.layers import Seen
 from tl_runner.losses.distillation import relation_angle, relation_distance
-from tl_runner.methods.base import Losses, Samples, Setting
+from tl_runner.methods.base import Setting
 from tl_runner.methods.distillation import Distillation
+from tl_runner.methods.phases import Losses, Samples
 
 
 class RKD(Distillation):

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from tl_runner.backbones.layers import Seen
 from tl_runner.losses.distillation import soft_targets
-from tl_runner.methods.base import Losses, Phase, Samples, Setting
+from tl_runner.methods.base import Setting
 from tl_runner.methods.distillation import Distillation
+from tl_runner.methods.phases import Losses, Phase, Samples
 from tl_runner.methods.teacher import Network, Teacher
 
 

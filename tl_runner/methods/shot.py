@@ -14,7 +14,8 @@ from torch import Tensor
 
 from tl_runner.losses.self_training import centroid_pseudo_labels, information_maximisation
 from tl_runner.methods.adaptation import TargetEncoder
-from tl_runner.methods.base import Batch, Losses, Passes, Phase, Setting, Update
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses, Passes, Phase, Update
 
 
 class Shot(TargetEncoder):

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Classifier, Phase, Setting
+from tl_runner.methods.base import Classifier, Setting
+from tl_runner.methods.phases import Phase
 
 
 class SourceOnly(Classifier):

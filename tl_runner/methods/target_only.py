@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tl_runner.methods.base import Classifier, Phase, Setting
+from tl_runner.methods.base import Classifier, Setting
+from tl_runner.methods.phases import Phase
 
 
 class TargetOnly(Classifier):

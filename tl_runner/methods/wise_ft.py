@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.methods.base import Passes, Phase, Setting, Update
+from tl_runner.methods.base import Setting
 from tl_runner.methods.finetune import FineTune
+from tl_runner.methods.phases import Passes, Phase, Update
 
 
 class WiseFt(FineTune):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tl_runner import randomness
 from tl_runner.data.tasks import Split
-from tl_runner.methods.base import Batch, Samples
+from tl_runner.methods.phases import Batch, Samples
 from tl_runner.training.device import Device
 from tl_runner.training.ranks import ALONE, Ranks
 

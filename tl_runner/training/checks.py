@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tl_runner.data.tasks import Split, without
-from tl_runner.methods.base import Phase
+from tl_runner.methods.phases import Phase
 from tl_runner.metrics import rules
 from tl_runner.training.stopping import unvalidated
 

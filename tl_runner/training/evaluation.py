@@ -12,7 +12,8 @@ from torch import Tensor
 from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.errors import DivergedError
-from tl_runner.methods.base import Method, Phase
+from tl_runner.methods.base import Method
+from tl_runner.methods.phases import Phase
 from tl_runner.metrics import classification, importance, report, reverse, rules, selection
 from tl_runner.metrics.regression import regression
 from tl_runner.training.batches import pixels

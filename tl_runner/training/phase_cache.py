@@ -24,7 +24,8 @@ import tl_runner
 from tl_runner.backbones.base import Backbone
 from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError
-from tl_runner.methods.base import Method, Phase
+from tl_runner.methods.base import Method
+from tl_runner.methods.phases import Phase
 from tl_runner.record.folder import claimed
 from tl_runner.training import checkpoints
 from tl_runner.training.device import Device

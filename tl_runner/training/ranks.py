@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from tl_runner.errors import ConfigError, LostError, UserError
-from tl_runner.methods.base import Phase
+from tl_runner.methods.phases import Phase
 
 T = TypeVar("T")
 LEFT = "rank 0 has left"

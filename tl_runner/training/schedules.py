@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tl_runner.methods.base import Group
+from tl_runner.methods.phases import Group
 
 
 def make_optimizer(options: Mapping[str, Any], groups: Sequence[Group]) -> torch.optim.Optimizer:

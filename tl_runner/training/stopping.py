@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from tl_runner.methods.base import Phase
+from tl_runner.methods.phases import Phase
 from tl_runner.training.checkpoints import put_back, weights_of
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from tl_runner import randomness
 from tl_runner.data.tasks import Split, without
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
-from tl_runner.methods.base import Method, Phase
+from tl_runner.methods.base import Method
+from tl_runner.methods.phases import Phase
 from tl_runner.metrics import rules
 from tl_runner.metrics.report import Report
 from tl_runner.record import embeddings
