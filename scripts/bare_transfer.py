@@ -123,9 +123,9 @@ def delta(ground: Ground) -> Bare:
     method, options = ground.method, ground.options
     learner, smoothing = Learner(ground, [method.encoder, method.head]), ground.section["label_smoothing"]
     maps = {True: [], False: []}
-    for now, layers in ((True, method.watched), (False, method.start_watched)):
-        for layer in layers.values():
-            layer.register_forward_hook(lambda layer, given, out, now=now: maps[now].append(out))
+    for now, network in ((True, method.encoder), (False, method.start_network)):
+        for path in method.held:
+            network.get_submodule(path).register_forward_hook(lambda layer, given, out, now=now: maps[now].append(out))
 
     def step(target: Samples, progress: float) -> None:
         for found in maps.values():
