@@ -189,7 +189,7 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"method={method['name']} {otherwise}"
     if "source_val" in SELECTION[config["selection"]].needs and data.get("val_fraction") == 0:
         yield f"selection={config['selection']} needs source images to validate on: set data.val_fraction above 0."
-    if config["backbone"].get("batch_norm") and any(v == 1 for k, v in walk(config) if k.endswith("batch_size")):
+    if config["backbone"].get("batch_norm") and "episodes" not in method.get("needs", ()) and any(v == 1 for k, v in walk(config) if k.endswith("batch_size")):
         yield "batch_size=1 and batch norm: one image has no batch statistics. Use at least 2, or backbone.batch_norm=false."
     if config["backbone"].get("batch_norm") is False and config["backbone"].get("bn", "separate") != "separate":
         yield f"backbone.bn={config['backbone']['bn']} is about batch norm, and backbone.batch_norm=false has none. Leave one of them out."
@@ -201,11 +201,30 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"method.{path}.accumulate={parts} does not divide batch_size={size}, and its parts must be equal."
         elif size == parts > 1 and config["backbone"].get("batch_norm"):
             yield f"method.{path}.accumulate={parts}: parts of one image, which has no batch statistics. Use at most {size // 2}."
+    yield from impossible_tasks(config)
     device = config["device"]
     if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):
         yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."
     if device["name"] in ("cpu", "mps") and device["cuda_graphs"]:
         yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
+
+
+def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:
+    """The same of few-shot tasks."""
+    method, data = config["method"], config["data"]
+    chunk, tasks = method.get("chunk"), method.get("meta", {}).get("batch_size", 1)
+    if chunk and tasks % chunk:
+        yield f"method.chunk={chunk} does not divide method.meta.batch_size={tasks}, the tasks of a meta-batch."
+    if chunk and method["task_batching"] != "vmap":
+        yield f"method.chunk={chunk} is of method.task_batching=vmap, not {method['task_batching']}. Set that, or leave method.chunk out."
+    if "inner" in method and (ways := data.get("training", {}).get("ways")) and ways != data.get("ways"):
+        yield f"data.training.ways={ways}: a head has as many outputs in training as in tests, data.ways={data['ways']}. method=protonet has none."
+    if method.get("bn") == "running" and "inner" in method:
+        yield f"method.bn=running: method={method['name']} adapts weights to a task's own images. Choose transductive or support."
+    if "meta" in method and method["meta"].get("steps_per_epoch") is None:
+        yield "method.meta.steps_per_epoch=null: tasks have no end. Set it, or train.steps_per_epoch, to a number."
+    if "episodes" in data.get("gives", ()) and "episodes" not in method.get("needs", ()):
+        yield f"data={data['name']} gives few-shot tasks, which method={method['name']} does not learn from: method=maml or protonet does."
 
 
 def cut_batches(method: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
@@ -242,6 +261,14 @@ def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
         "tasks": (
             "tasks" in data.get("gives", ()),
             "learns several tasks on the same images, which this data does not have: data=multitask_digits has.",
+        ),
+        "episodes": (
+            "episodes" in data.get("gives", ()),
+            "learns from few-shot tasks, which this data does not have: data=glyphs, data=omniglot and data=sinusoid have.",
+        ),
+        "classes": (
+            "ways" in data,
+            "tells classes apart, and the tasks of this data ask for a number: data=glyphs and data=omniglot have classes.",
         ),
         "pairs": (1 not in sizes, "compares the images of a batch with each other: batch_size=1 is too few."),
         "triples": (
