@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tl_runner.backbones.base import Backbone
@@ -25,19 +23,22 @@ class EpisodeNorm(nn.Module):
         super().__init__()
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
         self.noting = False
-        self.noted: tuple[Tensor, Tensor] | None = None  # mean and variance, (C,) each
+        self.noted: tuple[Tensor, Tensor] | None = None  # mean and 1 / deviation, (1, C, 1, ...) each
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...)."""
-        if self.noted is None and not self.noting:
-            return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=self.eps)
+        # by hand: under vmap with a scale of each task's own, the gradient of torch 2.15's batch_norm through its backward is wrong
+        over, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
         if self.noted is None:
-            var, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
-            self.noted = mean, var
-        mean, var = self.noted
-        shape = [1, -1, *[1] * (x.ndim - 2)]
-        scale = self.weight * torch.rsqrt(var + self.eps)
-        return x * scale.view(shape) + (self.bias - mean * scale).view(shape)
+            mean = x.mean(over, keepdim=True)
+            centred = x - mean
+            inverse = (centred.square().mean(over, keepdim=True) + self.eps).rsqrt()
+            if self.noting:
+                self.noted = mean, inverse
+        else:
+            mean, inverse = self.noted
+            centred = x - mean
+        return centred * (self.weight.view(shape) * inverse) + self.bias.view(shape)
 
 
 def episodic(network: Backbone) -> Backbone:
