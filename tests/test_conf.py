@@ -114,7 +114,14 @@ def smoke(tl_run, tmp_path, made_up_root):
 
 @pytest.mark.parametrize("method", GROUPS["method"])
 def test_every_method_runs_under_smoke(smoke, method):
-    smoke(f"method={method}")
+    smoke(f"method={method}", "figures=false")
+
+
+def test_a_smoke_run_draws_its_figures(smoke, tmp_path):
+    smoke("method=dann")
+    assert {file.stem for file in (tmp_path / "run" / "figures").glob("*.png")} == {
+        "curves", "confusion_target_test", "roc_target_test", "reliability_target_test", "embedding",
+    }  # fmt: skip
 
 
 def made_for(path):
@@ -148,4 +155,4 @@ def test_each_of_several_targets_is_scored_by_itself(smoke):
 
 @pytest.mark.parametrize("experiment", GROUPS["experiment"])
 def test_every_experiment_runs_under_smoke(smoke, experiment):
-    smoke(f"experiment={experiment}")
+    smoke(f"experiment={experiment}", "figures=false")
