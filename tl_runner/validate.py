@@ -189,7 +189,8 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"method={method['name']} {otherwise}"
     if "source_val" in SELECTION[config["selection"]].needs and data.get("val_fraction") == 0:
         yield f"selection={config['selection']} needs source images to validate on: set data.val_fraction above 0."
-    if config["backbone"].get("batch_norm") and "episodes" not in method.get("needs", ()) and any(v == 1 for k, v in walk(config) if k.endswith("batch_size")):
+    single = any(v == 1 for k, v in walk(config) if k.endswith("batch_size")) and "episodes" not in method.get("needs", ())  # one task
+    if config["backbone"].get("batch_norm") and single:
         yield "batch_size=1 and batch norm: one image has no batch statistics. Use at least 2, or backbone.batch_norm=false."
     if config["backbone"].get("batch_norm") is False and config["backbone"].get("bn", "separate") != "separate":
         yield f"backbone.bn={config['backbone']['bn']} is about batch norm, and backbone.batch_norm=false has none. Leave one of them out."
@@ -218,7 +219,7 @@ def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:
     if chunk and method["task_batching"] != "vmap":
         yield f"method.chunk={chunk} is of method.task_batching=vmap, not {method['task_batching']}. Set that, or leave method.chunk out."
     if "inner" in method and (ways := data.get("training", {}).get("ways")) and ways != data.get("ways"):
-        yield f"data.training.ways={ways}: a head has as many outputs in training as in tests, data.ways={data['ways']}. method=protonet has none."
+        yield f"data.training.ways={ways}: a head has as many outputs in training as in tests, {data['ways']}. method=protonet has none."
     if method.get("bn") == "running" and "inner" in method:
         yield f"method.bn=running: method={method['name']} adapts weights to a task's own images. Choose transductive or support."
     if "meta" in method and method["meta"].get("steps_per_epoch") is None:

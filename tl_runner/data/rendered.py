@@ -52,7 +52,8 @@ def render_in(file: Path, characters: str, side: int) -> list[NDArray | None]:
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
-    font, found = ImageFont.truetype(str(file), 2 * side), []
+    font = ImageFont.truetype(str(file), 2 * side)
+    found: list[NDArray | None] = []
     for character in characters:
         left, top, right, bottom = (round(v) for v in font.getbbox(character))
         w, h = right - left, bottom - top

@@ -19,16 +19,14 @@ class Sinusoids(Episodes):
     """Tasks drawn afresh, amplitude, phase and points uniform.
 
     Args:
-        amplitude, phase, x: ranges, (low, high) each.
+        ranges: of ``amplitude``, ``phase`` and ``x``, (low, high) each.
     """
 
     shape, ways = (1, 1, 1), 1
 
-    def __init__(
-        self, *, shots: int, queries: int, amplitude: Sequence[float], phase: Sequence[float], x: Sequence[float], scored: int = 0
-    ):
+    def __init__(self, ranges: Mapping[str, Sequence[float]], *, shots: int, queries: int, scored: int = 0):
         self.shots, self.queries, self.scored = shots, queries, scored
-        self.ranges = [amplitude, phase, x]
+        self.ranges = [ranges[name] for name in ("amplitude", "phase", "x")]
 
     def __len__(self) -> int:
         return 1
@@ -86,9 +84,9 @@ def load(
         splits={},
         protocol=f"{said}; A in {_range(amplitude)}, phase in {_range(phase)}, x in {_range(x)}",
         episodes={
-            "meta_train": Sinusoids(**trained, **ranges),
-            "meta_val": Sinusoids(**usual, **ranges, scored=tasks["val"]),
-            "meta_test": Sinusoids(**usual, **ranges, scored=tasks["test"]),
+            "meta_train": Sinusoids(ranges, **trained),
+            "meta_val": Sinusoids(ranges, **usual, scored=tasks["val"]),
+            "meta_test": Sinusoids(ranges, **usual, scored=tasks["test"]),
         },
     )
 

@@ -114,7 +114,7 @@ def forgetting(phases: Sequence[Mapping[str, Any]], reports: Mapping[str, Report
 
 def closing_table(content: Mapping[str, Any], path: Path) -> str:
     """Accuracy on source and target after each phase, the last beside the first, time and folder."""
-    if "curve" in content:
+    if content.get("curve"):
         return _of_tasks(content, path)
     method = content["choices"]["method"]
     titles, costs = content.get("titles", {}), content.get("costs", {})
