@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 METRIC = "accuracy"
 WIDTH = 100
 COSTS = ("params", "FLOPs", "ms")  # of each network, where they are compared; milliseconds an image
-PARTS = ("metrics", "intervals", "per_class", "confusion", "notes", "curve")  # of a split's report
+PARTS = ("metrics", "intervals", "per_class", "confusion", "notes")  # of a split's report
 
 
 def scored_split(reports: Mapping[str, Report]) -> str:
@@ -86,6 +86,7 @@ def result(
         "classes": list(task.classes),
         "outline": asdict(task.outline()),
         **{part: {name: report[part] for name, report in reports.items() if part in report} for part in PARTS},
+        **({"curve": curves} if (curves := {name: report["curve"] for name, report in reports.items() if "curve" in report}) else {}),
         **({"forgetting": lost} if not costs and (lost := forgetting(at.phases, reports)) is not None else {}),
         **({"findings": found} if (found := trainer.method.findings(trainer.folder.metrics())) else {}),
         **({"costs": costs} if costs else {}),
