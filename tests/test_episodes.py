@@ -397,3 +397,39 @@ def test_memory_stays_flat_over_2000_meta_steps():
         if step in (199, 1999):
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     assert peaks[1] - peaks[0] < 20_000  # kB
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("method=dann", "data=glyphs"), "method=maml or protonet does"),
+    (("method=maml", "data=fonts2digits"), "data=glyphs, data=omniglot and data=sinusoid have"),
+    (("method=protonet", "data=sinusoid"), "ask for a number"),
+    (("method=maml", "method.chunk=3"), "does not divide method.meta.batch_size=16"),
+    (("method=maml", "method.chunk=4"), "is of method.task_batching=vmap, not auto"),
+    (("method=maml", "data.training.ways=20"), "as many outputs in training as in tests, 5"),
+    (("method=maml", "method.bn=running"), "Choose transductive or support"),
+    (("method=maml", "train.steps_per_epoch=null"), "tasks have no end"),
+    (("method=maml", "train.accumulate=2"), "a meta-batch is cut by method.chunk"),
+    (("method=maml", "device.compile=true"), "cannot be compiled yet"),
+    (("method=maml", "data=sinusoid", "selection=meta_val"), "ask for a number"),
+    (("method=maml", "data=sinusoid", "train.patience=2"), "ask for a number"),
+    (("method=maml", "data.shots=0"), "data.shots=0 should be a whole number of at least 1"),
+    (("method=maml", "data.shots=30"), "20 images, and a task takes 30 to learn from"),
+    (("method=maml", "data.ways=80"), "60 classes, and a task takes 80"),
+    (("method=maml", "data=sinusoid", "data.x=[1,0]"), "from the smaller to the larger"),
+    (("method=maml", "method.inner.rate=0"), "method.inner.rate=0 should be"),
+])  # fmt: skip
+def test_what_cannot_be_is_said_in_one_line(tl_run, words, said):
+    ended = tl_run(*words, "device=cpu", "debug=smoke")
+    assert ended.code == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.text
+
+
+def test_a_run_of_tasks_neither_labels_pictures_nor_teaches_and_its_backbone_can_be_taken_up(tl_run, tmp_path):
+    run = tmp_path / "run"
+    assert tl_run(*TINY, "method=maml", "method.task_batching=vmap", f"hydra.run.dir={run}").code == 0
+    ended = tl_run("method=kd", "debug=smoke", "device=cpu", f"method.teacher={run}")
+    assert ended.code == 2
+    assert f"backbone.weights={run}" in ended.err
+    words = ("method=source_only", "debug=smoke", "device=cpu", "figures=false", "backbone=conv4", "backbone.filters=4")
+    assert tl_run(*words, f"backbone.weights={run}").code == 0

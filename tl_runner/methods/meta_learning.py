@@ -65,6 +65,7 @@ class MetaLearner(Method):
                 updates=[update],
                 predict=self.unasked,
                 augment=False,
+                domains=("meta",),
                 plans=self.plans(self.meta["batch_size"]),
                 follow=self.follow,
             )

@@ -279,7 +279,9 @@ class Trainer:
         epochs = phase.epochs if phase.whole else min(phase.epochs, limit["epochs"] or phase.epochs)
         loop = PhaseLoop(self.method, phase, batches, self.device, self._seed(phase), epochs, self.ranks)
         if phase.patience is not None:
-            loop.stopping = EarlyStopping(phase.patience, validated_on(phase, self.splits.keys())[0], self.method, self.method.elsewhere)
+            loop.stopping = EarlyStopping(
+                phase.patience, validated_on(phase, {*self.splits, *self.episodes})[0], self.method, self.method.elsewhere
+            )
         return loop
 
     def _epoch(self, loop: PhaseLoop, final: bool, interrupt: Interrupt, advance: Callable[[], None]) -> None:
