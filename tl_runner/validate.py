@@ -140,7 +140,10 @@ class Checker:
             resolved = plain(merged, resolve=True)
             defaults = dict(walk(plain(OmegaConf.create(bare), resolve=True)))
         except (InterpolationResolutionError, OmegaConfBaseException) as error:
-            return [*problems, str(error).splitlines()[0]], None
+            found: list[str] = []
+            with suppress(LookupError, TypeError, AttributeError, ArithmeticError):  # what the data lacks, rather than where that shows
+                found = [*unmet(plain(merged))]
+            return [*problems, *(found or [str(error).splitlines()[0]])], None
         assert isinstance(resolved, dict)
         typed = dict(walk(plain(merged)))
         for path, value in walk(resolved):
@@ -179,14 +182,7 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         return
     if both := {*listed(data.get("source"))} & {*listed(data.get("target"))}:
         yield f"data.source and data.target both name {', '.join(sorted(both))}: a domain is either source or target."
-    known = needs(config)
-    unnamed = unnamed_source(data)
-    for need in method.get("needs", ()):
-        missing = unnamed if need == "source" else None
-        otherwise = f"needs a {need} domain" + (f": set data.{missing}." if missing else ", which this data does not have.")
-        met, otherwise = known.get(need, (need in data.get("gives", ()) and not missing, otherwise))
-        if not met:
-            yield f"method={method['name']} {otherwise}"
+    yield from unmet(config)
     if "source_val" in SELECTION[config["selection"]].needs and data.get("val_fraction") == 0:
         yield f"selection={config['selection']} needs source images to validate on: set data.val_fraction above 0."
     single = any(v == 1 for k, v in walk(config) if k.endswith("batch_size")) and "episodes" not in method.get("needs", ())  # one task
@@ -208,6 +204,18 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."
     if device["name"] in ("cpu", "mps") and device["cuda_graphs"]:
         yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
+
+
+def unmet(config: Mapping[str, Any]) -> Iterator[str]:
+    """What the method needs and the data or the backbone does not have."""
+    data, method, known = config["data"], config["method"], needs(config)
+    unnamed = unnamed_source(data)
+    for need in method.get("needs", ()):
+        missing = unnamed if need == "source" else None
+        otherwise = f"needs a {need} domain" + (f": set data.{missing}." if missing else ", which this data does not have.")
+        met, otherwise = known.get(need, (need in data.get("gives", ()) and not missing, otherwise))
+        if not met:
+            yield f"method={method['name']} {otherwise}"
 
 
 def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:
