@@ -225,7 +225,7 @@ def _listed(plan: Plan) -> int:
 
         print(search.described(plan))
         count += " in the first trial"
-    print(f"{count}, all valid; nothing was run.")
+    print(f"{count}, all valid settings; nothing was run, and no data, weights or layers were looked at.")
     return EXIT_DONE
 
 

@@ -141,6 +141,12 @@ def head_in(weights: Mapping[str, Tensor], head: nn.Linear, file: Path) -> dict[
     ]
     if len(found) != 1:
         size = " x ".join(map(str, head.weight.shape))
+        others = {len(t) for name, t in weights.items() if name.endswith("head.weight") and t.ndim == 2 and t.shape[1] == head.in_features}
+        if others - {head.out_features}:
+            raise ConfigError([
+                f"method.teacher={file}: its head tells {others.pop()} classes apart, and this data has {head.out_features}. Take one "
+                "of the same classes, or method.teacher=null to train one."
+            ])  # fmt: skip
         raise CheckpointError(
             f"method.teacher={file} has {len(found)} layers of {size} that are named {', '.join(HEADS[:-1])} or {HEADS[-1]}: "
             "one is needed, the head, or name a run's folder."

@@ -58,9 +58,13 @@ def fill(backbone: Backbone, given: Mapping[str, Tensor], where: str, key: str =
     total, matched = (sum(v.numel() for v in part.values()) for part in (own, found))
     if matched < LEAST * total:
         missing = ", ".join([k for k in own if k not in found][:3])
+        whose, cure = "this backbone", "Is it of another backbone?"
+        if key == "method.teacher":
+            whose = "the teacher"
+            cure = "Name its network with backbone@teacher= and teacher.*, or a run's folder, which brings its own."
         raise CheckpointError(
-            f"{key}={where} fits {matched / total:.0%} of this backbone's weights by name and shape (not {missing}, ...; "
-            f"the file has {', '.join([*given][:3])}, ...). Is it of another backbone?"
+            f"{key}={where} fits {matched / total:.0%} of {whose}'s weights by name and shape (not {missing}, ...; "
+            f"the file has {', '.join([*given][:3])}, ...). {cure}"
         )
     backbone.load_state_dict(found, strict=False)
     fresh = [k for k in own if k not in found]

@@ -42,8 +42,11 @@ class AttentionTransfer(Distillation):
                        for found, names in ((student, named), (teacher, taught)))  # fmt: skip
         if both := [size for size in own if size in others]:
             return [(own[size], others[size]) for size in both]
+        mapless = [name for name, maps in (("student", own), ("teacher", others)) if not maps]
+        why = f"the {mapless[0]} has none" if mapless else "these networks share none"
+        cure = "Choose networks that halve images alike (backbone=small_cnn backbone@teacher=small_cnn), or name layers that match."
         raise ConfigError(
-            ["attention is compared between maps of one height and width, and these networks share none. "
+            [f"attention is compared between maps of one height and width, and {why}. {cure} "
              f"The student has {spoken(student)}. The teacher has {spoken(teacher)}."]
         )  # fmt: skip
 

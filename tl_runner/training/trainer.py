@@ -191,7 +191,7 @@ class Trainer:
         if not final:
             summary["metrics"] = self.ranks.share(lambda: self._test(phase))
             if summary["metrics"]:
-                self.progress.say(f"{phase.name} done: {_short(summary['metrics'])}")
+                self.progress.say(f"{phase.name}{' done' if loop.epochs else ', as given'}: {_short(summary['metrics'])}")
         self.at.phases.append(summary)
         self.at.phase, self.at.epoch, self.at.step = self.at.phase + 1, 0, 0
         if final and self.at.best_epoch is None:
