@@ -22,6 +22,7 @@ EXTRA = {"processes": "joblib", "slurm": "submitit", "slurm_local": "submitit", 
 
 NAMED = {  # what a user has to name, by choice
     **{f"data={name}": {"method": "maml"} for name in ("glyphs", "omniglot", "sinusoid")},
+    "data=folder_episodes": {"method": "protonet", "data.target_dir": "things", "data.training.ways": "null"},
     "data=arrays": {"data.target_file": "films.npz", "data.source_file": "books.npz"},
     "data=multitask_digits": {"method": "multitask"},  # no source, as the default method needs
     "data=mnist": {"method": "target_only"},
@@ -30,7 +31,10 @@ NAMED = {  # what a user has to name, by choice
     "experiment=photos": {"data.target_dir": "photographs"},
     "experiment=resnet18_new_head": {"data.target_dir": "photos", "backbone.weights": "null", "data.size": "32"},
 }
-CLASSES = {"photographs": ["airplane", "bird", "deer", "frog", "ship", "automobile", "cat", "dog", "horse", "truck"]}
+CLASSES = {
+    "things": [f"thing{i:02}" for i in range(24)],
+    "photographs": ["airplane", "bird", "deer", "frog", "ship", "automobile", "cat", "dog", "horse", "truck"],
+}
 
 
 def test_every_file_is_counted():

@@ -16,7 +16,7 @@ from test_meta_gradients import SHOTS, WAYS, batch, made
 from test_resume import assert_same, interrupted
 
 from tl_runner import randomness
-from tl_runner.data import glyphs, omniglot, sinusoid
+from tl_runner.data import folder_episodes, glyphs, omniglot, sinusoid
 from tl_runner.data.episodes import ImageEpisodes, by_class, turned
 from tl_runner.data.tasks import Split
 from tl_runner.errors import DataError
@@ -433,3 +433,48 @@ def test_a_run_of_tasks_neither_labels_pictures_nor_teaches_and_its_backbone_can
     assert f"backbone.weights={run}" in ended.err
     words = ("method=source_only", "debug=smoke", "device=cpu", "figures=false", "backbone=conv4", "backbone.filters=4")
     assert tl_run(*words, f"backbone.weights={run}").code == 0
+
+
+def pictures_of(root: Path, classes: int, n: int = 4) -> Path:
+    """Made up: noise, a folder a class."""
+    draw = np.random.default_rng(0)
+    for c in range(classes):
+        (root / f"class{c:02}").mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(draw.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(root / f"class{c:02}" / f"{i}.png")
+    return root
+
+
+FOLDER = {**PROTOCOL, "ways": 2, "queries": 1, "size": 16, "channels": 3, "fit": "crop", "unreadable": "fail", "workers": 0, "seed": 0,
+          "classes": {"val": 3, "test": 4}, "rotations": {"train": False, "test": False}}  # fmt: skip
+
+
+def test_folders_of_pictures_are_tasks(tmp_path):
+    root = pictures_of(tmp_path / "things", 12)
+    task = folder_episodes.load(**FOLDER, target_dir=str(root), cache=str(tmp_path / "cache"))
+    assert {name: len(e) for name, e in task.episodes.items()} == {"meta_train": 5, "meta_val": 3, "meta_test": 4}
+    assert "5 / 3 / 4 classes (train, val, test)" in task.protocol
+    with pytest.raises(DataError, match=r"12 classes .*leave 0 for training"):
+        folder_episodes.load(**{**FOLDER, "classes": {"val": 5, "test": 10}}, target_dir=str(root), cache=str(tmp_path / "cache"))
+    (root / "class00" / "0.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"1 of 48 pictures cannot be read"):
+        folder_episodes.load(**FOLDER, target_dir=str(root), cache=str(tmp_path / "cache"))
+    task = folder_episodes.load(**{**FOLDER, "unreadable": "skip"}, target_dir=str(root), cache=str(tmp_path / "cache"))
+    assert "1 unreadable pictures skipped" in task.protocol
+    assert sum(len(e.split) for e in task.episodes.values()) == 47
+
+
+def test_a_folders_own_parts_hold_other_classes(tmp_path):
+    for part, first, n in (("train", 0, 4), ("val", 4, 2), ("test", 6, 3)):
+        made = pictures_of(tmp_path / "made" / part, first + n)
+        (tmp_path / "things" / part).mkdir(parents=True)
+        for c in range(first, first + n):
+            (made / f"class{c:02}").rename(tmp_path / "things" / part / f"class{c:02}")
+    settings = {**FOLDER, "target_dir": str(tmp_path / "things"), "cache": str(tmp_path / "cache")}
+    task = folder_episodes.load(**settings)
+    assert {name: len(e) for name, e in task.episodes.items()} == {"meta_train": 4, "meta_val": 2, "meta_test": 3}
+    (tmp_path / "things" / "test" / "class06").rename(tmp_path / "things" / "test" / "class00")
+    with pytest.raises(DataError, match="the class class00 is in train and in test"):
+        folder_episodes.load(**settings)
+    with pytest.raises(DataError, match="there is no such folder"):
+        folder_episodes.load(**{**settings, "target_dir": str(tmp_path / "nowhere")})
