@@ -410,6 +410,7 @@ def test_memory_stays_flat_over_2000_meta_steps():
     (("method=maml", "train.steps_per_epoch=null"), "tasks have no end"),
     (("method=maml", "train.accumulate=2"), "a meta-batch is cut by method.chunk"),
     (("method=maml", "device.compile=true"), "cannot be compiled yet"),
+    (("method=maml", "backbone.bn=concat"), "few-shot tasks have none"),
     (("method=maml", "data=sinusoid", "selection=meta_val"), "ask for a number"),
     (("method=maml", "data=sinusoid", "train.patience=2"), "ask for a number"),
     (("method=maml", "data.shots=0"), "data.shots=0 should be a whole number of at least 1"),
