@@ -23,7 +23,7 @@ def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:
             if value not in (None, "last"):
                 yield f"{key}={value} goes by an accuracy, and the tasks of this data ask for a number. Leave it out."
     if "meta" in method and config["backbone"].get("bn", "separate") != "separate":
-        yield f"backbone.bn={config['backbone']['bn']} is about two domains, and few-shot tasks have none: method.bn says how they are normalised."
+        yield f"backbone.bn={config['backbone']['bn']} is about two domains, and few-shot tasks have none. method.bn is theirs."
     if "meta" in method and method["meta"].get("accumulate", 1) != 1:
         yield f"method.meta.accumulate={method['meta']['accumulate']}: a meta-batch is cut by method.chunk. Leave accumulate at 1."
     for key in ("compile", "cuda_graphs"):
