@@ -180,12 +180,18 @@ class Trainer:
         else:
             with self.cache.claim(key, lambda: interrupt.asked):
                 if stored := self.cache.load(key, phase):
-                    self._take_over(phase, stored)
+                    for row in stored["rows"]:
+                        self.folder.metric(row)
+                    for text in stored["warnings"]:
+                        self.warn(text)
+                    phase_cache.take_over(self.at, stored)
+                    self.progress.say(f"{phase.name}: {self.at.epoch} epochs taken from the phase cache, {stored['wall_s']:.0f} s saved")
                     summary["shared"] = {"key": key, "saved_s": stored["wall_s"]}
                 else:
                     before = self.at.train_s, self.at.images
                     self._train(loop, final, interrupt)
-                    self.cache.save(key, phase, self._outcome(phase, *before))
+                    took = round(self.wall_s() - self.at.phase_began, 3)
+                    self.cache.save(key, phase, phase_cache.outcome(phase, self.at, self.folder.metrics(), before, took))
         summary |= {"plan": self.at.plan} if phase.plans else {}
         summary |= {**self.at.stopped, "epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
         if not final:
@@ -229,30 +235,6 @@ class Trainer:
             "oracle": self.selection == "oracle",
         }
         return phase_cache.key(self.method, phase, self._seed(phase), splits, self.device, options)
-
-    def _outcome(self, phase: Phase, train_s: float, images: int) -> dict[str, Any]:
-        """What is to be known of a phase beside its weights; the seconds and images before it come off."""
-        at = self.at
-        return {
-            "rows": [row for row in self.folder.metrics() if row["phase"] == phase.name],
-            "warnings": [text for text in at.warnings if text.startswith(phase.name)],
-            "epochs": at.epoch,
-            "stopped": at.stopped,
-            "train_s": at.train_s - train_s,
-            "images": at.images - images,
-            "wall_s": round(self.wall_s() - at.phase_began, 3),
-        }
-
-    def _take_over(self, phase: Phase, stored: Mapping[str, Any]) -> None:
-        """Another run's outcome of a phase as our own."""
-        for row in stored["rows"]:
-            self.folder.metric(row)
-        for text in stored["warnings"]:
-            self.warn(text)
-        at = self.at
-        at.stopped = stored["stopped"]
-        at.epoch, at.images, at.train_s = stored["epochs"], at.images + stored["images"], at.train_s + stored["train_s"]
-        self.progress.say(f"{phase.name}: {at.epoch} epochs taken from the phase cache, {stored['wall_s']:.0f} s saved")
 
     def _seed(self, phase: Phase) -> int:
         return self.seed if phase.seed is None else phase.seed
