@@ -31,12 +31,14 @@ from tl_runner.training.device import Device
 from tl_runner.training.loop import PhaseLoop
 
 ALWAYS_TRAINING = {"adda": ("method.adapt.gate=0",)}
+FEWSHOT = ("- _maml", "- _meta", "needs: [episodes")  # in the YAML of a method that learns from few-shot tasks
 FIXED = ("method", "backbone.bn=", "data.target_labels=", "experiment=")  # what the bare loops do not follow
 
 
 def shipped() -> list[str]:
-    """The methods under ``conf/method``."""
-    return sorted(path.stem for path in (CONF_DIR / "method").glob("[!_]*.yaml"))
+    """The methods under ``conf/method`` that read batches of images; learners of few-shot tasks are ``bench_maml.py``'s."""
+    files = (CONF_DIR / "method").glob("[!_]*.yaml")
+    return sorted(path.stem for path in files if not any(word in path.read_text() for word in FEWSHOT))
 
 
 def chosen(names: str | None) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import bz2
 import pickle
 import struct
+import zipfile
+from io import BytesIO
 
 import numpy as np
 from PIL import Image
 
+from tl_runner.data import omniglot
 from tl_runner.data.domains import usps
 from tl_runner.data.domains.cifar10 import CIFAR10, FOLDER
 from tl_runner.data.domains.mnist import MNIST
@@ -16,6 +19,7 @@ from tl_runner.data.domains.svhn import SVHN
 from tl_runner.data.domains.usps import USPS
 
 N = {MNIST: (60, 20), USPS: (50, 15), SVHN: (40, 20), CIFAR10: (100, 20)}
+OMNIGLOT = (318, 4, 212)  # characters, drawings of each, characters for training and validation
 SAMPLED = {MNIST: 20, USPS: 15, SVHN: 20, CIFAR10: 20}
 
 
@@ -27,6 +31,8 @@ def shrink(monkeypatch):
         monkeypatch.setattr(kind, "sizes", sizes)
         monkeypatch.setattr(kind, "sampled", SAMPLED[kind])
     monkeypatch.setattr(usps, "RANDOM_SPLIT", 12)
+    for name, n in zip(("CHARACTERS", "DRAWINGS", "TRAINED"), OMNIGLOT, strict=True):
+        monkeypatch.setattr(omniglot, name, n)
     for name in ("train_list", "test_list"):
         monkeypatch.setattr(datasets.CIFAR10, name, [[file, None] for file, _ in getattr(datasets.CIFAR10, name)])
     monkeypatch.setattr(datasets.CIFAR10, "meta", {**datasets.CIFAR10.meta, "md5": None})
@@ -77,6 +83,20 @@ def make_cifar10(root, seed=0):
     (root / FOLDER / "batches.meta").write_bytes(pickle.dumps({"label_names": [*CIFAR10.classes]}))
 
 
+def make_omniglot(root):
+    """Omniglot's zip files: drawings of 105x105, black on white, of characters in two alphabets."""
+    (root / omniglot.FOLDER).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    characters, drawings, trained = OMNIGLOT
+    for part, own in zip(omniglot.PARTS, (range(trained), range(trained, characters)), strict=True):
+        with zipfile.ZipFile(root / omniglot.FOLDER / f"{part}.zip", "w") as archive:
+            for number in own:
+                for i in range(drawings):
+                    image = BytesIO()
+                    Image.fromarray(rng.random((105, 105)) > 0.2).save(image, "PNG")
+                    archive.writestr(f"{part}/alphabet{number % 2}/character{number:03}/{number:04}_{i:02}.png", image.getvalue())
+
+
 def write_photo(path, pixels):
     """``pixels``: uint8 (H, W, 3), or one colour for a photograph of 40 x 36."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,6 +107,7 @@ def make_everything(root):
     """A data root that holds every set that needs files, and photographs where BSDS500 has its own."""
     make_svhn(make_root(root))
     make_cifar10(root)
+    make_omniglot(root)
     rng = np.random.default_rng(1)
     for name in ("train/a.png", "train/b.jpg", "val/c.png", "test/d.png"):
         write_photo(root / "BSR/BSDS500/data/images" / name, rng.integers(0, 256, (48, 60, 3), dtype=np.uint8))

@@ -260,3 +260,27 @@ def test_nothing_is_cut_or_overlaps_in_a_browser(browser, written, width, scheme
     assert view.evaluate("getComputedStyle(document.querySelector('.panel > svg text')).fill") == ink
     assert said == []
     view.close()
+
+
+def test_few_shot_runs_show_their_scores_by_inner_steps(tmp_path):
+    """Made-up runs: two methods, one of which left a curve that cannot be read."""
+    from tl_runner.report.evidence import inner_steps
+    from tl_runner.report.plates import Plates
+    from tl_runner.report.runs import collect
+    from tl_runner.report.table import rows
+
+    for method, seed, curve in (("maml", 0, [3.0, 1.0]), ("maml", 1, [5.0, 2.0]), ("anil", 0, "no numbers")):
+        folder = tmp_path / f"{method}{seed}"
+        folder.mkdir()
+        content = {"status": "done", "seed": seed, "score": 1.0, "metric": "mse", "choices": {"method": method, "data": "sinusoid"}}
+        content |= {"curve": {"meta_test": {"steps": [0, 1], "mse": curve, "ci95": [0, 0]}}, "metrics": {"meta_test": {"mse": 1.0}}}
+        (folder / "result.json").write_text(json.dumps(content))
+    runs = collect([tmp_path])
+    found = inner_steps([run for run in runs if run.choices["method"] == "maml"], "mse")
+    assert found.mean.tolist() == [4.0, 1.5]
+    assert found.n == 2
+    assert inner_steps([run for run in runs if run.choices["method"] == "anil"], "mse") is None
+    assert inner_steps(runs, "accuracy") is None
+    plate = Plates(rows(runs)).inner_steps()
+    assert "mean squared error" in plate
+    assert plate.count("mse by inner steps, sinusoid") >= 1

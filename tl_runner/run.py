@@ -87,11 +87,13 @@ def run(
             teachers, sums = given(config, task.outline())
             task = replace(task, checksums={**task.checksums, **sums})
             method = method_of(config, task.outline(), teachers)
+            task = replace(task, protocol="; ".join(filter(None, [task.protocol, method.protocol, tested(task)])))
             device.place(method)
             for network in method.networks():
                 device.accelerate(network)
             splits = {name: split.to(device.torch, device.channels_last) for name, split in task.splits.items()}
-            trainer = Trainer(method, splits, device, config, augment, folder, progress, ranks, cache)
+            episodes = {name: tasks.to(device.torch) for name, tasks in task.episodes.items()}
+            trainer = Trainer(method, splits, device, config, augment, folder, progress, ranks, cache, episodes)
             began = resume and (path / "environment.json").exists()
             assert resume or not taken(path), path
             if began:
@@ -146,7 +148,7 @@ def phase_cache(config: Mapping[str, Any], sweep: bool) -> PhaseCache | None:
 
 def load_data(config: Mapping[str, Any]) -> tuple[Task, Views | None]:
     """The task, cut to ``train.limit.samples``, and the augmentation of its training batches."""
-    options = {k: v for k, v in config["data"].items() if k not in ("name", "gives", "augment")}
+    options = {k: v for k, v in config["data"].items() if k not in ("name", "gives", "augment", "inner")}
     load = getattr(plugins.module("data", config["data"]["name"]), "load", None)
     if load is None:
         raise ConfigError([f"data.name={config['data']['name']}: that module has no function load."])
@@ -155,9 +157,16 @@ def load_data(config: Mapping[str, Any]) -> tuple[Task, Views | None]:
     most = config["train"]["limit"]["samples"]
     if most:
         task.splits.update({name: first_of(split, most, name) for name, split in task.splits.items()})
+        for tasks in task.episodes.values():
+            tasks.scored = min(tasks.scored, max(2, most // (tasks.ways * (tasks.shots + tasks.queries))))
     if "target_labelled" in task.splits:
         task = replace(task, protocol=f"{task.protocol}, {len(task.splits['target_labelled']):,} target labels")
     return task, augment or None
+
+
+def tested(task: Task) -> str:
+    """How many few-shot tasks the test score is a mean over, in words."""
+    return f"{task.episodes['meta_test'].scored:,} test tasks" if task.episodes else ""
 
 
 def same_ground(folder: RunFolder, task: Task, world: int) -> None:

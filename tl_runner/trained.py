@@ -14,6 +14,7 @@ from yaml import YAMLError
 from tl_runner.build import method_of
 from tl_runner.data.tasks import Outline
 from tl_runner.errors import CheckpointError
+from tl_runner.methods.meta_learning import MetaLearner
 from tl_runner.training import checkpoints
 
 
@@ -33,6 +34,11 @@ class FinishedRun:
         self._refuse_code_of_its_own()
         backbone = {**self.config["backbone"], "weights": None} if "weights" in self.config["backbone"] else self.config["backbone"]
         self.method = method_of({**self.config, "backbone": backbone}, self.outline, deployed=True)
+        if isinstance(self.method, MetaLearner):
+            raise CheckpointError(
+                f"{folder} learned few-shot tasks: what it says of a picture depends on a task's support set, so it neither labels "
+                f"pictures nor teaches. Its backbone can be taken up: backbone.weights={folder}."
+            )
         self.weights = folder / "checkpoints" / "best.pt"
         state = checkpoints.load(self.weights, self.config)
         try:

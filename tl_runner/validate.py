@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from tl_runner.errors import nearest
+from tl_runner.fewshot import impossible_tasks
 from tl_runner.metrics.rules import RULES as SELECTION
 from tl_runner.schema import problem
 from tl_runner.teaching import TEACHER, idle_beside_a_teacher, impossible_teaching, listed, place, used
@@ -140,7 +141,10 @@ class Checker:
             resolved = plain(merged, resolve=True)
             defaults = dict(walk(plain(OmegaConf.create(bare), resolve=True)))
         except (InterpolationResolutionError, OmegaConfBaseException) as error:
-            return [*problems, str(error).splitlines()[0]], None
+            found: list[str] = []
+            with suppress(LookupError, TypeError, AttributeError, ArithmeticError):  # what the data lacks, rather than where that shows
+                found = [*unmet(plain(merged))]
+            return [*problems, *(found or [str(error).splitlines()[0]])], None
         assert isinstance(resolved, dict)
         typed = dict(walk(plain(merged)))
         for path, value in walk(resolved):
@@ -179,17 +183,11 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         return
     if both := {*listed(data.get("source"))} & {*listed(data.get("target"))}:
         yield f"data.source and data.target both name {', '.join(sorted(both))}: a domain is either source or target."
-    known = needs(config)
-    unnamed = unnamed_source(data)
-    for need in method.get("needs", ()):
-        missing = unnamed if need == "source" else None
-        otherwise = f"needs a {need} domain" + (f": set data.{missing}." if missing else ", which this data does not have.")
-        met, otherwise = known.get(need, (need in data.get("gives", ()) and not missing, otherwise))
-        if not met:
-            yield f"method={method['name']} {otherwise}"
+    yield from unmet(config)
     if "source_val" in SELECTION[config["selection"]].needs and data.get("val_fraction") == 0:
         yield f"selection={config['selection']} needs source images to validate on: set data.val_fraction above 0."
-    if config["backbone"].get("batch_norm") and any(v == 1 for k, v in walk(config) if k.endswith("batch_size")):
+    single = any(v == 1 for k, v in walk(config) if k.endswith("batch_size")) and "episodes" not in method.get("needs", ())  # one task
+    if config["backbone"].get("batch_norm") and single:
         yield "batch_size=1 and batch norm: one image has no batch statistics. Use at least 2, or backbone.batch_norm=false."
     if config["backbone"].get("batch_norm") is False and config["backbone"].get("bn", "separate") != "separate":
         yield f"backbone.bn={config['backbone']['bn']} is about batch norm, and backbone.batch_norm=false has none. Leave one of them out."
@@ -201,11 +199,24 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
             yield f"method.{path}.accumulate={parts} does not divide batch_size={size}, and its parts must be equal."
         elif size == parts > 1 and config["backbone"].get("batch_norm"):
             yield f"method.{path}.accumulate={parts}: parts of one image, which has no batch statistics. Use at most {size // 2}."
+    yield from impossible_tasks(config)
     device = config["device"]
     if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):
         yield f"device.precision={device['precision']} needs a GPU; on device=cpu choose fp32 or bf16."
     if device["name"] in ("cpu", "mps") and device["cuda_graphs"]:
         yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
+
+
+def unmet(config: Mapping[str, Any]) -> Iterator[str]:
+    """What the method needs and the data or the backbone does not have."""
+    data, method, known = config["data"], config["method"], needs(config)
+    unnamed = unnamed_source(data)
+    for need in method.get("needs", ()):
+        missing = unnamed if need == "source" else None
+        otherwise = f"needs a {need} domain" + (f": set data.{missing}." if missing else ", which this data does not have.")
+        met, otherwise = known.get(need, (need in data.get("gives", ()) and not missing, otherwise))
+        if not met:
+            yield f"method={method['name']} {otherwise}"
 
 
 def cut_batches(method: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
@@ -242,6 +253,14 @@ def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
         "tasks": (
             "tasks" in data.get("gives", ()),
             "learns several tasks on the same images, which this data does not have: data=multitask_digits has.",
+        ),
+        "episodes": (
+            "episodes" in data.get("gives", ()),
+            "learns from few-shot tasks, which this data does not have: data=glyphs, data=omniglot and data=sinusoid have.",
+        ),
+        "classes": (
+            "ways" in data,
+            "tells classes apart, and the tasks of this data ask for a number: data=glyphs and data=omniglot have classes.",
         ),
         "pairs": (1 not in sizes, "compares the images of a batch with each other: batch_size=1 is too few."),
         "triples": (

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,9 @@ from torch import Tensor
 from tl_runner.data.augment import Affine, warp
 from tl_runner.data.tasks import Split, Task, hold_out, see_labels
 from tl_runner.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FACES = ("DejaVu", "STIXGeneral", "cmb10", "cmr10", "cmss10", "cmti10", "cmtt10")
 SIDE, BOX = 28, 20  # MNIST's geometry: a box of 20 pixels in the middle of 28
@@ -38,19 +42,29 @@ def render(characters: str, side: int = 64) -> Tensor:
     Returns float32 (faces, characters, side, side) in [0, 1], ink 1.
     """
     import numpy as np
+
+    faces = [image for file in font_files() for image in render_in(file, characters, side)]
+    return torch.from_numpy(np.stack([image for image in faces if image is not None])).view(-1, len(characters), side, side)
+
+
+def render_in(file: Path, characters: str, side: int) -> list[NDArray | None]:
+    """Characters in one face, float32 (side, side) each in [0, 1], ink 1; None for one that leaves no ink."""
+    import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
-    faces = []
-    for file in font_files():
-        font = ImageFont.truetype(str(file), 2 * side)
-        for character in characters:
-            left, top, right, bottom = (round(v) for v in font.getbbox(character))
-            w, h = right - left, bottom - top
-            image = Image.new("L", (max(w, h),) * 2)
-            corner = ((max(w, h) - w) // 2 - left, (max(w, h) - h) // 2 - top)
-            ImageDraw.Draw(image).text(corner, character, fill=255, font=font)
-            faces.append(np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255)
-    return torch.from_numpy(np.stack(faces)).view(-1, len(characters), side, side)
+    font = ImageFont.truetype(str(file), 2 * side)
+    found: list[NDArray | None] = []
+    for character in characters:
+        left, top, right, bottom = (round(v) for v in font.getbbox(character))
+        w, h = right - left, bottom - top
+        if min(w, h) < 1:
+            found.append(None)
+            continue
+        image = Image.new("L", (max(w, h),) * 2)
+        corner = ((max(w, h) - w) // 2 - left, (max(w, h) - h) // 2 - top)
+        ImageDraw.Draw(image).text(corner, character, fill=255, font=font)
+        found.append(np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255)
+    return found
 
 
 def jittered(glyphs: Tensor, jitter: Affine, generator: torch.Generator) -> Tensor:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from tl_runner.errors import DataError
+
+if TYPE_CHECKING:
+    from tl_runner.data.episodes import Episodes
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Task:
         also: the further tasks of the target's samples, and of how many classes each is; 0: of a number.
         scale: ``mean`` and ``deviation`` that feature vectors were standardised by, d numbers each; None: they were not.
         every_label: whether all of the target's training images have labels that training may see; None: as the splits say.
+        episodes: few-shot tasks by name: ``meta_train``, ``meta_val``, ``meta_test``; their ``classes`` are a task's.
     """
 
     name: str
@@ -105,6 +110,7 @@ class Task:
     also: Mapping[str, int] = field(default_factory=dict)
     scale: Mapping[str, Sequence[float]] | None = None
     every_label: bool | None = None
+    episodes: Mapping[str, Episodes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():
@@ -135,6 +141,8 @@ class Task:
     @property
     def shape(self) -> tuple[int, int, int]:
         """(C, H, W) of every image."""
+        if not self.splits:
+            return next(iter(self.episodes.values())).shape
         c, h, w = next(iter(self.splits.values())).x.shape[1:]
         return c, h, w
 
@@ -145,7 +153,7 @@ class Task:
             shape=self.shape,
             labelled="target_labelled" in self.splits,
             every_label=bool(self.every_label),
-            splits=tuple(self.splits),
+            splits=(*self.splits, *self.episodes),
             sources=self.sources,
             source_classes=self.source_classes,
             also=self.also,

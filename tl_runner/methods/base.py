@@ -63,6 +63,7 @@ class Method(nn.Module, ABC):
         baseline: the phase that later ones are compared with; empty: the first.
         other_classes: whether the source's classes may be others than the target's.
         saw_target_labels: whether a network that it was given has learned from labels of the target.
+        protocol: what the record is to say beside the data's protocol, in words.
         warnings: what the user should know before anything is trained.
         scaffold: networks that only training needs, so that the weights that a run leaves behind are without them.
         elsewhere: networks that are read from files of their own, so that no checkpoint holds them.
@@ -76,6 +77,7 @@ class Method(nn.Module, ABC):
     other_classes = False
     saw_target_labels = False
     warnings: Sequence[str] = ()
+    protocol: str = ""
     scaffold: Sequence[str] = ()
     elsewhere: Sequence[str] = ()
 

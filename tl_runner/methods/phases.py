@@ -41,12 +41,37 @@ class Samples:
         return Samples(self.x[rows], y, self.index[rows], domain, self.class_weight, also)
 
 
+@dataclass
+class TaskSet:
+    """The support or the query sets of T tasks.
+
+    Attributes:
+        x: inputs, float (T, n, C, H, W).
+        y: classes from 0 to ways - 1, int64 (T, n), or numbers, float (T, n).
+        index: positions in the split, int64 (T, n).
+        ways: classes of a task; 1 where numbers are asked for.
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    ways: int
+
+    def part(self, number: int, parts: int) -> TaskSet:
+        """One of several equal parts of the tasks."""
+        rows = slice(number * len(self.x) // parts, (number + 1) * len(self.x) // parts)
+        return TaskSet(self.x[rows], self.y[rows], self.index[rows], self.ways)
+
+
 class Batch(SimpleNamespace):
-    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``; ``batch.kept`` is what :class:`Passes` gave."""
+    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``; ``batch.kept`` is what :class:`Passes` gave.
+
+    Of few-shot tasks these are ``batch.support`` and ``batch.query``.
+    """
 
     def part(self, number: int, parts: int) -> Batch:
         """The same, with one of several equal parts of each domain."""
-        return Batch(**{k: v.part(number, parts) if isinstance(v, Samples) else v for k, v in vars(self).items()})
+        return Batch(**{k: v.part(number, parts) if isinstance(v, Samples | TaskSet) else v for k, v in vars(self).items()})
 
 
 class Passes(Protocol):
@@ -173,6 +198,9 @@ class Phase:
             selection rules that compare them. ``target``'s are what ``predict`` classifies.
         whole: whether ``train.limit.epochs`` leaves it its epochs, since it trains nothing.
         section: of the method's config that its lengths come from, where that is not its name.
+        plans: of few-shot tasks, ways to compute the same, by name, and into how many parts each cuts a batch: the fastest here is
+            measured as the phase starts and recorded. One alone is taken as it is.
+        follow: told the plan that is taken.
         unsaid: what the names of losses and metrics begin with that are recorded every epoch, but not printed.
         watch: epoch means to a warning for the user, or None.
     """
@@ -204,6 +232,8 @@ class Phase:
     embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     whole: bool = False
     section: str = ""
+    plans: Mapping[str, int] = field(default_factory=dict)
+    follow: Callable[[str], None] = field(default=lambda plan: None)
     unsaid: tuple[str, ...] = ()
     watch: Callable[[Mapping[str, float]], str | None] = field(default=lambda means: None)
 

@@ -38,6 +38,7 @@ RULES = {
     "last": Rule(),
     "source_val": Rule("source_val", "accuracy", ("source_val",), shown="source_val accuracy"),
     "target_val": Rule("target_val", "accuracy", ("target_val",), shown="target_val accuracy", target_labels=True),
+    "meta_val": Rule("meta_val", "accuracy", ("meta_val",), shown="meta_val accuracy"),
     "entropy": Rule("target_train", "entropy", ("target_train",)),
     "im": Rule("target_train", "im", ("target_train",), shown="target im"),
     "snd": Rule("target_train", "snd", ("target_train",)),

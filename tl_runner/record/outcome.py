@@ -18,7 +18,7 @@ from rich.table import Table
 from tl_runner.data.tasks import Task
 from tl_runner.metrics import rules
 from tl_runner.metrics.report import Report
-from tl_runner.record import embeddings, figures
+from tl_runner.record import embeddings, episodes, figures
 from tl_runner.record.costs import cost, short
 from tl_runner.record.folder import RunFolder, named_choices
 
@@ -33,8 +33,8 @@ PARTS = ("metrics", "intervals", "per_class", "confusion", "notes")  # of a spli
 
 
 def scored_split(reports: Mapping[str, Report]) -> str:
-    """The split that the score comes from: the target's test images, or the source's where the data has no target."""
-    return next(name for name in ("target_test", "source_test", "source_val") if name in reports)
+    """The split that the score comes from: the target's test images, or the source's where there is no target; or the test tasks."""
+    return next(name for name in ("target_test", "source_test", "source_val", "meta_test") if name in reports)
 
 
 def write_figures(folder: RunFolder, predictions: Mapping[str, np.ndarray], reports: Mapping[str, Report], task: Task) -> None:
@@ -42,6 +42,9 @@ def write_figures(folder: RunFolder, predictions: Mapping[str, np.ndarray], repo
     folder.figures.mkdir(exist_ok=True)
     figures.curves(folder.metrics(), folder.figures / "curves.png", task.name)
     name = scored_split(reports)
+    if "curve" in reports[name]:
+        episodes.figure(reports, folder.figures / "inner_steps.png", task.name)
+        return
     p, labels, report = predictions[f"{name}/probabilities"], predictions[f"{name}/labels"], reports[name]
     title = f"{task.name}, {name.replace('_', ' ')}"
     figures.confusion(np.array(report["confusion"]), task.classes, folder.figures / f"confusion_{name}.png", title)
@@ -67,11 +70,13 @@ def result(
     taken = rules.choices(trainer.folder.metrics(), trainer.stopped_at())
     costs = {name: cost(*of, trainer.method.setting.shape, device) for name, of in trainer.method.compared().items()}
     distances = embeddings.a_distances(embeddings.load(trainer.folder))
+    scored = reports[scored_split(reports)]["metrics"]
+    metric = METRIC if METRIC in scored else next(iter(scored))
     return {
         "status": "done",
         "error": None,
-        "score": reports[scored_split(reports)]["metrics"][METRIC],
-        "metric": METRIC,
+        "score": scored[metric],
+        "metric": metric,
         "selection": trainer.selection,
         "selected_epoch": at.best_epoch,
         "uses_target_labels": trainer.uses_target_labels,
@@ -81,13 +86,14 @@ def result(
         "classes": list(task.classes),
         "outline": asdict(task.outline()),
         **{part: {name: report[part] for name, report in reports.items() if part in report} for part in PARTS},
+        **({"curve": curves} if (curves := {name: report["curve"] for name, report in reports.items() if "curve" in report}) else {}),
         **({"forgetting": lost} if not costs and (lost := forgetting(at.phases, reports)) is not None else {}),
         **({"findings": found} if (found := trainer.method.findings(trainer.folder.metrics())) else {}),
         **({"costs": costs} if costs else {}),
         **({"titles": dict(trainer.method.titles), "baseline": trainer.method.baseline} if trainer.method.titles else {}),
         **({"rules": rules.as_json(taken)} if taken else {}),
         **({"a_distance": distances} if distances else {}),
-        "sizes": {name: len(split) for name, split in trainer.splits.items()},
+        "sizes": {name: len(found) for there in (trainer.splits, trainer.episodes) for name, found in there.items()},
         "phases": at.phases,
         "warnings": at.warnings,
         "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -109,6 +115,8 @@ def forgetting(phases: Sequence[Mapping[str, Any]], reports: Mapping[str, Report
 
 def closing_table(content: Mapping[str, Any], path: Path) -> str:
     """Accuracy on source and target after each phase, the last beside the first, time and folder."""
+    if content.get("curve"):
+        return _of_tasks(content, path)
     method = content["choices"]["method"]
     titles, costs = content.get("titles", {}), content.get("costs", {})
     rows = [(p["name"], p["metrics"]) for p in content["phases"] if p.get("metrics")]
@@ -148,14 +156,34 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
     said = _wrapped(" tasks     " if content["outline"]["also"] else " targets   ", _by_target(content["metrics"])) + _wrapped(
         " rules     ", _by_epoch(content.get("rules", {}))
     )
-    with io.StringIO() as out:
-        console = Console(file=out, width=WIDTH, color_system=None)
-        console.print(table)
-        text = "\n".join(line.rstrip() for line in out.getvalue().splitlines() if line.strip())
     return (
-        f"\n{text}\n\n{said} selection {chosen}{oracle}   time {content['wall_s']:.0f} s   "
+        f"\n{_lines(table)}\n\n{said} selection {chosen}{oracle}   time {content['wall_s']:.0f} s   "
         f"{content['images_per_s'] or 0:,.0f} images/s\n folder {path}"
     )
+
+
+def _of_tasks(content: Mapping[str, Any], path: Path) -> str:
+    """Scores of the test tasks against inner steps."""
+    curve = content["curve"]["meta_test"]
+    metric = episodes.metric_of(curve)
+    table = Table(box=box.SIMPLE_HEAD, title=None)
+    for head in ("inner steps", f"{metric}, %" if metric == METRIC else metric, "± 95 %"):
+        table.add_column(head, justify="right")
+    for row in episodes.rows(curve):
+        table.add_row(*row)
+    chosen = content["selection"] + (f" (epoch {content['selected_epoch']})" if content["selected_epoch"] else "")
+    plan, said = content["phases"][-1].get("plan"), content["protocol"].split("; ")
+    return (
+        f"\n{_lines(table)}\n\n{_wrapped(' tasks     ', said)} selection {chosen}   time {content['wall_s']:.0f} s"
+        f"{f'   batched as {plan}' if plan else ''}\n folder {path}"
+    )
+
+
+def _lines(table: Table) -> str:
+    """What a table looks like, without blank lines."""
+    with io.StringIO() as out:
+        Console(file=out, width=WIDTH, color_system=None).print(table)
+        return "\n".join(line.rstrip() for line in out.getvalue().splitlines() if line.strip())
 
 
 def _by_target(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -6,11 +6,12 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tl_runner.metrics.rules import EVALUATIONS
-from tl_runner.report.runs import Run, number, warn
+from tl_runner.report.runs import Run, mapping, number, warn
 from tl_runner.similarity import tsne
 
 BINS = 15
@@ -77,6 +78,22 @@ def curve(runs: Iterable[Run], phase: str, split: str, name: str) -> Band | None
         if points:
             curves.append((np.array(list(points)), np.array(list(points.values()))))
     return band(curves) if curves else None
+
+
+def inner_steps(runs: Iterable[Run], metric: str) -> Band | None:
+    """The score of test tasks by the number of inner steps, over the seeds of a group; None if no run has it."""
+    curves = []
+    for run in runs:
+        found = mapping(mapping(run.result.get("curve")).get("meta_test")) if run.status == "done" else {}
+        steps, values = (np.array([number(v) for v in listed(found.get(name))], dtype=float) for name in ("steps", metric))
+        if steps.ndim == 1 and steps.shape == values.shape and len(steps) and np.isfinite(values).all():
+            curves.append((steps, values))
+    return band(curves) if curves else None
+
+
+def listed(value: Any) -> list[Any]:
+    """A list as it is; nothing in the place of anything else."""
+    return value if isinstance(value, list) else []
 
 
 def losses(runs: Sequence[Run], phase: str) -> dict[str, Band]:

@@ -29,6 +29,7 @@ def page(rows: Sequence[Row], runs: Sequence[Run], tests: Sequence[Comparison] =
         ("results", "Results", [results(rows)]),
         ("absent", "Not done", [absent(rows)]),
         ("tests", "Paired tests", [paired(tests, rows[0].metric)]),
+        ("inner", "Few-shot tasks", [plates.inner_steps()]),
         ("curves", "Learning curves", [plates.learning_curves(), folded("Training losses", plates.losses())]),
         ("regret", "Selection rules", [regret(rows)]),
         ("confusion", "Confusion matrices", [plates.confusions()]),

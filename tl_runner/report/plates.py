@@ -14,7 +14,7 @@ from tl_runner.similarity import tsne
 
 MOST = 12  # groups that get panels of their own
 MOST_EMBEDDED = 6
-_CURVES = (("target_test", "target test"), ("source_val", "source validation"))
+_CURVES = (("target_test", "target test"), ("source_val", "source validation"), ("meta_val", "validation tasks"))
 
 
 class Plates:
@@ -55,6 +55,18 @@ class Plates:
         caption = "Accuracy after each epoch: mean over seeds, the band is one standard deviation to each side."
         if "target_test" in splits:
             caption += " Target test accuracy is recorded for this figure; only selection=oracle chooses by it."
+        return markup.plate(panels, caption, markup.legend(dict(enumerate(self._names)))) if panels else ""
+
+    def inner_steps(self) -> str:
+        """Scores of few-shot test tasks by inner steps: a panel for each data set and metric."""
+        panels = []
+        for data, rows in self._by_data().items():
+            for metric, said in (("accuracy", "accuracy, %"), ("mse", "mean squared error")):
+                bands = {self.colour(row): found for row in rows if (found := evidence.inner_steps(row.runs, metric))}
+                if bands:
+                    svg = self.panels.curves(bands, "inner steps", said, f"{metric} by inner steps, {data}", percent=metric == "accuracy")
+                    panels.append(markup.panel(data, svg, "test tasks"))
+        caption = "Test tasks after each step of the inner loop: mean over seeds, the band is one standard deviation to each side."
         return markup.plate(panels, caption, markup.legend(dict(enumerate(self._names)))) if panels else ""
 
     def losses(self) -> str:

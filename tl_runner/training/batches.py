@@ -88,6 +88,11 @@ class Batches:
             if labelled.balance == "weights" and split.y is not None
         }
 
+    @property
+    def images(self) -> int:
+        """Of one step, on this rank."""
+        return self.batch_size * len(self.splits)
+
     def begin_epoch(self, epoch: int) -> None:
         """Draw the epoch's order: {domain: int64 (steps, batch_size)} on the device."""
         self._epoch = epoch

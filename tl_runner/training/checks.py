@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tl_runner.data.episodes import Episodes
 from tl_runner.data.tasks import Split, without
 from tl_runner.methods.phases import Phase
 from tl_runner.metrics import rules
@@ -12,7 +13,7 @@ from tl_runner.training.stopping import unvalidated
 HOW = {"target_val": " Set data.target_labels, and data.val_fraction above 0, where the data has these keys."}
 
 
-def unfit(phases: Sequence[Phase], splits: Mapping[str, Split], selection: str) -> list[str]:
+def unfit(phases: Sequence[Phase], splits: Mapping[str, Split | Episodes], selection: str) -> list[str]:
     """What is wrong: splits that are read and not there, or not for training; a rule without its scores; batches that cannot be cut."""
     read = {split for phase in phases for split in phase.reads.values()}
     learned = {split for phase in phases if any(u.optimizer for u in phase.updates) for split in phase.reads.values()}
@@ -24,7 +25,7 @@ def unfit(phases: Sequence[Phase], splits: Mapping[str, Split], selection: str) 
     if rule.features and not {"source", "target"} <= phases[-1].embed.keys():
         problems.append(f"selection={selection} compares features of both domains, which this method does not give (Phase.embed).")
     for phase in phases:
-        empty = [s for s in phase.reads.values() if s in splits and not len(without(splits[s], phase.leave_out))]
+        empty = [s for s in phase.reads.values() if isinstance(own := splits.get(s), Split) and not len(without(own, phase.leave_out))]
         problems += [f"the phase {phase.name} is left no images of {split}: all are of classes that it leaves out." for split in empty]
         if phase.patience is not None:
             problems += unvalidated(phase, splits.keys())

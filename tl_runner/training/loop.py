@@ -6,7 +6,8 @@ Nothing here waits for the device: losses add up there and are read once an epoc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -15,14 +16,17 @@ from torch import Tensor, nn
 from tl_runner import randomness
 from tl_runner.data.tasks import Split
 from tl_runner.methods.base import Method
-from tl_runner.methods.phases import Phase
+from tl_runner.methods.phases import Batch, Phase
 from tl_runner.training.averaging import Average
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
+from tl_runner.training.episodes import TaskBatches
 from tl_runner.training.evaluation import outputs_of
 from tl_runner.training.ranks import ALONE, Ranks
 from tl_runner.training.stopping import EarlyStopping
 from tl_runner.training.updates import Meter, UpdateRunner
+
+TRIALS = 2  # of each plan
 
 
 class Whole:
@@ -62,7 +66,9 @@ class PhaseLoop:
         ranks: the processes that share the phase.
     """
 
-    def __init__(self, method: Method, phase: Phase, batches: Batches, device: Device, seed: int, epochs: int, ranks: Ranks = ALONE):
+    def __init__(
+        self, method: Method, phase: Phase, batches: Batches | TaskBatches, device: Device, seed: int, epochs: int, ranks: Ranks = ALONE
+    ):
         self.method, self.phase, self.batches, self.device, self.seed = method, phase, batches, device, seed
         self.epochs, self.ranks = epochs, ranks
         method.requires_grad_(False)
@@ -103,17 +109,52 @@ class PhaseLoop:
         """Steps ``first_step`` to the last of ``epoch``; False if ``after_step(steps done)`` asked to stop."""
         self._begin(epoch)  # where the epoch is resumed
         self._said = {**(self.once or {}), **self.kept}
+        self._train_mode()
+        for step in range(first_step, self.steps):
+            self._step(epoch * self.steps + step, step)
+            if after_step(step + 1):
+                return False
+        return True
+
+    def _train_mode(self) -> None:
+        """Networks that an update trains in training mode, all others in eval mode."""
         self.method.eval()
         for update in self.phase.updates:
             for network in update.networks:
                 network.train()
         for layer in self.phase.resting:
             layer.eval()
-        for step in range(first_step, self.steps):
-            self._step(epoch * self.steps + step, step)
-            if after_step(step + 1):
-                return False
-        return True
+
+    def fastest(self) -> str:
+        """The plan of the phase whose gradients of a first batch take the least time on this device; those that do not fit are left out."""
+        if len(self.phase.plans) == 1:
+            return next(iter(self.phase.plans))
+        self.batches.begin_epoch(0)
+        batch, times = self.batches[0], {}
+        self._train_mode()
+        for plan in self.phase.plans:
+            self.follow(plan)
+            with suppress(torch.OutOfMemoryError):
+                times[plan] = min(self._seconds(batch) for _ in range(TRIALS))
+        for p in self.method.parameters():
+            p.grad = None
+        return min(times, key=times.__getitem__)
+
+    def _seconds(self, batch: Batch) -> float:
+        self.device.synchronize()
+        began = perf_counter()
+        for runner in self.updates:
+            self._learn(runner)
+            randomness.seed_device(self.device.torch, self.seed, self.phase.name, 0, runner.update.name)
+            runner.gradients(batch, 0.0)
+        self.device.synchronize()
+        return perf_counter() - began
+
+    def follow(self, plan: str) -> None:
+        """Compute as a plan of the phase says."""
+        for runner in self.updates:
+            runner.accumulate = self.phase.plans[plan]
+        self.phase.follow(plan)
 
     def _step(self, count: int, step: int) -> None:
         name, device = self.phase.name, self.device

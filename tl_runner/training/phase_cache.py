@@ -29,6 +29,7 @@ from tl_runner.methods.phases import Phase
 from tl_runner.record.folder import claimed
 from tl_runner.training import checkpoints
 from tl_runner.training.device import Device
+from tl_runner.training.position import Position
 
 
 def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], device: Device, options: Mapping[str, Any]) -> str:
@@ -67,6 +68,31 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
         digest.update(repr(network).encode())  # what has no weights: dropout, activations
     digest.update(_of_weights([n.state_dict() for n in _networks(phase)]).encode())
     return digest.hexdigest()
+
+
+def outcome(phase: Phase, at: Position, rows: Sequence[Mapping[str, Any]], before: tuple[float, int], wall_s: float) -> dict[str, Any]:
+    """What is to be known of a phase that just ended beside its weights.
+
+    Args:
+        rows: of ``metrics.jsonl``.
+        before: seconds of training and images when it began.
+        wall_s: that it took.
+    """
+    return {
+        "rows": [row for row in rows if row["phase"] == phase.name],
+        "warnings": [text for text in at.warnings if text.startswith(phase.name)],
+        "epochs": at.epoch,
+        "stopped": at.stopped,
+        "train_s": at.train_s - before[0],
+        "images": at.images - before[1],
+        "wall_s": wall_s,
+    }
+
+
+def take_over(at: Position, stored: Mapping[str, Any]) -> None:
+    """Stand where a run stands that computed the phase itself."""
+    at.stopped = stored["stopped"]
+    at.epoch, at.images, at.train_s = stored["epochs"], at.images + stored["images"], at.train_s + stored["train_s"]
 
 
 def _of_weights(networks: Sequence[Mapping[str, Tensor]]) -> str:

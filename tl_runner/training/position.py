@@ -20,6 +20,7 @@ class Position:
     phase_began: float = 0.0  # in the run's wall seconds
     train_s: float = 0.0
     images: int = 0
+    plan: str = ""  # of Phase.plans, the one that is followed
     stopped: dict[str, Any] = field(default_factory=dict)  # what the last phase's early stopping found
     phases: list[dict[str, Any]] = field(default_factory=list)  # of the finished ones: name, metrics, seconds
     warnings: list[str] = field(default_factory=list)

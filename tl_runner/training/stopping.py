@@ -56,7 +56,7 @@ class EarlyStopping:
 def validated_on(phase: Phase, splits: Collection[str]) -> list[str]:
     """The splits that may say when a phase stops, the best first: the target's validation images if it learns from target labels."""
     reads = {*phase.reads.values()}
-    wanted = [s for s, of in (("target_val", "target_labelled"), ("source_val", "source_train")) if of in reads]
+    wanted = [s for s, of in (("target_val", "target_labelled"), ("source_val", "source_train"), ("meta_val", "meta_train")) if of in reads]
     return [split for split in wanted if split in splits and split.partition("_")[0] in phase.domains]
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from tl_runner import randomness
+from tl_runner.data.episodes import Episodes
 from tl_runner.data.tasks import Split, without
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method
+from tl_runner.methods.meta_learning import MetaLearner
 from tl_runner.methods.phases import Phase
 from tl_runner.metrics import rules
 from tl_runner.metrics.report import Report
@@ -24,6 +26,7 @@ from tl_runner.training import checkpoints, phase_cache
 from tl_runner.training.batches import Augment, Batches, Labelled
 from tl_runner.training.checks import unfit
 from tl_runner.training.device import Device
+from tl_runner.training.episodes import TaskBatches, TaskEvaluator
 from tl_runner.training.evaluation import Evaluator
 from tl_runner.training.interrupt import Interrupt, Interrupted
 from tl_runner.training.loop import PhaseLoop
@@ -45,6 +48,7 @@ class Trainer:
         progress: what the user watches.
         ranks: the processes that share the run. All train; rank 0 alone evaluates and writes checkpoints.
         cache: finished phases of other runs, or None.
+        episodes: few-shot tasks by name, on the device already, where these are learned and not the splits.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Trainer:
         progress: Progress,
         ranks: Ranks = ALONE,
         cache: PhaseCache | None = None,
+        episodes: Mapping[str, Episodes] | None = None,
     ):
         self.method, self.splits, self.device, self.config = method, splits, device, config
         self.augment, self.folder, self.progress, self.ranks, self.cache = augment, folder, progress, ranks, cache
@@ -66,14 +71,19 @@ class Trainer:
         self.at = Position()
         self._resumed: PhaseLoop | None = None
         self._started = time.perf_counter()
-        self.evaluator = Evaluator(method, splits, device, self.seed, self.selection == "oracle")
+        self.episodes = episodes or {}
+        self.evaluator: Evaluator | TaskEvaluator = Evaluator(method, splits, device, self.seed, self.selection == "oracle")
+        if self.episodes:
+            assert isinstance(method, MetaLearner)
+            self.evaluator = TaskEvaluator(method, self.episodes, device, self.seed)
         self._check()
         for said in (*self.method.warnings, *filter(None, [ranks.limits(self.phases)])):
             self.warn(said)
 
     def _check(self) -> None:
         """Whether the phases can run on this data, before any does."""
-        if problems := unfit(self.phases, self.splits, self.selection):
+        there: dict[str, Split | Episodes] = {**self.splits, **self.episodes}
+        if problems := unfit(self.phases, there, self.selection):
             raise ConfigError(problems)
         read = {split for phase in self.phases for split in phase.reads.values()}
         self.uses_target_labels = (
@@ -157,6 +167,11 @@ class Trainer:
             if phase.begin:
                 randomness.seed_all(self._seed(phase), phase.name, "begin")
                 phase.begin()
+        if phase.plans:
+            if self._resumed is None:
+                self.at.plan = self.ranks.share(loop.fastest)
+                self.save(loop)  # what was measured is not measured again
+            loop.follow(self.at.plan)
         self._resumed = None
         final = phase is self.phases[-1]
         summary: dict[str, Any] = {"name": phase.name, "reads": sorted({*phase.reads.values()})}
@@ -165,12 +180,19 @@ class Trainer:
         else:
             with self.cache.claim(key, lambda: interrupt.asked):
                 if stored := self.cache.load(key, phase):
-                    self._take_over(phase, stored)
+                    for row in stored["rows"]:
+                        self.folder.metric(row)
+                    for text in stored["warnings"]:
+                        self.warn(text)
+                    phase_cache.take_over(self.at, stored)
+                    self.progress.say(f"{phase.name}: {self.at.epoch} epochs taken from the phase cache, {stored['wall_s']:.0f} s saved")
                     summary["shared"] = {"key": key, "saved_s": stored["wall_s"]}
                 else:
                     before = self.at.train_s, self.at.images
                     self._train(loop, final, interrupt)
-                    self.cache.save(key, phase, self._outcome(phase, *before))
+                    took = round(self.wall_s() - self.at.phase_began, 3)
+                    self.cache.save(key, phase, phase_cache.outcome(phase, self.at, self.folder.metrics(), before, took))
+        summary |= {"plan": self.at.plan} if phase.plans else {}
         summary |= {**self.at.stopped, "epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
         if not final:
             summary["metrics"] = self.ranks.share(lambda: self._test(phase))
@@ -214,49 +236,34 @@ class Trainer:
         }
         return phase_cache.key(self.method, phase, self._seed(phase), splits, self.device, options)
 
-    def _outcome(self, phase: Phase, train_s: float, images: int) -> dict[str, Any]:
-        """What is to be known of a phase beside its weights; the seconds and images before it come off."""
-        at = self.at
-        return {
-            "rows": [row for row in self.folder.metrics() if row["phase"] == phase.name],
-            "warnings": [text for text in at.warnings if text.startswith(phase.name)],
-            "epochs": at.epoch,
-            "stopped": at.stopped,
-            "train_s": at.train_s - train_s,
-            "images": at.images - images,
-            "wall_s": round(self.wall_s() - at.phase_began, 3),
-        }
-
-    def _take_over(self, phase: Phase, stored: Mapping[str, Any]) -> None:
-        """Another run's outcome of a phase as our own."""
-        for row in stored["rows"]:
-            self.folder.metric(row)
-        for text in stored["warnings"]:
-            self.warn(text)
-        at = self.at
-        at.stopped = stored["stopped"]
-        at.epoch, at.images, at.train_s = stored["epochs"], at.images + stored["images"], at.train_s + stored["train_s"]
-        self.progress.say(f"{phase.name}: {at.epoch} epochs taken from the phase cache, {stored['wall_s']:.0f} s saved")
-
     def _seed(self, phase: Phase) -> int:
         return self.seed if phase.seed is None else phase.seed
 
     def _loop(self, phase: Phase) -> PhaseLoop:
-        limit = self.config["train"]["limit"]
         steps = phase.steps_per_epoch
         setting = self.method.setting
         classes = {d: setting.source_classes if d == "source" and setting.source_classes else setting.num_classes for d in phase.reads}
         mixed = (phase.mixup, phase.cutmix) if phase.augment else (0.0, 0.0)
+        if self.episodes:
+            tasks = {domain: self.episodes[name] for domain, name in phase.reads.items()}
+            return self._over(phase, TaskBatches(tasks, phase.batch_size, steps, self.device, (self._seed(phase), phase.name), self.ranks))
         batches = Batches(
             {domain: without(self.splits[name], phase.leave_out) for domain, name in phase.reads.items()},
             phase.batch_size, steps, self.device, self.augment if phase.augment else None, (self._seed(phase), phase.name), self.ranks,
             Labelled(phase.balance, *mixed, classes),
         )  # fmt: skip
+        return self._over(phase, batches)
+
+    def _over(self, phase: Phase, batches: Batches | TaskBatches) -> PhaseLoop:
+        """The loop of a phase over its batches, as short as ``train.limit`` says."""
+        limit = self.config["train"]["limit"]
         batches.steps = min(batches.steps, limit["steps"] or batches.steps)
         epochs = phase.epochs if phase.whole else min(phase.epochs, limit["epochs"] or phase.epochs)
         loop = PhaseLoop(self.method, phase, batches, self.device, self._seed(phase), epochs, self.ranks)
         if phase.patience is not None:
-            loop.stopping = EarlyStopping(phase.patience, validated_on(phase, self.splits.keys())[0], self.method, self.method.elsewhere)
+            loop.stopping = EarlyStopping(
+                phase.patience, validated_on(phase, {*self.splits, *self.episodes})[0], self.method, self.method.elsewhere
+            )
         return loop
 
     def _epoch(self, loop: PhaseLoop, final: bool, interrupt: Interrupt, advance: Callable[[], None]) -> None:
@@ -275,7 +282,7 @@ class Trainer:
         finished = loop.run_epoch(at.epoch, first, after_step)
         self.device.synchronize()
         at.train_s += time.perf_counter() - started
-        at.images += (at.step - first) * phase.batch_size * len(phase.reads) * self.ranks.world
+        at.images += (at.step - first) * loop.batches.images * self.ranks.world
         if not finished and at.step < loop.steps:
             self.save(loop)
             raise Interrupted

@@ -110,12 +110,7 @@ class UpdateRunner:
                 options["lr"] = lr * group.rate
         reported: dict[str, Tensor] = {}
         for _ in range(self.update.repeats):
-            self.optimizer.zero_grad(set_to_none=True)
-            if self.accumulate == 1:
-                reported = self._backward(batch, progress, 1.0)
-            else:
-                parts = [self._backward(batch.part(i, self.accumulate), progress, 1 / self.accumulate) for i in range(self.accumulate)]
-                reported = {name: torch.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
+            reported = self.gradients(batch, progress)
             if self.ranks.world > 1:  # scaled gradients too: one rank's overflow is then seen by all, and all skip the step
                 self.ranks.average([p.grad for p in self.parameters if p.grad is not None])
             if self.update.optimizer["clip_norm"]:
@@ -132,6 +127,15 @@ class UpdateRunner:
             if self.update.after:
                 self.update.after()
         return reported
+
+    def gradients(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        """Put the losses' gradients into the parameters. What it reports, on the device."""
+        assert self.optimizer
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.accumulate == 1:
+            return self._backward(batch, progress, 1.0)
+        parts = [self._backward(batch.part(i, self.accumulate), progress, 1 / self.accumulate) for i in range(self.accumulate)]
+        return {name: torch.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
 
     def _backward(self, batch: Batch, progress: float, share: float) -> dict[str, Tensor]:
         """Add ``share`` of the gradients of a batch's losses; what it reports, without a graph."""

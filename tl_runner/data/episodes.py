@@ -1,0 +1,184 @@
+"""Few-shot tasks: a support set to learn from and a query set to be asked about, a whole meta-batch of them at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_runner.data.tasks import Split, Task
+from tl_runner.errors import DataError
+
+PARTS = ("train", "val", "test")  # meta-training, validation and test tasks
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The sets of T tasks.
+
+    Attributes:
+        support, query: inputs (T, n, C, H, W), images uint8.
+        support_y, query_y: classes from 0 to ways - 1, int64 (T, n), or numbers, float32 (T, n).
+        support_index, query_index: positions in the split, int64 (T, n); of tasks that have none 0.
+    """
+
+    support: Tensor
+    support_y: Tensor
+    support_index: Tensor
+    query: Tensor
+    query_y: Tensor
+    query_index: Tensor
+
+
+class Episodes(ABC):
+    """Tasks without end.
+
+    Attributes:
+        shape: (C, H, W) of an input.
+        ways: classes of a task; 1: a number is asked for.
+        shots, queries: samples of each class in the support and in the query set.
+        scored: how many tasks a score is a mean over; 0: these are for training.
+    """
+
+    shape: tuple[int, int, int]
+    ways: int
+    shots: int
+    queries: int
+    scored: int = 0
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many classes the tasks are made of."""
+
+    @abstractmethod
+    def plan(self, tasks: int, generator: torch.Generator) -> Tensor:
+        """All that tells ``tasks`` new tasks from others, (tasks, ...), on the CPU."""
+
+    @abstractmethod
+    def at(self, plan: Tensor) -> Drawn:
+        """The tasks of a plan, which lies where these episodes do."""
+
+    @abstractmethod
+    def to(self, device: torch.device) -> Episodes:
+        """The same on a device."""
+
+    @property
+    def numbers(self) -> bool:
+        """Whether a number is asked for, not a class."""
+        return self.ways == 1
+
+
+class ImageEpisodes(Episodes):
+    """N-way K-shot tasks over the classes of a split: N classes in random order, of each K images to learn from and Q others to be asked.
+
+    Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016, section 4.
+
+    Args:
+        split: labelled.
+        name: of the split, for messages.
+
+    Raises:
+        DataError: fewer than N classes, or a class of fewer than K + Q images.
+    """
+
+    def __init__(self, split: Split, name: str, *, ways: int, shots: int, queries: int, scored: int = 0):
+        assert split.y is not None
+        c, h, w = split.x.shape[1:]
+        self.shape, self.ways, self.shots, self.queries = (c, h, w), ways, shots, queries
+        self.split, self.scored = split, scored
+        classes, counts = split.y.unique(return_counts=True)
+        if len(classes) < ways:
+            raise DataError(f"{name} has {len(classes)} classes, and a task takes {ways}: lower data.ways, or give that part more classes.")
+        if int(counts.min()) < shots + queries:
+            raise DataError(
+                f"{name}: a class has {int(counts.min())} images, and a task takes {shots} to learn from and {queries} to be asked "
+                "about. Lower data.shots or data.queries."
+            )
+        self._rows = split.y.argsort(stable=True)  # positions by class
+        self._counts, self._first = counts, counts.cumsum(0) - counts
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def plan(self, tasks: int, generator: torch.Generator) -> Tensor:
+        """Positions in the split, int64 (tasks, ways, shots + queries); a task's classes differ, and so do a class's images."""
+        classes = torch.rand(tasks, len(self), generator=generator).topk(self.ways).indices
+        counts = self._counts.cpu()[classes]
+        keys = torch.rand(tasks, self.ways, int(self._counts.max()), generator=generator)
+        keys.masked_fill_(torch.arange(keys.shape[2]) >= counts[..., None], -1.0)
+        images = keys.topk(self.shots + self.queries).indices
+        return self._rows.cpu()[self._first.cpu()[classes][..., None] + images]
+
+    def at(self, plan: Tensor) -> Drawn:
+        tasks = len(plan)
+        y = torch.arange(self.ways, device=plan.device)[:, None]
+        parts = []
+        for index, n in zip(plan.split((self.shots, self.queries), 2), (self.shots, self.queries), strict=True):
+            rows = index.reshape(tasks, -1)
+            parts += [self.split.x[rows], y.expand(-1, n).reshape(1, -1).expand(tasks, -1), rows]
+        return Drawn(*parts)
+
+    def to(self, device: torch.device) -> ImageEpisodes:
+        return ImageEpisodes(self.split.to(device), "", ways=self.ways, shots=self.shots, queries=self.queries, scored=self.scored)
+
+
+def fewshot(
+    name: str,
+    parts: Mapping[str, Split],
+    *,
+    ways: int,
+    shots: int,
+    queries: int,
+    training: Mapping[str, Any],
+    tasks: Mapping[str, int],
+    protocol: str,
+    checksums: Mapping[str, str] | None = None,
+) -> Task:
+    """The task of tasks over the classes of ``parts``: train, val and test, none of which shares a class with another.
+
+    Args:
+        ways, shots, queries: of validation and test tasks.
+        training: the same of training tasks, where they are others; None is the same.
+        tasks: how many of them validation and test scores are means over: ``val``, ``test``.
+        protocol: what the parts are, in words.
+    """
+    usual = {"ways": ways, "shots": shots, "queries": queries}
+    trained = usual | {key: value for key, value in training.items() if value is not None}
+    episodes = {
+        f"meta_{part}": ImageEpisodes(split, f"{name}: meta_{part}", **(trained if part == "train" else usual), scored=tasks.get(part, 0))
+        for part, split in parts.items()
+    }
+    said = f"{ways}-way {shots}-shot, {queries} quer{'y' if queries == 1 else 'ies'} a class"
+    if trained != usual:
+        said += f" (training {trained['ways']}-way {trained['shots']}-shot, {trained['queries']})"
+    return Task(
+        name=name,
+        classes=tuple(str(i) for i in range(ways)),
+        splits={},
+        protocol=f"{said}; {protocol}",
+        checksums=dict(checksums or {}),
+        episodes=episodes,
+    )
+
+
+def by_class(split: Split, sizes: Sequence[int], generator: torch.Generator) -> dict[str, Split]:
+    """A split's classes at random as train, val and test parts of so many classes each; a part of none is left out."""
+    assert split.y is not None
+    classes = split.y.unique()
+    order = classes[torch.randperm(len(classes), generator=generator)]
+    parts = order[: sum(sizes)].split([*sizes])
+    found = {part: split.take(torch.isin(split.y, own).nonzero().squeeze(1)) for part, own in zip(PARTS, parts, strict=True) if len(own)}
+    return found
+
+
+def turned(split: Split) -> Split:
+    """With each class also turned by 90, 180 and 270 degrees, which are classes of their own: Santoro et al., ICML 2016, section 4.2."""
+    assert split.y is not None
+    n = int(split.y.max()) + 1
+    x = torch.cat([torch.rot90(split.x, k, (2, 3)) for k in range(4)])
+    y = torch.cat([split.y + k * n for k in range(4)])
+    return replace(split, x=x, y=y, ids=split.ids.repeat(4))

@@ -1,0 +1,35 @@
+"""What is checked of learners of few-shot tasks before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:
+    """Settings of few-shot tasks that are right one by one and cannot run together."""
+    method, data = config["method"], config["data"]
+    chunk, tasks = method.get("chunk"), method.get("meta", {}).get("batch_size", 1)
+    if chunk and tasks % chunk:
+        yield f"method.chunk={chunk} does not divide method.meta.batch_size={tasks}, the tasks of a meta-batch."
+    if chunk and method["task_batching"] != "vmap":
+        yield f"method.chunk={chunk} is of method.task_batching=vmap, not {method['task_batching']}. Set that, or leave method.chunk out."
+    if "inner" in method and (ways := data.get("training", {}).get("ways")) and ways != data.get("ways"):
+        yield f"data.training.ways={ways}: a head has as many outputs in training as in tests, {data['ways']}. method=protonet has none."
+    if method.get("bn") == "running" and "inner" in method:
+        yield f"method.bn=running: method={method['name']} adapts weights to a task's own images. Choose transductive or support."
+    if "episodes" in data.get("gives", ()) and "ways" not in data:
+        for key, value in (("selection", config["selection"]), ("method.meta.patience", method.get("meta", {}).get("patience"))):
+            if value not in (None, "last"):
+                yield f"{key}={value} goes by an accuracy, and the tasks of this data ask for a number. Leave it out."
+    if "meta" in method and config["backbone"].get("bn", "separate") != "separate":
+        yield f"backbone.bn={config['backbone']['bn']} is about two domains, and few-shot tasks have none. method.bn is theirs."
+    if "meta" in method and method["meta"].get("accumulate", 1) != 1:
+        yield f"method.meta.accumulate={method['meta']['accumulate']}: a meta-batch is cut by method.chunk. Leave accumulate at 1."
+    for key in ("compile", "cuda_graphs"):
+        if "meta" in method and config["device"].get(key):
+            yield f"device.{key}=true: the gradients of an inner loop cannot be compiled yet. Leave it false."
+    if "meta" in method and method["meta"].get("steps_per_epoch") is None:
+        yield "method.meta.steps_per_epoch=null: tasks have no end. Set it, or train.steps_per_epoch, to a number."
+    if "episodes" in data.get("gives", ()) and "episodes" not in method.get("needs", ()):
+        yield f"data={data['name']} gives few-shot tasks, which method={method['name']} does not learn from: method=maml or protonet does."

@@ -1,0 +1,161 @@
+"""Few-shot tasks in training and in scoring: meta-batches, and a fixed list of test tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_runner import randomness
+from tl_runner.data.episodes import Drawn, Episodes
+from tl_runner.data.tasks import Split
+from tl_runner.errors import ConfigError, DivergedError
+from tl_runner.methods.meta_learning import MetaLearner
+from tl_runner.methods.phases import Batch, Phase, TaskSet
+from tl_runner.metrics.report import Report
+from tl_runner.training.batches import pixels
+from tl_runner.training.device import Device
+from tl_runner.training.ranks import ALONE, Ranks
+
+AT_ONCE = 40  # tasks that are scored together
+
+
+class TaskBatches:
+    """The meta-batches of a phase: fresh tasks in every step. Several ranks draw the same ones and each takes its part.
+
+    Args:
+        episodes: by the phase's name of them, one.
+        tasks: in a meta-batch.
+        steps: of an epoch.
+
+    Raises:
+        ConfigError: no number of steps.
+    """
+
+    def __init__(
+        self, episodes: Mapping[str, Episodes], tasks: int, steps: int | None, device: Device, stream: tuple[int, str], ranks: Ranks = ALONE
+    ):
+        if steps is None:
+            raise ConfigError(["tasks have no end: set method.meta.steps_per_epoch to a number."])
+        (self.episodes,) = episodes.values()
+        self.splits: Mapping[str, Split] = {}  # tasks have no whole split to pass over
+        self.tasks, self.steps = tasks, steps
+        self.device, self.stream, self.ranks = device, stream, ranks
+        self._plan = torch.empty(0)
+
+    @property
+    def images(self) -> int:
+        """Of one step, on this rank."""
+        return self.tasks * self.episodes.ways * (self.episodes.shots + self.episodes.queries)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Draw the epoch's tasks, onto the device."""
+        generator = randomness.generator(*self.stream, epoch, "tasks")
+        plans = [self.episodes.plan(self.tasks * self.ranks.world, generator) for _ in range(self.steps)]
+        parts = [plan.unflatten(0, (self.ranks.world, self.tasks))[self.ranks.rank] for plan in plans]
+        self._plan = torch.stack(parts).to(self.device.torch)
+
+    def __getitem__(self, step: int) -> Batch:
+        """The meta-batch of a step of this epoch."""
+        return Batch(**sets(self.episodes.at(self._plan[step]), self.episodes.ways))
+
+
+def sets(drawn: Drawn, ways: int) -> dict[str, TaskSet]:
+    """``support`` and ``query`` as networks read them."""
+    return {
+        "support": TaskSet(pixels(drawn.support), drawn.support_y, drawn.support_index, ways),
+        "query": TaskSet(pixels(drawn.query), drawn.query_y, drawn.query_index, ways),
+    }
+
+
+class TaskEvaluator:
+    """Scores a learner of tasks on a list of them that is always the same; nothing that it returns is seen by training.
+
+    Args:
+        method: on the device already, as ``episodes`` are.
+        seed: draws the tasks.
+    """
+
+    def __init__(self, method: MetaLearner, episodes: Mapping[str, Episodes], device: Device, seed: int):
+        self.method, self.episodes, self.device, self.seed = method, episodes, device, seed
+        self.plans = {name: e.plan(e.scored, randomness.generator(seed, "tasks", name)) for name, e in episodes.items() if e.scored}
+
+    def after_epoch(self, phase: Phase) -> dict[str, dict[str, float]]:
+        """Metrics on validation tasks."""
+        return {"meta_val": headline(self.scores("meta_val"), self.metric)} if "meta_val" in self.plans else {}
+
+    def after_phase(self, phase: Phase) -> dict[str, dict[str, float]]:
+        """The same on all tasks."""
+        return {name: headline(self.scores(name), self.metric) for name in self.plans}
+
+    def at_the_end(self, phase: Phase) -> tuple[dict[str, Report], dict[str, np.ndarray]]:
+        """(reports by split, every task's scores) on validation and test tasks."""
+        reports: dict[str, Report] = {}
+        predictions: dict[str, np.ndarray] = {}
+        for name in self.plans:
+            scores = predictions[f"{name}/{self.metric}"] = self.scores(name)
+            reports[name] = report(scores, self.metric)
+        return reports, predictions
+
+    def embeddings(self, phase: Phase) -> dict[str, np.ndarray]:
+        """None: there are no two domains."""
+        return {}
+
+    @property
+    def metric(self) -> str:
+        """accuracy, or mse."""
+        return "mse" if next(iter(self.episodes.values())).numbers else "accuracy"
+
+    def scores(self, name: str) -> np.ndarray:
+        """Of every task after each inner step, float64 (tasks, steps + 1).
+
+        Raises:
+            DivergedError: an output is NaN or infinite.
+        """
+        episodes, found = self.episodes[name], []
+        self.method.eval()
+        for number, plan in enumerate(self.plans[name].split(AT_ONCE)):
+            self.device.begin_step()
+            randomness.seed_device(self.device.torch, self.seed, "score", name, number)
+            both = sets(episodes.at(plan.to(self.device.torch)), episodes.ways)
+            with self.device.autocast(), torch.no_grad():
+                found.append(scored(self.method.curve(**both), both["query"].y))
+        scores = torch.cat(found)
+        if not scores.isfinite().all():
+            raise DivergedError(
+                "the outputs of an adapted network became NaN or infinite. Try a smaller method.inner.rate or test_rate, or fewer steps."
+            )
+        return scores.double().cpu().numpy()
+
+
+def scored(said: Tensor, y: Tensor) -> Tensor:
+    """Accuracy of outputs (T, steps + 1, Q, K) against classes (T, Q), or their squared error against numbers: float (T, steps + 1)."""
+    if y.is_floating_point():
+        return (said[..., 0].float() - y[:, None]).square().mean(2)
+    if not said.isfinite().all():
+        return torch.full(said.shape[:2], torch.nan)
+    return (said.argmax(3) == y[:, None]).float().mean(2)
+
+
+def headline(scores: np.ndarray, metric: str) -> dict[str, float]:
+    """The mean over tasks after the last step, and half the width of its 95 % interval: 1.96 standard errors."""
+    last = scores[:, -1]
+    return {metric: float(last.mean()), f"{metric}_ci95": half_width(last)}
+
+
+def half_width(values: np.ndarray) -> float:
+    """1.96 standard errors of a mean over tasks; 0 of one task."""
+    return float(1.96 * values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
+
+
+def report(scores: np.ndarray, metric: str) -> Report:
+    """Means over tasks, with intervals, and the curve against inner steps."""
+    found = headline(scores, metric)
+    steps: Sequence[Any] = scores.T.tolist()
+    after = {f"{metric}_after_{n}": float(np.mean(values)) for n, values in enumerate(steps)}
+    half = found[f"{metric}_ci95"]
+    curve = {"steps": [*range(len(steps))], metric: [*after.values()], "ci95": [half_width(np.array(v)) for v in steps]}
+    return {"metrics": found | after, "intervals": {metric: [found[metric] - half, found[metric] + half]}, "curve": curve}
