@@ -22,13 +22,14 @@ from tl_runner.losses.self_training import centroid_pseudo_labels, minimum_class
 from tl_runner.methods.adaptation import Adaptation, SharedEncoder, TargetEncoder
 from tl_runner.methods.base import Method
 from tl_runner.methods.distillation import Distillation
+from tl_runner.methods.meta_learning import MetaLearner
 from tl_runner.methods.model_transfer import ModelTransfer
 from tl_runner.methods.multitask import MultiTask
 from tl_runner.paths import CONF_DIR
 from tl_runner.plan import check
 from tl_runner.training.evaluation import outputs_of
 
-OTHERS = ModelTransfer | MultiTask | Distillation
+OTHERS = ModelTransfer | MultiTask | Distillation | MetaLearner
 METHODS = [
     name
     for name, _ in help.choices("method", CONF_DIR)
