@@ -201,6 +201,13 @@ def test_the_query_loss_is_of_the_last_step_alone():
     assert method.step(of, 0.0)[0]["query"].item() == pytest.approx(expected.item(), rel=1e-12)
 
 
+@pytest.mark.parametrize("kind", [MAML, FOMAML, ANIL])
+def test_the_loss_of_every_step_is_the_mean_of_those_of_each_number_of_steps(kind):
+    every = gradients(made(kind, 3, every_step=True), batch())
+    alone = [gradients(made(kind, n), batch()) for n in (1, 2, 3)]
+    assert close(every, {k: torch.stack([own[k] for own in alone]).mean(0) for k in every}, rtol=1e-9)
+
+
 def test_anil_moves_the_head_inside_and_the_body_outside():
     method, of = made(ANIL, 2), batch(1)
     assert {*method.start()} == {"head.weight", "head.bias"}

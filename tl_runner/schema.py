@@ -214,6 +214,7 @@ RULES: dict[str, Rule] = {
     "task_batching": one_of("auto", "vmap", "loop"),
     "chunk": either(null, count),
     "inner.steps": number(1, whole=True),
+    "inner.every_step": one_of(True, False),
     "inner.rate": number(0, open_low=True),
     "inner.test_steps": number(0, whole=True),
     "inner.test_rate": either(null, number(0, open_low=True)),

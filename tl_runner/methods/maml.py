@@ -25,7 +25,8 @@ class MAML(MetaLearner):
 
     Args:
         inner: ``steps`` and ``rate`` (alpha, of the mean loss) of training, ``test_steps`` and ``test_rate`` of scoring; a rate of
-            None there is training's.
+            None there is training's. ``every_step``: the query loss is the mean of those after each step, not the last one alone
+            (the multi-step loss of Antoniou, Edwards & Storkey, "How to train your MAML", ICLR 2019, section 4, its weights even).
     """
 
     first_order = False
@@ -67,14 +68,17 @@ class MAML(MetaLearner):
         gradients = grad(lambda w: task_loss(self.outputs(w, z), y))(weights)
         return {name: w - rates[name] * gradients[name] for name, w in weights.items()}
 
-    def adapted(self, z: Tensor, y: Tensor) -> Weights:
-        """After the inner steps of training; of first order, they count as a constant's being added."""
+    def adapted(self, z: Tensor, y: Tensor) -> list[Weights]:
+        """After each inner step of training whose query loss counts; of first order, a step counts as a constant's being added."""
         begin, rates = self.start(), self.rates(test=False)
-        weights = begin
+        weights = [begin]
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.first_order):
             for _ in range(self.inner["steps"]):
-                weights = self.descended(weights, rates, z, y)
-        return {name: w + (weights[name] - w).detach() for name, w in begin.items()} if self.first_order else weights
+                weights.append(self.descended(weights[-1], rates, z, y))
+        counted = weights[1:] if self.inner.get("every_step") and len(weights) > 1 else weights[-1:]
+        if not self.first_order:
+            return counted
+        return [{name: w + (after[name] - w).detach() for name, w in begin.items()} for after in counted]
 
     def asked(self, weights: Weights, z: Tensor, asked: Tensor) -> Tensor:
         """Outputs for the query set, normalised as ``bn`` says."""
@@ -89,8 +93,8 @@ class MAML(MetaLearner):
     def outcome(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """(loss, metric) of one task: its support inputs (n, C, H, W) and labels (n,), its query inputs and labels."""
         z, asked = self.sets(x, asked)
-        said = self.asked(self.adapted(z, y), z, asked)
-        return task_loss(said, truth), task_metric(said.detach(), truth)
+        said = [self.asked(weights, z, asked) for weights in self.adapted(z, y)]
+        return torch.stack([task_loss(s, truth) for s in said]).mean(), task_metric(said[-1].detach(), truth)
 
     def answers(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor) -> Tensor:
         """One task's outputs after each inner step, (steps + 1, Q, K)."""
