@@ -41,7 +41,7 @@ class Smooth(Backbone):
 def made(kind: type, steps: int = 1, rate: float = 0.4, norm: bool = False, bn: str = "transductive", batching: str = "vmap", **inner):
     """A method of tiny networks, in float64."""
     setting = Setting(inner.pop("classes", WAYS), SHAPE, partial(Smooth, norm), seed=0)
-    inner = {"steps": steps, "rate": rate, "test_steps": 2, "test_rate": None} | inner
+    inner = {"steps": steps, "rate": rate, "test_steps": 2, "test_rate": rate if kind is PretrainAll else None} | inner
     options = {"inner": inner, "task_batching": batching, "chunk": None} if kind is not ProtoNet else {}
     method = kind(setting, bn=bn, meta=META, **options).double()
     method.follow("loop" if batching == "loop" else "vmap")
@@ -124,6 +124,12 @@ def test_gradients_are_those_of_plain_autograd(kind, second, steps):
     each = [manual(method, *(t[i] for t in (of.support.x, of.support.y, of.query.x, of.query.y)), steps, 0.4, second) for i in range(TASKS)]
     expected = {k: torch.stack([own[k] for own in each]).mean(0) for k in each[0]}
     assert close(gradients(method, of), expected, rtol=1e-10)
+
+
+def test_pretraining_on_all_tasks_is_their_joint_loss():
+    method, of = made(PretrainAll, 3), batch()
+    x, y = of.query.x.flatten(0, 1), of.query.y.flatten()
+    assert method.step(of, 0.0)[0]["query"].item() == pytest.approx(F.cross_entropy(method(x), y).item(), rel=1e-12)
 
 
 def test_first_order_is_not_second_order():

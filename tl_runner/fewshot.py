@@ -26,6 +26,8 @@ def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"backbone.bn={config['backbone']['bn']} is about two domains, and few-shot tasks have none. method.bn is theirs."
     if "meta" in method and method["meta"].get("accumulate", 1) != 1:
         yield f"method.meta.accumulate={method['meta']['accumulate']}: a meta-batch is cut by method.chunk. Leave accumulate at 1."
+    if "meta" in method and config["device"]["precision"] in ("bf16", "fp16") and config["device"]["name"] == "cpu":
+        yield f"device.precision={config['device']['precision']}: on a CPU autocast misses what tasks compute together. Choose fp32."
     for key in ("compile", "cuda_graphs"):
         if "meta" in method and config["device"].get(key):
             yield f"device.{key}=true: the gradients of an inner loop cannot be compiled yet. Leave it false."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -29,6 +30,7 @@ class EpisodeNorm(nn.Module):
         """(B, C, ...)."""
         # by hand: under vmap with a scale of each task's own, the gradient of torch 2.15's batch_norm through its backward is wrong
         over, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
+        kind, x = x.dtype, x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         if self.noted is None:
             mean = x.mean(over, keepdim=True)
             centred = x - mean
@@ -38,7 +40,7 @@ class EpisodeNorm(nn.Module):
         else:
             mean, inverse = self.noted
             centred = x - mean
-        return centred * (self.weight.view(shape) * inverse) + self.bias.view(shape)
+        return (centred * (self.weight.view(shape) * inverse) + self.bias.view(shape)).to(kind)
 
 
 def episodic(network: Backbone) -> Backbone:

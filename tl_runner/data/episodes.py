@@ -98,8 +98,9 @@ class ImageEpisodes(Episodes):
                 f"{name}: a class has {int(counts.min())} images, and a task takes {shots} to learn from and {queries} to be asked "
                 "about. Lower data.shots or data.queries."
             )
-        self._rows = split.y.argsort(stable=True)  # positions by class
-        self._counts, self._first = counts, counts.cumsum(0) - counts
+        counts = counts.cpu()  # tasks are drawn there
+        self._rows = split.y.cpu().argsort(stable=True)  # positions by class
+        self._counts, self._first, self._most = counts, counts.cumsum(0) - counts, int(counts.max())
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -107,11 +108,11 @@ class ImageEpisodes(Episodes):
     def plan(self, tasks: int, generator: torch.Generator) -> Tensor:
         """Positions in the split, int64 (tasks, ways, shots + queries); a task's classes differ, and so do a class's images."""
         classes = torch.rand(tasks, len(self), generator=generator).topk(self.ways).indices
-        counts = self._counts.cpu()[classes]
-        keys = torch.rand(tasks, self.ways, int(self._counts.max()), generator=generator)
+        counts = self._counts[classes]
+        keys = torch.rand(tasks, self.ways, self._most, generator=generator)
         keys.masked_fill_(torch.arange(keys.shape[2]) >= counts[..., None], -1.0)
         images = keys.topk(self.shots + self.queries).indices
-        return self._rows.cpu()[self._first.cpu()[classes][..., None] + images]
+        return self._rows[self._first[classes][..., None] + images]
 
     def at(self, plan: Tensor) -> Drawn:
         tasks = len(plan)

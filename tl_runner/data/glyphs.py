@@ -25,7 +25,8 @@ ALIKE = 0.9  # cosine of two characters' mean images above which the later one i
 def characters() -> tuple[list[int], Tensor, Tensor]:
     """(code points, images float (N, 64, 64), position of each image's code point), of those that enough faces have and that differ.
 
-    A and capital alpha are one drawing: of such the first is kept.
+    A and capital alpha are one drawing, and so are 6 and 9 turned: of such the first is kept. What looks like itself turned is left out,
+    since turns may be classes.
     """
     from matplotlib.ft2font import FT2Font
 
@@ -39,12 +40,14 @@ def characters() -> tuple[list[int], Tensor, Tensor]:
             if image is not None:
                 images.setdefault(c, []).append(image)
     found = [c for c in wanted if len(images.get(c, ())) >= FACES]
-    means = torch.from_numpy(np.stack([np.mean(images[c], 0) for c in found])).flatten(1)
-    means = means / means.norm(dim=1, keepdim=True)
-    alike = means @ means.T > ALIKE
+    drawings = torch.from_numpy(np.stack([np.mean(images[c], 0) for c in found]))
+    turns = [torch.rot90(drawings, turn, (1, 2)).flatten(1) for turn in range(4)]
+    turns = [t / t.norm(dim=1, keepdim=True) for t in turns]
+    alike = torch.stack([turns[0] @ t.T > ALIKE for t in turns]).any(0)
+    itself = torch.stack([(turns[0] * t).sum(1) > ALIKE for t in turns[1:]]).any(0)
     kept: list[int] = []
     for i in range(len(found)):
-        if not alike[i, kept].any():
+        if not itself[i] and not alike[i, kept].any():
             kept.append(i)
     points = [found[i] for i in kept]
     owner = torch.tensor([i for i, c in enumerate(points) for _ in images[c]])

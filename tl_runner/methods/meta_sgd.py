@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Setting
 from tl_runner.methods.maml import MAML
 
@@ -23,6 +24,8 @@ class MetaSGD(MAML):
     """
 
     def __init__(self, setting: Setting, *, inner: Mapping[str, Any], **options: Any):
+        if inner["test_rate"] is not None:
+            raise ConfigError(["method.inner.test_rate: Meta-SGD learns its rates, and tests take them too. Leave it null."])
         super().__init__(setting, inner=inner, **options)
         every = {name: torch.full_like(w, inner["rate"]) for name, w in self.start().items()}
         self.alpha = nn.ParameterDict({name.replace(".", "/"): nn.Parameter(rate) for name, rate in every.items()})

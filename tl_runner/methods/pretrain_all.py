@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Setting
 from tl_runner.methods.maml import MAML
 
@@ -20,4 +21,6 @@ class PretrainAll(MAML):
     """
 
     def __init__(self, setting: Setting, *, inner: Mapping[str, Any], **options: Any):
-        super().__init__(setting, inner={"steps": 0, "rate": inner["test_rate"], **inner}, **options)
+        if inner["test_rate"] is None:
+            raise ConfigError(["method.inner.test_rate: there is no rate of training that it could be. Set it to a number."])
+        super().__init__(setting, inner={**inner, "steps": 0, "rate": inner["test_rate"]}, **options)

@@ -40,7 +40,7 @@ class ProtoNet(MetaLearner):
             features = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
             z, asked = features.split((support.x.shape[1], query.x.shape[1]), 1)
         else:
-            z, asked = vmap(self.embed)(support.x, query.x)
+            z, asked = vmap(self.embed, randomness="different")(support.x, query.x)
         belongs = F.one_hot(support.y, support.ways).to(z).mT  # (T, K, n)
         prototypes = belongs @ z / belongs.sum(2, keepdim=True)  # eq. 1
         return -(asked[:, :, None] - prototypes[:, None]).square().sum(3)  # eq. 2 is a softmax of these

@@ -138,7 +138,7 @@ class PhaseLoop:
                 times[plan] = min(self._seconds(batch) for _ in range(TRIALS))
         for p in self.method.parameters():
             p.grad = None
-        return min(times, key=times.__getitem__)
+        return min(times, key=times.__getitem__, default=next(iter(self.phase.plans)))
 
     def _seconds(self, batch: Batch) -> float:
         self.device.synchronize()
