@@ -19,7 +19,7 @@ from tl_runner.data.domains.svhn import SVHN
 from tl_runner.data.domains.usps import USPS
 
 N = {MNIST: (60, 20), USPS: (50, 15), SVHN: (40, 20), CIFAR10: (100, 20)}
-OMNIGLOT = (318, 4, 212)  # characters, drawings of each, characters for training and validation
+OMNIGLOT = (140, 20, 116)  # characters, drawings of each, characters for training and validation
 SAMPLED = {MNIST: 20, USPS: 15, SVHN: 20, CIFAR10: 20}
 
 

@@ -48,7 +48,7 @@ def test_permuted_target_labels_change_no_weight(real_root, tl_run, tmp_path):
     assert first["uses_target_labels"] is False
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule != "target_val"])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in ("target_val", "meta_val")])
 def test_selection_rules(tl_run, tmp_path, rule):
     ended = tl_run(*TINY, "train.epochs=3", f"selection={rule}", f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text

@@ -30,7 +30,8 @@ from tl_runner.training.evaluation import Evaluator
 
 # ---- soft neighbourhood density
 
-USUAL = {name: rule for name, rule in rules.RULES.items() if name != "target_val"}  # of data without labelled target images held out
+OF_OTHER_DATA = ("target_val", "meta_val")  # labelled target images held out, few-shot tasks
+USUAL = {name: rule for name, rule in rules.RULES.items() if name not in OF_OTHER_DATA}
 
 
 def probabilities(n: int, k: int, sharpness: float = 1.0, seed: int = 0) -> torch.Tensor:
