@@ -212,6 +212,29 @@ def test_where_all_learn_from_target_labels_none_is_an_oracle_and_gains_are_over
         rows(collect([tmp_path]), against="fintune")
 
 
+def test_accuracy_and_an_error_in_one_table_keep_their_own_directions(tmp_path, capsys):
+    scores = {("glyphs", "maml"): 0.9, ("glyphs", "reptile"): 0.8, ("sinusoid", "maml"): 0.4, ("sinusoid", "reptile"): 1.1}
+    for (data, method), score in scores.items():
+        metric = "accuracy" if data == "glyphs" else "mse"
+        for seed in range(3):
+            value = score + 0.01 * seed
+            more = {"data": data, "metric": metric, "metrics": {"meta_test": {metric: value}}}
+            made_up_run(tmp_path / f"{data}-{method}-{seed}", method, seed, value, **more)
+    table = rows(collect([tmp_path]))
+    assert {(r.keys["data"], r.keys["method"]) for r in table if r.best} == {("glyphs", "maml"), ("sinusoid", "maml")}
+    _, out, _ = report(capsys, tmp_path)
+    assert "91.0 ± 1.0 (3)" in out
+    assert "0.410 ± 0.010 (3)" in out
+    assert "of an error lower is better" in out
+    _, out, _ = report(capsys, tmp_path, "--sort", "mean")
+    assert out.index("0.410") < out.index("1.110")
+    _, out, _ = report(capsys, tmp_path, "--paired", "maml", "reptile")
+    assert "+10.0" in out
+    assert "-0.700" in out
+    tests = json.loads(report(capsys, tmp_path, "--format", "json")[1])
+    assert tests["metric"] == "score"
+
+
 def test_the_a_distance_is_a_metric(tmp_path):
     made_up_run(tmp_path / "run", "dan", 0, 0.9, a_distance={"before": 1.9, "after": 0.4})
     (row,) = rows(collect([tmp_path]), "a_distance.after")

@@ -70,6 +70,32 @@ def test_a_search_that_looks_at_target_labels_says_so(tl_run):
     assert "oracle: chosen by target labels" in ended.err
 
 
+TASKS = ("data.tasks.val=4", "data.tasks.test=4", "method.meta.epochs=1", "method.meta.steps_per_epoch=1", "method.meta.batch_size=4")
+
+
+@pytest.mark.parametrize(
+    ("data", "judge", "direction"), [("glyphs", "meta_val.accuracy", "MAXIMIZE"), ("sinusoid", "meta_val.mse", "MINIMIZE")]
+)
+def test_a_search_over_few_shot_tasks_goes_by_those_of_validation(tl_run, tmp_path, data, judge, direction):
+    import optuna
+
+    few = ("data.images=4", "data.classes.test=300", "backbone.filters=4") if data == "glyphs" else ()
+    words = ("method=maml", f"data={data}", *few, *TASKS, "method.task_batching=loop", "device=cpu", "figures=false")
+    ended = tl_run("-m", "sweep=tpe", "sweep.trials=2", *words, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert ended.code == 0, ended.text
+    assert f"judged by {judge}" in ended.err
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "sweep" / "optuna.journal")))
+    study = optuna.load_study(study_name="tl-run", storage=storage)
+    assert study.direction.name == direction
+    assert study.best_value == (min if direction == "MINIMIZE" else max)(t.value for t in study.trials)
+
+
+def test_a_search_for_the_worst_is_refused(tl_run):
+    ended = tl_run("-m", "sweep=tpe", "method=maml", "data=sinusoid", "sweep.direction=maximize")
+    assert ended.code == 2
+    assert "sweep.direction=maximize: of meta_val.mse less is better" in ended.err
+
+
 def test_what_is_wrong_with_a_search(tl_run, monkeypatch, tmp_path):
     ended = tl_run(*SEARCH, "sweep.trials=1", "sweep.objective=source_val.acuracy", f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert ended.code == 2

@@ -20,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tl_runner.errors import ConfigError
+from tl_runner.metrics.direction import lower_is_better
 from tl_runner.paths import CONF_DIR
 from tl_runner.teaching import place
 from tl_runner.validate import Checker, nearest_key, parse, plain, walk
@@ -151,7 +152,22 @@ def searched(made: Plan, whole: DictConfig, overrides: Sequence[Override]) -> li
         problems.append(f"sweep={whole.hydra.runtime.choices.sweep}: a search has to set {', '.join(missing)}. Start from the preset tpe.")
     if not made.space:
         problems.append("sweep=tpe: this method declares no search. Give what to explore: 'KEY=interval(LOW, HIGH)'.")
-    return problems
+    return problems if missing else [*problems, *_judged(options, whole.data)]
+
+
+def _judged(options: dict[str, Any], data: DictConfig) -> list[str]:
+    """Fill in what trials are judged by, where a search does not say."""
+    if options["objective"] is None:
+        of_tasks = "mse" if "ways" not in data else "accuracy"
+        options["objective"] = f"meta_val.{of_tasks}" if "episodes" in data.get("gives", ()) else "target_train.im"
+    wanted = "minimize" if lower_is_better(options["objective"].rpartition(".")[2]) else "maximize"
+    if options["direction"] is None:
+        options["direction"] = wanted
+    if options["direction"] != wanted:
+        return [
+            f"sweep.direction={options['direction']}: of {options['objective']} {'less' if wanted == 'minimize' else 'more'} is better."
+        ]
+    return []
 
 
 def _unsearchable(whole: DictConfig, key: str, space: Override) -> str | None:

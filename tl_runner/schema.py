@@ -284,7 +284,7 @@ RULES: dict[str, Rule] = {
     "sweep.trials": count,
     "sweep.random": number(0, whole=True),
     "sweep.at_once": count,
-    "sweep.direction": one_of("maximize", "minimize"),
+    "sweep.direction": either(one_of("maximize", "minimize"), null),
     "gate_window": count,
 }
 

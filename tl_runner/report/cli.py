@@ -108,7 +108,7 @@ def text_table(asked: argparse.Namespace, kind: str, table: Sequence[Row], tests
     """One of the text formats."""
     special = grid.lay_out_rules(regrets) if regrets else None
     if asked.paired:
-        special = grid.lay_out_paired(tests, table[0].metric)
+        special = grid.lay_out_paired(tests)
     elif asked.pivot:
         special = grid.lay_out_pivot(table, *asked.pivot)
     elif asked.runs and kind != "csv":
@@ -147,5 +147,10 @@ def in_order(table: list[Row], key: str | None) -> list[Row]:
     if key in table[0].keys:
         return sorted(table, key=lambda row: sort_key(row.keys[key]))
     numbers = {id(row): row.gain.mean if key == "gain" and row.gain else getattr(row, key) if key != "gain" else None for row in table}
-    up = key == "std" or (key != "n" and table[0].metric.lower_is_better)
-    return sorted(table, key=lambda row: ((v := numbers[id(row)]) is None, (v or 0) if up else -(v or 0)))
+
+    def better(row: Row) -> tuple[bool, float]:
+        value = numbers[id(row)]
+        up = key == "std" or (key != "n" and row.metric.lower_is_better)
+        return (value is None, (value or 0.0) if up else -(value or 0.0))
+
+    return sorted(table, key=better)

@@ -10,7 +10,7 @@ from tl_runner.errors import UserError, nearest
 from tl_runner.report.runs import CHOICES, Run
 from tl_runner.report.selection import Regret
 from tl_runner.report.statistics import LEAST_WILCOXON, Interval
-from tl_runner.report.table import BEGINNINGS, Comparison, Metric, Row, sort_key
+from tl_runner.report.table import BEGINNINGS, Comparison, Metric, Row, metric_shown, sort_key
 
 ASSUMES = (
     "The t-test and the interval assume that the differences between runs of the same seed are independent and roughly normal; "
@@ -35,7 +35,7 @@ class Grid:
 
 def lay_out(rows: Sequence[Row], only_changed: bool = False) -> Grid:
     """One line a group: keys, mean ± standard deviation (n), gain over the baseline, how many runs are missing."""
-    keys, metric = shown_keys(rows, only_changed), rows[0].metric
+    keys, metric = shown_keys(rows, only_changed), metric_shown(rows)
     gains, remarks = any(row.gain for row in rows), any(remark(row) for row in rows)
     columns = [*keys, metric.title, *(["gain"] if gains else []), "missing", *(["remarks"] if remarks else [])]
     body = [
@@ -80,12 +80,12 @@ def lay_out_pivot(rows: Sequence[Row], down: str, across: str) -> Grid:
 
 def lay_out_runs(rows: Sequence[Row], only_changed: bool = False) -> Grid:
     """One line a run."""
-    keys, metric = shown_keys(rows, only_changed), rows[0].metric
+    keys, metric = shown_keys(rows, only_changed), metric_shown(rows)
     body = [
         [
             *(row.keys[k] or "–" for k in keys),
             "" if run.seed is None else str(run.seed),
-            number_text(metric, run.value(metric.name)),
+            number_text(row.metric, run.value(metric.name)),
             run.status,
             run.folder.name,
         ]
@@ -96,9 +96,9 @@ def lay_out_runs(rows: Sequence[Row], only_changed: bool = False) -> Grid:
     return Grid(columns, [*(False for _ in keys), True, True, False, False], body, absent=absences(rows))
 
 
-def lay_out_paired(comparisons: Sequence[Comparison], metric: Metric) -> Grid:
+def lay_out_paired(comparisons: Sequence[Comparison]) -> Grid:
     """One line a comparison."""
-    unit = ", points" if metric.percent else ""
+    unit = ", points" if comparisons and all(c.metric.percent for c in comparisons) else ""
     together = [c.keys for c in comparisons]
     every = dict.fromkeys(k for keys in together for k in keys)
     keys = [k for k in every if k == "data" or len({keys.get(k) for keys in together}) > 1]
@@ -106,7 +106,7 @@ def lay_out_paired(comparisons: Sequence[Comparison], metric: Metric) -> Grid:
         [
             *(c.keys.get(k) or "–" for k in keys),
             f"{c.a} − {c.b}",
-            interval_text(metric, c.test.difference),
+            interval_text(c.metric, c.test.difference),
             p_text(c.test.t_p),
             p_text(c.test.wilcoxon_p),
             str(c.test.n),
@@ -192,8 +192,11 @@ def verdict(row: Row) -> str:
 
 def legend(rows: Sequence[Row], best: bool, gains: bool) -> list[str]:
     """What the signs mean."""
-    lower = " Lower is better." if rows[0].metric.lower_is_better else ""
-    said = [f"{rows[0].metric.name}: mean ± standard deviation over seeds (number of runs).{lower}"]
+    metric = metric_shown(rows)
+    lower = " Lower is better." if metric.lower_is_better else ""
+    if len(quantities := sorted({row.metric.title for row in rows if row.values})) > 1:
+        lower = f" By data set it is {' or '.join(quantities)}; of an error lower is better."
+    said = [f"{metric.name}: mean ± standard deviation over seeds (number of runs).{lower}"]
     rules = {str(run.result["selection"]) for row in rows for run in row.runs if run.status == "done" and "selection" in run.result}
     if len(rules) == 1:
         said.append(f"Weights by selection={rules.pop()}.")

@@ -9,7 +9,7 @@ from html import escape
 from tl_runner.report.figures import colour, dashes
 from tl_runner.report.formats import one_line_of
 from tl_runner.report.grid import Grid
-from tl_runner.report.table import Row
+from tl_runner.report.table import Metric, Row
 
 
 def text(content: object) -> str:
@@ -59,17 +59,19 @@ def _class(names: str) -> str:
 
 
 def strips(rows: Sequence[Row]) -> list[str]:
-    """For each row a line with a dot for each seed and a tick at the mean, all on one scale."""
-    every = [value for row in rows for value in row.values.values()]
-    low, high = min(every, default=0.0), max(every, default=1.0)
+    """For each row a line with a dot for each seed and a tick at the mean, on one scale for all rows of a metric."""
+    every = {row.metric: [value for other in rows if other.metric == row.metric for value in other.values.values()] for row in rows}
 
-    def at(value: float) -> str:
+    def at(value: float, of: Metric) -> str:
+        low, high = min(every[of]), max(every[of])
         return f"{6 + 128 * (value - low) / (high - low or 1):.1f}"
 
     drawn = []
     for row in rows:
-        dots = "".join(f'<circle cx="{at(v)}" cy="9" r="3" fill="{colour(0)}" fill-opacity=".65"/>' for v in row.values.values())
-        tick = "" if row.mean is None else f'<path d="M{at(row.mean)} 2V16" stroke="currentColor" stroke-width="1.5"/>'
+        dots = "".join(
+            f'<circle cx="{at(v, row.metric)}" cy="9" r="3" fill="{colour(0)}" fill-opacity=".65"/>' for v in row.values.values()
+        )
+        tick = "" if row.mean is None else f'<path d="M{at(row.mean, row.metric)} 2V16" stroke="currentColor" stroke-width="1.5"/>'
         axis = '<path d="M2 9H138" stroke="currentColor" stroke-opacity=".3"/>'
         drawn.append(f'<svg class="strip" width="140" height="18" viewBox="0 0 140 18" aria-hidden="true">{axis}{dots}{tick}</svg>')
     return drawn

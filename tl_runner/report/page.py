@@ -14,7 +14,7 @@ from tl_runner.report.grid import Grid, constants, counts, lay_out, lay_out_pair
 from tl_runner.report.plates import Plates
 from tl_runner.report.runs import STATUSES, Run, mapping
 from tl_runner.report.selection import regret_table, rule_table
-from tl_runner.report.table import Comparison, Metric, Row, compare
+from tl_runner.report.table import Comparison, Metric, Row, compare, metric_shown
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MOST_METHODS = 4  # whose every pair is tested; of more, each against the baseline
@@ -28,7 +28,7 @@ def page(rows: Sequence[Row], runs: Sequence[Run], tests: Sequence[Comparison] =
     candidates = [
         ("results", "Results", [results(rows)]),
         ("absent", "Not done", [absent(rows)]),
-        ("tests", "Paired tests", [paired(tests, rows[0].metric)]),
+        ("tests", "Paired tests", [paired(tests, metric_shown(rows))]),
         ("inner", "Few-shot tasks", [plates.inner_steps()]),
         ("curves", "Learning curves", [plates.learning_curves(), folded("Training losses", plates.losses())]),
         ("regret", "Selection rules", [regret(rows)]),
@@ -98,9 +98,9 @@ def results(rows: Sequence[Row]) -> str:
         [*grid.numeric[:place], False, *grid.numeric[place:]],
         [[*cells[:place], "", *cells[place:]] for cells in grid.body],
         grid.best,
-        [*notes, "Each seed: a dot for each run, a tick at the mean, all rows on one scale."],
+        [*notes, "Each seed: a dot for each run, a tick at the mean, on one scale for all rows of a metric."],
     )
-    return markup.table(wider, f"{rows[0].metric.name} by group.", extra={place: markup.strips(rows)})
+    return markup.table(wider, f"{metric_shown(rows).name} by group.", extra={place: markup.strips(rows)})
 
 
 def absent(rows: Sequence[Row]) -> str:
@@ -136,7 +136,7 @@ def paired_methods(rows: Sequence[Row]) -> list[Comparison]:
 
 def paired(tests: Sequence[Comparison], metric: Metric) -> str:
     """The paired tests."""
-    return markup.table(lay_out_paired(tests, metric), f"Differences in {metric.name} of runs with the same seed.") if tests else ""
+    return markup.table(lay_out_paired(tests), f"Differences in {metric.name} of runs with the same seed.") if tests else ""
 
 
 def regret(rows: Sequence[Row]) -> str:

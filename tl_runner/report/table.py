@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from tl_runner.errors import UserError, nearest
+from tl_runner.metrics.direction import lower_is_better
 from tl_runner.report.runs import CHOICES, Run, warn
 from tl_runner.report.statistics import Interval, Paired, deviation, mean, paired
 
@@ -18,7 +19,6 @@ BEGINNINGS = {BASELINE: "pretrain", ALONE: "alone"}  # phases of other methods t
 OF_BEGINNINGS = ("method.pretrain.", "method.distil.", "method.leave_out")  # keys of methods that these depend on
 USUAL = "target_test.accuracy"
 FRACTIONS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "ece", "forgetting")
-LOWER_IS_BETTER = ("forgetting", "log_loss", "ece", "mse", "rmse", "mae", "wall_s", "peak_memory_mb", "before", "after")
 _NO_DIFFERENCE = {"seed", "data.root", "data.download"}  # keys that do not make another experiment
 
 Keys = dict[str, str | None]
@@ -37,7 +37,7 @@ class Metric:
 
     @property
     def lower_is_better(self) -> bool:
-        return self.quantity.startswith(LOWER_IS_BETTER)
+        return lower_is_better(self.quantity)
 
     @property
     def title(self) -> str:
@@ -92,6 +92,7 @@ class Comparison:
     a: str
     b: str
     keys: Keys
+    metric: Metric
     test: Paired
 
 
@@ -130,8 +131,19 @@ def metric_of(name: str | None, runs: Iterable[Run]) -> Metric:
         name = USUAL if USUAL in known or "score" not in known else "score"
     elif name not in known:
         raise UserError(f"--metric {name}: no run has it.{nearest(name, known)} There is: {', '.join(known) or 'nothing, no run is done'}.")
-    scores = {str(run.result.get("metric")) for run in runs if run.status == "done"}
-    return Metric(name, name.rpartition(".")[2] if name != "score" else scores.pop() if len(scores) == 1 else "score")
+    return _scored_by(Metric(name, name.rpartition(".")[2]), runs)
+
+
+def _scored_by(metric: Metric, runs: Iterable[Run]) -> Metric:
+    """``score`` is accuracy in one data set and an error in another: the metric with what it is of these runs, if it is one thing."""
+    known = {str(run.result.get("metric")) for run in runs if run.status == "done"}
+    return replace(metric, quantity=known.pop()) if metric.name == "score" and len(known) == 1 else metric
+
+
+def metric_shown(rows: Sequence[Row]) -> Metric:
+    """The metric of rows; where it is accuracy of some and an error of others, ``score``."""
+    metrics = {row.metric for row in rows if row.values} or {rows[0].metric}
+    return metrics.pop() if len(metrics) == 1 else Metric(rows[0].metric.name, "score")
 
 
 def varying(runs: Iterable[Run]) -> list[str]:
@@ -163,7 +175,7 @@ def compare(table: Sequence[Row], a: str, b: str) -> list[Comparison]:
         said = " ".join(f"{name}: no group has this.{nearest(name, known)}" for name in unknown)
         raise UserError(f"--paired {a} {b}: {said or 'these are not two values of one key.'} There is: {', '.join(known)}.")
     return [
-        Comparison(a, b, {k: v or other.keys[k] for k, v in one.keys.items() if k != aside}, paired(one.values, other.values))
+        Comparison(a, b, {k: v or other.keys[k] for k, v in one.keys.items() if k != aside}, one.metric, paired(one.values, other.values))
         for one in table
         for other in table
         if one.keys[aside] == a and other.keys[aside] == b and matches(one.keys, other.keys, aside)
@@ -186,7 +198,7 @@ def _row(keys: Keys, metric: Metric, runs: list[Run]) -> Row:
         warn(f"{' '.join(str(v) for v in keys.values() if v)}: seed {', '.join(map(str, twice))} was run more than once; the last counts.")
     return Row(
         keys,
-        metric,
+        _scored_by(metric, kept),
         values,
         runs=kept,
         absent=[run for run in kept if run.value(metric.name) is None or run.seed is None],
@@ -201,7 +213,7 @@ def _by_seed(run: Run) -> tuple:
 
 def _begun(table: Sequence[Row], method: str, phase: str) -> list[Row]:
     """A method's rows where it was not run, from the phases of others that are what it is."""
-    found: dict[tuple[tuple, bool], dict[int, float]] = {}  # apart where these had target labels and where they had none
+    found: dict[tuple[tuple, bool, Metric], dict[int, float]] = {}  # apart where these had target labels and where they had none
     for row in table:
         aside = [k for k in row.keys if k.startswith(("method.", "teacher.")) and not k.startswith(OF_BEGINNINGS)]
         keys = {**row.keys, **dict.fromkeys([*aside, *(k for k in row.keys if k == "backbone@teacher")]), "method": method}
@@ -210,8 +222,8 @@ def _begun(table: Sequence[Row], method: str, phase: str) -> list[Row]:
         for run in row.runs:
             value = run.after(phase, row.metric.name) if run.status == "done" else None
             if value is not None and run.seed is not None:
-                found.setdefault((tuple(keys.items()), run.saw_labels), {}).setdefault(run.seed, value)
-    return [Row(dict(keys), table[0].metric, dict(sorted(seeds.items())), derived=True, oracle=saw) for (keys, saw), seeds in found.items()]
+                found.setdefault((tuple(keys.items()), run.saw_labels, row.metric), {}).setdefault(run.seed, value)
+    return [Row(dict(keys), metric, dict(sorted(seeds.items())), derived=True, oracle=saw) for (keys, saw, metric), seeds in found.items()]
 
 
 def _no_baseline(row: Row) -> bool:
