@@ -200,7 +200,7 @@ def test_omniglot_is_read_from_zip_files_and_from_folders_and_decoded_once(tmp_p
     assert x.shape == (24, 1, 28, 28)
     assert x.amax() == 255
     assert x.float().mean() < 80
-    assert len(task.checksums) == (2 if zipped else 0)
+    assert len(task.checksums) == (2 if zipped else 1)
     monkeypatch.setattr(omniglot, "_decode", lambda paths: pytest.fail("decoded a second time"))
     assert torch.equal(read(root, tmp_path / "cache").episodes["meta_train"].split.x, x)
 
@@ -251,8 +251,36 @@ def test_scores_are_means_over_tasks_with_1_96_standard_errors():
     assert found["curve"]["ci95"] == pytest.approx([0.0, half_width(scores[:, 1])])
     assert half_width(np.array([1.0])) == 0
     said = torch.tensor([[[[0.1, 0.9], [0.8, 0.2]], [[0.9, 0.1], [0.8, 0.2]]]])
-    assert scored(said, torch.tensor([[1, 0]])).tolist() == [[1.0, 0.5]]
-    assert scored(torch.tensor([[[[1.0], [2.0]]]]), torch.tensor([[1.0, 4.0]])).tolist() == [[2.0]]
+    assert scored(said, torch.tensor([[1, 0]]))[0].tolist() == [[1.0, 0.5]]
+    assert scored(torch.tensor([[[[1.0], [2.0]]]]), torch.tensor([[1.0, 4.0]]))[0].tolist() == [[2.0]]
+
+
+def test_a_task_that_diverges_is_counted_and_said():
+    said = torch.tensor([[[[0.1, 0.9], [0.8, 0.2]], [[torch.nan, 0.9], [0.8, 0.2]]]])
+    scores, lost = scored(said, torch.tensor([[1, 0]]))
+    assert scores.tolist() == [[1.0, 0.5]]
+    assert lost.tolist() == [[False, True]]
+    said = torch.tensor([[[[1.0], [2.0]], [[1.0], [torch.inf]]], [[[1.0], [4.0]], [[1.0], [2.0]]]])
+    scores, lost = scored(said, torch.tensor([[1.0, 4.0], [1.0, 4.0]]))
+    assert lost.tolist() == [[False, True], [False, False]]
+    found = report(scores.numpy(), "mse", lost=1)
+    assert found["metrics"]["mse"] == found["curve"]["mse"][1] == 2.0
+    assert found["metrics"]["mse_after_0"] == 1.0
+    assert found["curve"]["ci95"][1] == 0.0
+    assert found["notes"] == {"mse": "1 of 2 tasks diverged in the inner loop, they are left out of the means."}
+
+
+def test_a_run_whose_tasks_all_diverge_fails_and_one_that_loses_some_says_how_many(tl_run, tmp_path):
+    words = ("method=maml", "data=sinusoid", *(w for w in TINY if w.partition(".")[0] != "backbone" and "images" not in w))
+    words += ("data.tasks.test=40", "method.inner.test_steps=6")
+    ended = tl_run(*words, "method.inner.test_rate=1e30", f"hydra.run.dir={tmp_path / 'all'}")
+    assert ended.code == 1
+    assert "outputs of 4 of 4 adapted networks became NaN" in ended.err
+    ended = tl_run(*words, "method.inner.test_rate=0.15", f"hydra.run.dir={tmp_path / 'some'}")
+    result = json.loads((tmp_path / "some" / "result.json").read_text())
+    assert ended.code == 0, ended.text
+    assert "tasks diverged in the inner loop" in result["notes"]["meta_test"]["mse"]
+    assert "tasks diverged in the inner loop" in ended.text
 
 
 @pytest.mark.parametrize("kind", [MAML, ANIL, MetaSGD, Reptile, ProtoNet])
@@ -411,6 +439,9 @@ def test_memory_stays_flat_over_2000_meta_steps():
     (("method=maml", "method.bn=running"), "Choose transductive or support"),
     (("method=maml", "train.steps_per_epoch=null"), "tasks have no end"),
     (("method=maml", "train.accumulate=2"), "a meta-batch is cut by method.chunk"),
+    (("method=maml", "train.batch_size=8"), "few-shot tasks make no use of it. method.meta.batch_size counts tasks"),
+    (("method=protonet", "train.mixup=0.2"), "few-shot tasks make no use of it"),
+    (("method=reptile", "data.training.shots=30"), "Lower data.training.shots or data.training.queries"),
     (("method=maml", "device.compile=true"), "cannot be compiled yet"),
     (("method=maml", "backbone.bn=concat"), "few-shot tasks have none"),
     (("method=maml", "data=sinusoid", "selection=meta_val"), "ask for a number"),
@@ -465,6 +496,18 @@ def test_folders_of_pictures_are_tasks(tmp_path):
     task = folder_episodes.load(**{**FOLDER, "unreadable": "skip"}, target_dir=str(root), cache=str(tmp_path / "cache"))
     assert "1 unreadable pictures skipped" in task.protocol
     assert sum(len(e.split) for e in task.episodes.values()) == 47
+
+
+def test_stopping_early_needs_validation_classes(tl_run, tmp_path):
+    for part, classes in (("train", "abc"), ("test", "de")):
+        for name in classes:
+            (tmp_path / "pictures" / part / name).mkdir(parents=True)
+            for i in range(3):
+                Image.new("L", (8, 8), 40 * i).save(tmp_path / "pictures" / part / name / f"{i}.png")
+    words = ("method=maml", "data=folder_episodes", f"data.target_dir={tmp_path / 'pictures'}", "data.ways=2", "device=cpu", "debug=smoke")
+    ended = tl_run(*words, "train.patience=2")
+    assert ended.code == 2
+    assert "this data has no validation classes" in ended.err
 
 
 def test_a_folders_own_parts_hold_other_classes(tmp_path):

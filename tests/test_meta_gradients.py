@@ -243,37 +243,52 @@ class Trained:
     KINDS: ClassVar = {"sgd": partial(torch.optim.SGD), "adam": partial(torch.optim.Adam, betas=(0.0, 0.999))}
 
 
+def whole(of: Batch) -> tuple[Tensor, Tensor]:
+    """Support and query sets together."""
+    return torch.cat([of.support.x, of.query.x], 1), torch.cat([of.support.y, of.query.y], 1)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("batching", ["vmap", "loop"])
-def test_reptile_moves_towards_the_mean_of_what_tasks_end_at(optimizer, batching):
-    method, of = made(Reptile, 3, 0.05, optimizer=optimizer, batch=None, batching=batching), batch()
+@pytest.mark.parametrize("size", [None, 5])
+def test_reptile_moves_towards_the_mean_of_what_tasks_end_at(optimizer, batching, size):
+    options = {"optimizer": optimizer, "batch": size}
+    method, of, steps = made(Reptile, 4, 0.05, batching=batching, **options), batch(), 4
+    x, y = whole(of)
+    torch.manual_seed(7)
+    order = method.order(x, steps)
     ends = []
     for i in range(TASKS):
-        copy = made(Reptile, 3, 0.05, optimizer=optimizer, batch=None)
+        copy = made(Reptile, steps, 0.05, **options)
         copy.load_state_dict(method.state_dict())
         own = Trained.KINDS[optimizer](copy.parameters(), lr=0.05)
-        for _ in range(3):
+        for rows in order[i]:
             own.zero_grad()
-            F.cross_entropy(copy(of.support.x[i]), of.support.y[i]).backward()
+            F.cross_entropy(copy(x[i][rows]), y[i][rows]).backward()
             own.step()
         ends.append({k: p.detach() for k, p in copy.named_parameters()})
     first = {k: p.detach() for k, p in method.named_parameters()}
     expected = {k: w - torch.stack([end[k] for end in ends]).mean(0) for k, w in first.items()}
+    torch.manual_seed(7)
     assert close(gradients(method, of), expected, rtol=1e-7, atol=1e-10)
+
+
+def test_reptile_uses_every_image_of_a_task_before_one_again():
+    method, (x, _) = made(Reptile, 5, optimizer="sgd", batch=5), whole(batch())
+    order = method.order(x, 5)
+    assert order.shape == (TASKS, 5, 5)  # 25 of 12 images
+    for task in order.flatten(1):
+        assert task[:12].sort().values.tolist() == task[12:24].sort().values.tolist() == [*range(12)]
+        assert task[:12].tolist() != task[12:24].tolist()
+    assert len({tuple(task.flatten().tolist()) for task in order}) == TASKS
 
 
 def test_reptile_with_one_step_of_sgd_is_joint_training():
     method, of = made(Reptile, 1, 0.3, optimizer="sgd", batch=None), batch()
     copy = made(Reptile, 1, 0.3, optimizer="sgd", batch=None)
-    torch.stack([F.cross_entropy(copy(x), y) for x, y in zip(of.support.x, of.support.y, strict=True)]).mean().backward()
+    torch.stack([F.cross_entropy(copy(x), y) for x, y in zip(*whole(of), strict=True)]).mean().backward()
     joint = {k: 0.3 * p.grad for k, p in copy.named_parameters()}
     assert close(gradients(method, of), joint, rtol=1e-8)
-
-
-def test_reptile_reads_no_query_set():
-    method, of = made(Reptile, 2, 0.3, optimizer="sgd", batch=None), batch()
-    other = Batch(support=of.support, query=batch(seed=1).query)
-    assert close(gradients(method, of), gradients(method, other), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("bn", ["running", "transductive", "support"])
@@ -287,3 +302,27 @@ def test_prototypes_by_brute_force(bn):
             assert torch.allclose(said[t, :, k], torch.stack([-((a - prototype) ** 2).sum() for a in asked]), rtol=1e-12)
     loss = method.step(of, 0.0)[0]["query"]
     assert loss.item() == pytest.approx(torch.stack([F.cross_entropy(said[t], of.query.y[t]) for t in range(TASKS)]).mean().item())
+
+
+def test_prototypes_by_running_statistics_take_those_of_training_in_tests():
+    method, of = made(ProtoNet, norm=True, bn="running"), batch()
+    norm = method.encoder.layers[2]
+    every = torch.cat([of.support.x, of.query.x], 1).flatten(0, 1)
+    linear = method.encoder.layers[:2](every)
+    method.train()
+    said = method.outputs(of.support, of.query)
+    assert torch.allclose(norm.running_mean, 0.1 * linear.mean(0), rtol=1e-12)  # of all tasks' images at once
+    features = torch.tanh((linear - linear.mean(0)) / (linear.var(0, unbiased=False) + norm.eps).sqrt())
+    assert torch.allclose(said, by_hand(features, of), rtol=1e-10)
+    method.eval()
+    features = torch.tanh((linear - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
+    assert torch.allclose(method.outputs(of.support, of.query), by_hand(features, of), rtol=1e-10)
+    alone = Batch(support=of.support, query=TaskSet(of.query.x[:, :1], of.query.y[:, :1], of.query.index[:, :1], WAYS))
+    assert torch.allclose(method.outputs(alone.support, alone.query), by_hand(features, of)[:, :1], rtol=1e-10)  # not transductive
+
+
+def by_hand(features: Tensor, of: Batch) -> Tensor:
+    """Minus the squared distances of query features to class means, of all images' features (T * 2n, d)."""
+    z, asked = features.unflatten(0, (TASKS, -1)).split(WAYS * SHOTS, 1)
+    prototypes = z.unflatten(1, (WAYS, SHOTS)).mean(2)
+    return -torch.cdist(asked, prototypes).square()

@@ -215,7 +215,7 @@ def guarded(
         message = where if isinstance(error, Interrupted) else f"Stopped at once. The last checkpoint stands: tl-run resume={path}"
         return EXIT_INTERRUPTED, record_failure(path, "interrupted", "", config, choices, started), message
     except Exception as error:
-        message = explain(error, path)
+        message = explain(error, path, config)
         write_traceback(path)
         return EXIT_FAILED, record_failure(path, "failed", message, config, choices, started), message
 
@@ -233,14 +233,15 @@ def follow(config: dict[str, Any], choices: Mapping[str, str], path: Path, comma
     return EXIT_DONE
 
 
-def explain(error: Exception, path: Path) -> str:
+def explain(error: Exception, path: Path, config: Mapping[str, Any]) -> str:
     """One line for the user."""
     if isinstance(error, (DivergedError, LostError)):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"The disk is full: {error}. Free some space, then: tl-run resume={path}"
     if isinstance(error, torch.OutOfMemoryError):
-        return f"Out of memory: {error}. Try a smaller train.batch_size, or device.precision=bf16."
+        smaller = "method.meta.batch_size or method.chunk" if "meta" in config["method"] else "train.batch_size"
+        return f"Out of memory: {error}. Try a smaller {smaller}, or device.precision=bf16."
     return f"{type(error).__name__}: {error} (traceback in {path / 'run.log'})"
 
 

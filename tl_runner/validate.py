@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseException
 
 from tl_runner.errors import nearest
-from tl_runner.fewshot import impossible_tasks
+from tl_runner.fewshot import idle_beside_tasks, impossible_tasks
 from tl_runner.metrics.rules import RULES as SELECTION
 from tl_runner.schema import problem
 from tl_runner.teaching import TEACHER, idle_beside_a_teacher, impossible_teaching, listed, place, used
@@ -42,7 +42,10 @@ class Checker:
         choices = {place(o): self._values(o)[0] for o in parsed if o.key_or_group in self.groups and place(o) in (o.key_or_group, TEACHER)}
         choices = {g: c for g, c in choices.items() if str(c) in self.groups[g.partition("@")[0]]}
         known = set(self.groups) | set(_paths(self.base([f"{g}={_word(c)}" for g, c in choices.items()])[1]))
-        said = {o.input_line: self._name(o, parsed, known, sweep) or idle_beside_a_teacher(o, parsed) for o in parsed}
+        said = {
+            o.input_line: self._name(o, parsed, known, sweep) or idle_beside_a_teacher(o, parsed) or idle_beside_tasks(o, known)
+            for o in parsed
+        }
         return {line: text for line, text in said.items() if text}
 
     def _name(self, override: Override, parsed: Sequence[Override], known: set[str], sweep: bool) -> str | None:

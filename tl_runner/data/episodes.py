@@ -79,24 +79,26 @@ class ImageEpisodes(Episodes):
 
     Args:
         split: labelled.
-        name: of the split, for messages.
+        name: of the split, for messages, as is ``section``: where its settings stand.
 
     Raises:
         DataError: fewer than N classes, or a class of fewer than K + Q images.
     """
 
-    def __init__(self, split: Split, name: str, *, ways: int, shots: int, queries: int, scored: int = 0):
+    def __init__(self, split: Split, name: str, *, ways: int, shots: int, queries: int, scored: int = 0, section: str = "data"):
         assert split.y is not None
         c, h, w = split.x.shape[1:]
         self.shape, self.ways, self.shots, self.queries = (c, h, w), ways, shots, queries
         self.split, self.scored = split, scored
         classes, counts = split.y.unique(return_counts=True)
         if len(classes) < ways:
-            raise DataError(f"{name} has {len(classes)} classes, and a task takes {ways}: lower data.ways, or give that part more classes.")
+            raise DataError(
+                f"{name} has {len(classes)} classes, and a task takes {ways}: lower {section}.ways, or give that part more classes."
+            )
         if int(counts.min()) < shots + queries:
             raise DataError(
                 f"{name}: a class has {int(counts.min())} images, and a task takes {shots} to learn from and {queries} to be asked "
-                "about. Lower data.shots or data.queries."
+                f"about. Lower {section}.shots or {section}.queries."
             )
         counts = counts.cpu()  # tasks are drawn there
         self._rows = split.y.cpu().argsort(stable=True)  # positions by class
@@ -136,6 +138,7 @@ def fewshot(
     queries: int,
     training: Mapping[str, Any],
     tasks: Mapping[str, int],
+    rotations: Mapping[str, bool],
     protocol: str,
     checksums: Mapping[str, str] | None = None,
 ) -> Task:
@@ -145,14 +148,21 @@ def fewshot(
         ways, shots, queries: of validation and test tasks.
         training: the same of training tasks, where they are others; None is the same.
         tasks: how many of them validation and test scores are means over: ``val``, ``test``.
+        rotations: whether classes turned by 90, 180 and 270 degrees are classes too, in ``train`` and in ``test`` (and val).
         protocol: what the parts are, in words.
+
+    Raises:
+        DataError: a part has too few classes, or too few images of one.
     """
+    turns = [part for part, on in rotations.items() if on]
+    parts = {part: turned(own) if ("train" if part == "train" else "test") in turns else own for part, own in parts.items()}
     usual = {"ways": ways, "shots": shots, "queries": queries}
     trained = usual | {key: value for key, value in training.items() if value is not None}
-    episodes = {
-        f"meta_{part}": ImageEpisodes(split, f"{name}: meta_{part}", **(trained if part == "train" else usual), scored=tasks.get(part, 0))
-        for part, split in parts.items()
-    }
+    episodes = {}
+    for part, split in parts.items():
+        sizes, section = (trained, "data.training") if part == "train" and trained != usual else (usual, "data")
+        episodes[f"meta_{part}"] = ImageEpisodes(split, f"{name}: meta_{part}", **sizes, scored=tasks.get(part, 0), section=section)
+    protocol += f", rotations as classes in {' and '.join(turns)}" if turns else ""
     said = f"{ways}-way {shots}-shot, {queries} quer{'y' if queries == 1 else 'ies'} a class"
     if trained != usual:
         said += f" (training {trained['ways']}-way {trained['shots']}-shot, {trained['queries']})"

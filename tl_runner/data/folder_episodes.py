@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from tl_runner import randomness
-from tl_runner.data.episodes import PARTS, by_class, fewshot, turned
+from tl_runner.data.episodes import PARTS, by_class, fewshot
 from tl_runner.data.folder import cannot_be_read, folders_of, listed, spoken
 from tl_runner.data.pictures import decode
 from tl_runner.data.tasks import Split, Task
@@ -41,9 +41,8 @@ def load(
     Args:
         target_dir: the folder.
         size, channels, fit, unreadable, workers, cache: as the folder data's.
-        ways, shots, queries, training, tasks: as :func:`tl_runner.data.episodes.fewshot`'s.
+        ways, shots, queries, training, tasks, rotations: as :func:`tl_runner.data.episodes.fewshot`'s.
         classes: how many ``val`` and ``test`` have, the rest is for training; not read where the folder has parts.
-        rotations: whether classes turned by 90, 180 and 270 degrees are classes too, in ``train`` and in ``test`` (and val).
 
     Raises:
         DataError: a folder is missing or has too few classes; a class is in two parts or has too few pictures; a file cannot be read.
@@ -65,11 +64,13 @@ def load(
         sums[str(listing.root)] = decoded.digest
         skipped += len(decoded.unreadable)
     parts = own_parts(root, found) if parted else drawn_parts(root, *found[""], classes, randomness.generator(seed, "classes"))
-    parts = {part: turned(own) if rotations["train" if part == "train" else "test"] else own for part, own in parts.items()}
     numbers = " / ".join(f"{len(own.y.unique()) if own.y is not None else 0}" for own in parts.values())
     said = f"{root.name}: {numbers} classes ({', '.join(parts)}), {size}x{size} in {'colour' if channels == 3 else 'grey'}"
     said += f", {skipped:,} unreadable pictures skipped" if skipped else ""
-    return fewshot(root.name, parts, ways=ways, shots=shots, queries=queries, training=training, tasks=tasks, protocol=said, checksums=sums)
+    return fewshot(
+        root.name, parts, ways=ways, shots=shots, queries=queries, training=training, tasks=tasks, rotations=rotations,
+        protocol=said, checksums=sums,
+    )  # fmt: skip
 
 
 def own_parts(root: Path, found: Mapping[str, tuple[Split, tuple[str, ...]]]) -> dict[str, Split]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tl_runner import randomness
 from tl_runner.data.augment import Affine
-from tl_runner.data.episodes import by_class, fewshot, turned
+from tl_runner.data.episodes import by_class, fewshot
 from tl_runner.data.rendered import draw_views, font_files, render_in
 from tl_runner.data.tasks import Split, Task
 from tl_runner.errors import DataError
@@ -70,11 +70,10 @@ def load(
     """The task; ``seed`` draws the views of the characters and which of them are for training.
 
     Args:
-        ways, shots, queries, training, tasks: as :func:`tl_runner.data.episodes.fewshot`'s.
+        ways, shots, queries, training, tasks, rotations: as :func:`tl_runner.data.episodes.fewshot`'s.
         images: views of each character.
         jitter: their ranges.
         classes: characters of ``val`` and ``test``; the rest is for training.
-        rotations: whether characters turned by 90, 180 and 270 degrees are classes too, in ``train`` and in ``test`` (and val).
 
     Raises:
         DataError: no character is left for training.
@@ -91,10 +90,7 @@ def load(
     x = draw_views(glyphs[(first[:, None] + face).flatten()], Affine(**jitter).theta(len(points) * images, generator))
     split = Split(x, torch.arange(len(points)).repeat_interleave(images), torch.arange(len(x)))
     parts = by_class(split, (rest, classes["val"], classes["test"]), generator)
-    parts = {part: turned(own) if rotations["train" if part == "train" else "test"] else own for part, own in parts.items()}
-    turns = [part for part, on in rotations.items() if on]
     return fewshot(
-        "glyphs", parts, ways=ways, shots=shots, queries=queries, training=training, tasks=tasks,
-        protocol=f"{rest} / {classes['val']} / {classes['test']} characters, {images} views each"
-        + (f", rotations as classes in {' and '.join(turns)}" if turns else ""),
+        "glyphs", parts, ways=ways, shots=shots, queries=queries, training=training, tasks=tasks, rotations=rotations,
+        protocol=f"{rest} / {classes['val']} / {classes['test']} characters, {images} views each",
     )  # fmt: skip

@@ -19,7 +19,7 @@ from PIL import Image
 
 from tl_runner import randomness
 from tl_runner.data.domain import BY_HAND, Stamp, sha256, stamp, torchvision_datasets
-from tl_runner.data.episodes import by_class, fewshot, turned
+from tl_runner.data.episodes import by_class, fewshot
 from tl_runner.data.tasks import Split, Task
 from tl_runner.errors import DataError
 from tl_runner.record.folder import claimed
@@ -49,9 +49,8 @@ def load(
         root: the folder that holds ``omniglot-py``, with the two zip files or their folders.
         download: fetch what is missing there.
         cache: the folder that keeps the decoded images.
-        ways, shots, queries, training, tasks: as :func:`tl_runner.data.episodes.fewshot`'s.
+        ways, shots, queries, training, tasks, rotations: as :func:`tl_runner.data.episodes.fewshot`'s.
         val_classes: characters of the 1,200 that validation tasks are made of.
-        rotations: whether characters turned by 90, 180 and 270 degrees are classes too, in ``train`` and in ``test`` (and val).
 
     Raises:
         DataError: a file is missing or damaged; or the download failed.
@@ -60,14 +59,14 @@ def load(
     split = decoded(paths, Path(cache).expanduser() / "omniglot")
     generator = randomness.generator(seed, "omniglot")
     parts = by_class(split, (TRAINED - val_classes, val_classes, CHARACTERS - TRAINED), generator)
-    parts = {part: turned(own) if rotations["train" if part == "train" else "test"] else own for part, own in parts.items()}
-    turns = [part for part, on in rotations.items() if on]
     said = f"{TRAINED - val_classes:,} / {val_classes} / {CHARACTERS - TRAINED} characters"
-    said += f", rotations as classes in {' and '.join(turns)}" if turns else ""
     sums = {f"{FOLDER}/{path.name}": sha256(str(path), path.stat().st_mtime_ns) for path in paths if path.is_file()}
+    if len(sums) < len(paths):  # a folder has no sum of its own
+        sums[f"{FOLDER}, decoded"] = hashlib.sha256(split.x.numpy().tobytes()).hexdigest()
     return fewshot(
-        "omniglot", parts, ways=ways, shots=shots, queries=queries, training=training, tasks=tasks, protocol=said, checksums=sums
-    )
+        "omniglot", parts, ways=ways, shots=shots, queries=queries, training=training, tasks=tasks, rotations=rotations,
+        protocol=said, checksums=sums,
+    )  # fmt: skip
 
 
 def find(root: Path, download: bool) -> list[Path]:

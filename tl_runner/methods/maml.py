@@ -90,13 +90,13 @@ class MAML(MetaLearner):
 
     # ---- tasks
 
-    def outcome(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """(loss, metric) of one task: its support inputs (n, C, H, W) and labels (n,), its query inputs and labels."""
+    def outcome(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
+        """(loss, metric) of one task: its support inputs (n, C, H, W) and labels (n,), its query inputs and labels, what else it has."""
         z, asked = self.sets(x, asked)
         said = [self.asked(weights, z, asked) for weights in self.adapted(z, y)]
         return torch.stack([task_loss(s, truth) for s in said]).mean(), task_metric(said[-1].detach(), truth)
 
-    def answers(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor) -> Tensor:
+    def answers(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor, *more: Tensor) -> Tensor:
         """One task's outputs after each inner step, (steps + 1, Q, K)."""
         z, asked = self.sets(x, asked)
         weights, rates = self.start(), self.rates(test=True)
@@ -112,4 +112,8 @@ class MAML(MetaLearner):
 
     @torch.no_grad()
     def curve(self, support: TaskSet, query: TaskSet) -> Tensor:
-        return self.over_tasks(self.answers, support, query, self.chunk or CHUNKS[1])
+        return self.scored(support, query)
+
+    def scored(self, support: TaskSet, query: TaskSet, *more: Tensor) -> Tensor:
+        """:meth:`answers` of T tasks."""
+        return self.over_tasks(self.answers, support, query, *more, chunk=self.chunk or CHUNKS[1])

@@ -17,7 +17,7 @@ from tl_runner.methods.base import Method, Setting
 from tl_runner.methods.phases import Batch, Losses, Metrics, Phase, TaskSet, Update
 
 CHUNKS = (4, 8, 16, 32)  # tasks at once that auto tries, and all of them
-OneTask = Callable[[Tensor, Tensor, Tensor, Tensor], Any]  # support x, y and query x, y of one task
+OneTask = Callable[..., Any]  # of support x, y and query x, y of one task, and what else it has
 
 
 class MetaLearner(Method):
@@ -91,9 +91,9 @@ class MetaLearner(Method):
         """Batch tasks as a plan of :meth:`plans` says."""
         self.together = plan != "loop"
 
-    def over_tasks(self, task: OneTask, support: TaskSet, query: TaskSet, chunk: int | None = None) -> Any:
-        """What ``task`` gives for each task, stacked."""
-        tensors = (support.x, support.y, query.x, query.y)
+    def over_tasks(self, task: OneTask, support: TaskSet, query: TaskSet, *more: Tensor, chunk: int | None = None) -> Any:
+        """What ``task`` gives for each task, stacked; ``more`` are other tensors (T, ...) that it takes a row of."""
+        tensors = (support.x, support.y, query.x, query.y, *more)
         if self.together:
             return vmap(task, randomness="different", chunk_size=chunk)(*tensors)
         found = [task(*one) for one in zip(*tensors, strict=True)]

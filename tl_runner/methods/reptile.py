@@ -13,7 +13,7 @@ from torch.func import grad_and_value
 
 from tl_runner.methods.maml import MAML, Weights
 from tl_runner.methods.meta_learning import task_loss
-from tl_runner.methods.phases import Batch, Losses, Metrics
+from tl_runner.methods.phases import Batch, Losses, Metrics, TaskSet
 
 BETA2, EPS = 0.999, 1e-8  # of Adam without momentum (beta1 = 0), as in the authors' code
 
@@ -21,22 +21,33 @@ BETA2, EPS = 0.999, 1e-8  # of Adam without momentum (beta1 = 0), as in the auth
 class Reptile(MAML):
     """The loss is half the squared distance to the adapted weights, held constant, so its gradient is theta - mean theta'.
 
-    Training tasks have no query set. With the outer SGD's rate epsilon that is theta + epsilon (mean theta' - theta).
+    A training task is learned from whole, its support and its query set alike. With the outer SGD's rate epsilon the step is theta +
+    epsilon (mean theta' - theta).
 
     Args:
         inner: as MAML's, and ``optimizer``: sgd, or adam with beta1 = 0, started afresh in each task; ``batch``: images a step, drawn
-            from the support set without replacement until it is used up; None: all of it.
+            from the task's without replacement until they are used up; None: all of them.
     """
 
     first_order = True
 
-    def trajectory(self, z: Tensor, y: Tensor, steps: int, rate: float) -> Iterator[tuple[Weights, Tensor]]:
+    def order(self, x: Tensor, steps: int) -> Tensor:
+        """The images of each step in each of T tasks of inputs (T, n, ...): positions, (T, steps, batch).
+
+        Drawn for all tasks at once, whatever the way they are batched.
+        """
+        tasks, n = x.shape[:2]
+        size = min(self.inner["batch"] or n, n)
+        if size == n:
+            return torch.arange(n, device=x.device).expand(tasks, steps, n)
+        passes = torch.rand(tasks, -(-steps * size // n), n, device=x.device).argsort(2)
+        return passes.flatten(1)[:, : steps * size].unflatten(1, (steps, size))
+
+    def trajectory(self, z: Tensor, y: Tensor, order: Tensor, rate: float) -> Iterator[tuple[Weights, Tensor]]:
         """Step by step (the weights after it, the loss before it)."""
-        weights, size = self.start(), min(self.inner["batch"] or len(y), len(y))
+        weights = self.start()
         second = {name: torch.zeros_like(w) for name, w in weights.items()}
-        order = [torch.rand(len(y), device=y.device).argsort() for _ in range(-(-steps * size // len(y)))] if size < len(y) else []
-        for step in range(steps):
-            rows = torch.cat(order)[step * size : (step + 1) * size] if order else slice(None)
+        for step, rows in enumerate(order):
             gradients, loss = grad_and_value(lambda w, rows=rows: task_loss(self.outputs(w, z[rows]), y[rows]))(weights)
             if self.inner["optimizer"] == "adam":
                 second = {name: BETA2 * s + (1 - BETA2) * gradients[name].square() for name, s in second.items()}
@@ -45,19 +56,25 @@ class Reptile(MAML):
             weights = {name: w - rate * gradients[name] for name, w in weights.items()}
             yield weights, loss
 
-    def outcome(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    def outcome(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor, *orders: Tensor) -> tuple[Tensor, Tensor]:
         """(half the squared distance that one task's training covers, the mean of its losses)."""
-        begin = self.start()
+        begin, (order,) = self.start(), orders
         with torch.no_grad():
-            weights, losses = zip(*self.trajectory(x, y, self.inner["steps"], self.inner["rate"]), strict=True)
+            both = torch.cat([x, asked]), torch.cat([y, truth])
+            weights, losses = zip(*self.trajectory(*both, order, self.inner["rate"]), strict=True)
         distances = [(w - weights[-1][name].detach()).square().sum() for name, w in begin.items()]
         return torch.stack(distances).sum() / 2, torch.stack(losses).mean()
 
-    def answers(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor) -> Tensor:
-        rate = self.inner["rate"] if self.inner["test_rate"] is None else self.inner["test_rate"]
-        steps = self.trajectory(x, y, self.inner["test_steps"], rate)
+    def answers(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor, *orders: Tensor) -> Tensor:
+        rate, (order,) = self.inner["rate"] if self.inner["test_rate"] is None else self.inner["test_rate"], orders
+        steps = self.trajectory(x, y, order, rate)
         return torch.stack([self.asked(self.start(), x, asked), *(self.asked(weights, x, asked) for weights, _ in steps)])
 
     def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
-        distances, losses = self.over_tasks(self.outcome, batch.support, batch.query)
+        order = self.order(torch.cat([batch.support.x, batch.query.x], 1), self.inner["steps"])
+        distances, losses = self.over_tasks(self.outcome, batch.support, batch.query, order)
         return {"distance": distances.mean()}, {"support": losses.mean()}
+
+    @torch.no_grad()
+    def curve(self, support: TaskSet, query: TaskSet) -> Tensor:
+        return self.scored(support, query, self.order(support.x, self.inner["test_steps"]))

@@ -173,6 +173,7 @@ def _of_tasks(content: Mapping[str, Any], path: Path) -> str:
         table.add_row(*row)
     chosen = content["selection"] + (f" (epoch {content['selected_epoch']})" if content["selected_epoch"] else "")
     plan, said = content["phases"][-1].get("plan"), content["protocol"].split("; ")
+    said += content.get("notes", {}).get("meta_test", {}).values()
     return (
         f"\n{_lines(table)}\n\n{_wrapped(' tasks     ', said)} selection {chosen}   time {content['wall_s']:.0f} s"
         f"{f'   batched as {plan}' if plan else ''}\n folder {path}"

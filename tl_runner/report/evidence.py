@@ -16,7 +16,7 @@ from tl_runner.similarity import tsne
 
 BINS = 15
 _NOT_VALUES = {"phase", "epoch", "step", "split", "selected", "wall_s"}
-_EVALUATED = {"source_val", "target_train", "target_test"}  # target_train is also what a phase on the target alone trains on
+_EVALUATED = {"source_val", "target_train", "target_test", "meta_val"}  # target_train is also what a phase on the target alone trains on
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,14 @@ def listed(value: Any) -> list[Any]:
 def losses(runs: Sequence[Run], phase: str) -> dict[str, Band]:
     """What a phase's updates reported each epoch, by name: losses, and a discriminator's accuracy."""
     rows = [row for run in runs for row in run.epochs if row.get("phase") == phase]
-    named = {(str(row.get("split")), name) for row in rows for name in row if name not in _NOT_VALUES and not name.startswith("lr")}
+    named = {(str(row.get("split")), name) for row in rows for name in row if _is_value(name)}
     reported = sorted((split, name) for split, name in named if not (split in _EVALUATED and name in EVALUATIONS))
     found = {name: curve(runs, phase, split, name) for split, name in reported}
     return {name: value for name, value in found.items() if value}
+
+
+def _is_value(name: str) -> bool:
+    return name not in _NOT_VALUES and not name.startswith("lr") and not name.endswith("_ci95")
 
 
 def confusion(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

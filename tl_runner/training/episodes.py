@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from tl_runner.training.batches import pixels
 from tl_runner.training.device import Device
 from tl_runner.training.ranks import ALONE, Ranks
 
-AT_ONCE = 40  # tasks that are scored together
+AT_ONCE, PIXELS = 40, 2**21  # tasks that are scored together, and their images' pixels, at most
 
 
 class TaskBatches:
@@ -81,6 +80,7 @@ class TaskEvaluator:
 
     def __init__(self, method: MetaLearner, episodes: Mapping[str, Episodes], device: Device, seed: int):
         self.method, self.episodes, self.device, self.seed = method, episodes, device, seed
+        self.lost: dict[str, int] = {}  # tasks whose last outputs were NaN or infinite
         self.plans = {name: e.plan(e.scored, randomness.generator(seed, "tasks", name)) for name, e in episodes.items() if e.scored}
 
     def after_epoch(self, phase: Phase) -> dict[str, dict[str, float]]:
@@ -97,7 +97,7 @@ class TaskEvaluator:
         predictions: dict[str, np.ndarray] = {}
         for name in self.plans:
             scores = predictions[f"{name}/{self.metric}"] = self.scores(name)
-            reports[name] = report(scores, self.metric)
+            reports[name] = report(scores, self.metric, self.lost[name])
         return reports, predictions
 
     def embeddings(self, phase: Phase) -> dict[str, np.ndarray]:
@@ -110,52 +110,62 @@ class TaskEvaluator:
         return "mse" if next(iter(self.episodes.values())).numbers else "accuracy"
 
     def scores(self, name: str) -> np.ndarray:
-        """Of every task after each inner step, float64 (tasks, steps + 1).
+        """Of every task after each inner step, float64 (tasks, steps + 1); NaN where an output for numbers was NaN or infinite.
 
         Raises:
-            DivergedError: an output is NaN or infinite.
+            DivergedError: of numbers, so it was in more than half of the tasks; of classes, an output of every task was.
         """
         episodes, found = self.episodes[name], []
+        pixels_of = episodes.ways * (episodes.shots + episodes.queries) * episodes.shape[1] * episodes.shape[2]
         self.method.eval()
-        for number, plan in enumerate(self.plans[name].split(AT_ONCE)):
+        for number, plan in enumerate(self.plans[name].split(max(1, min(AT_ONCE, PIXELS // pixels_of)))):
             self.device.begin_step()
             randomness.seed_device(self.device.torch, self.seed, "score", name, number)
             both = sets(episodes.at(plan.to(self.device.torch)), episodes.ways)
             with self.device.autocast(), torch.no_grad():
                 found.append(scored(self.method.curve(**both), both["query"].y))
-        scores = torch.cat(found)
-        if not scores.isfinite().all():
+        scores, lost = (torch.cat(part) for part in zip(*found, strict=True))
+        self.lost[name] = int(lost[:, -1].sum())
+        if self.lost[name] > len(lost) * (0.5 if episodes.numbers else 0.999):
             raise DivergedError(
-                "the outputs of an adapted network became NaN or infinite. Try a smaller method.inner.rate or test_rate, or fewer steps."
+                f"the outputs of {self.lost[name]} of {len(lost)} adapted networks became NaN or infinite. "
+                "Try a smaller method.inner.rate or test_rate, or fewer steps."
             )
         return scores.double().cpu().numpy()
 
 
-def scored(said: Tensor, y: Tensor) -> Tensor:
-    """Accuracy of outputs (T, steps + 1, Q, K) against classes (T, Q), or their squared error against numbers: float (T, steps + 1)."""
+def scored(said: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Of outputs (T, steps + 1, Q, K): their scores and whether a task's outputs are NaN or infinite, (T, steps + 1) each.
+
+    Against classes (T, Q) the score is the accuracy, and such an answer wrong; against numbers the squared error, then NaN.
+    """
+    finite = said.isfinite().all(3)
     if y.is_floating_point():
-        return (said[..., 0].float() - y[:, None]).square().mean(2)
-    if not said.isfinite().all():
-        return torch.full(said.shape[:2], torch.nan)
-    return (said.argmax(3) == y[:, None]).float().mean(2)
+        errors = (said[..., 0].float() - y[:, None]).square().mean(2)
+        return errors.masked_fill(~errors.isfinite(), torch.nan), ~errors.isfinite()
+    right = (said.argmax(3) == y[:, None]) & finite
+    return right.float().mean(2), ~finite.all(2)
 
 
 def headline(scores: np.ndarray, metric: str) -> dict[str, float]:
-    """The mean over tasks after the last step, and half the width of its 95 % interval: 1.96 standard errors."""
+    """The mean over tasks after the last step, and half the width of its 95 % interval: 1.96 standard errors; NaN is left out."""
     last = scores[:, -1]
-    return {metric: float(last.mean()), f"{metric}_ci95": half_width(last)}
+    return {metric: float(np.nanmean(last)), f"{metric}_ci95": half_width(last)}
 
 
 def half_width(values: np.ndarray) -> float:
-    """1.96 standard errors of a mean over tasks; 0 of one task."""
+    """1.96 standard errors of a mean over tasks, without NaN; 0 of one task."""
+    values = values[np.isfinite(values)]
     return float(1.96 * values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
-def report(scores: np.ndarray, metric: str) -> Report:
-    """Means over tasks, with intervals, and the curve against inner steps."""
+def report(scores: np.ndarray, metric: str, lost: int = 0) -> Report:
+    """Means over tasks, with intervals, and the curve against inner steps; ``lost`` tasks had outputs that were NaN or infinite."""
     found = headline(scores, metric)
-    steps: Sequence[Any] = scores.T.tolist()
-    after = {f"{metric}_after_{n}": float(np.mean(values)) for n, values in enumerate(steps)}
+    steps = [*scores.T]
+    after = {f"{metric}_after_{n}": float(np.nanmean(values)) for n, values in enumerate(steps)}
     half = found[f"{metric}_ci95"]
-    curve = {"steps": [*range(len(steps))], metric: [*after.values()], "ci95": [half_width(np.array(v)) for v in steps]}
-    return {"metrics": found | after, "intervals": {metric: [found[metric] - half, found[metric] + half]}, "curve": curve}
+    curve = {"steps": [*range(len(steps))], metric: [*after.values()], "ci95": [half_width(v) for v in steps]}
+    counted = "their answers count as wrong" if metric == "accuracy" else "they are left out of the means"
+    notes = {metric: f"{lost} of {len(scores)} tasks diverged in the inner loop, {counted}."} if lost else {}
+    return {"metrics": found | after, "intervals": {metric: [found[metric] - half, found[metric] + half]}, "curve": curve, "notes": notes}

@@ -66,6 +66,8 @@ def unvalidated(phase: Phase, splits: Collection[str]) -> list[str]:
         return []
     if not phase.domains:
         why = "nothing scores it. Set"
+    elif "meta_train" in phase.reads.values():
+        why = "this data has no validation classes. Set"
     elif {"target_labelled", "source_train"} & {*phase.reads.values()}:
         why = "this data has no labelled images to validate it on. Where it has data.val_fraction, set that above 0; else"
     else:
