@@ -12,7 +12,7 @@ import numpy as np
 
 from tl_runner import randomness
 from tl_runner.data.episodes import Episodes
-from tl_runner.data.tasks import Split, without
+from tl_runner.data.tasks import Split
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method
 from tl_runner.methods.meta_learning import MetaLearner
@@ -23,17 +23,17 @@ from tl_runner.record import embeddings
 from tl_runner.record.folder import RunFolder
 from tl_runner.record.progress import Progress
 from tl_runner.training import checkpoints, phase_cache
-from tl_runner.training.batches import Augment, Batches, Labelled
+from tl_runner.training.batches import Augment
 from tl_runner.training.checks import unfit
 from tl_runner.training.device import Device
-from tl_runner.training.episodes import TaskBatches, TaskEvaluator
+from tl_runner.training.episodes import TaskEvaluator
 from tl_runner.training.evaluation import Evaluator
 from tl_runner.training.interrupt import Interrupt, Interrupted
 from tl_runner.training.loop import PhaseLoop
+from tl_runner.training.loops import Loops
 from tl_runner.training.phase_cache import PhaseCache
 from tl_runner.training.position import Position
 from tl_runner.training.ranks import ALONE, Ranks
-from tl_runner.training.stopping import EarlyStopping, validated_on
 
 
 class Trainer:
@@ -72,6 +72,7 @@ class Trainer:
         self._resumed: PhaseLoop | None = None
         self._started = time.perf_counter()
         self.episodes = episodes or {}
+        self.loops = Loops(method, splits, self.episodes, device, self.seed, config["train"]["limit"], augment, ranks)
         self.evaluator: Evaluator | TaskEvaluator = Evaluator(method, splits, device, self.seed, self.selection == "oracle")
         if self.episodes:
             assert isinstance(method, MetaLearner)
@@ -128,7 +129,7 @@ class Trainer:
             checkpoints.put_back(self.method, state["method"], self.method.elsewhere)
             self.at = Position(**state["position"])
             if state["loop"] is not None:
-                self._resumed = self._loop(self.phases[self.at.phase])
+                self._resumed = self.loops.of(self.phases[self.at.phase])
                 self._resumed.load_state_dict(state["loop"])
                 if self.ranks.world > 1:
                     self._resumed.load_own_state(state["ranks"][self.ranks.rank])
@@ -160,12 +161,12 @@ class Trainer:
                 self._phase(self.phases[self.at.phase], interrupt)
 
     def _phase(self, phase: Phase, interrupt: Interrupt) -> None:
-        loop = self._resumed or self._loop(phase)
+        loop = self._resumed or self.loops.of(phase)
         key = None if self._resumed else self._key(phase)
         if self._resumed is None:
             self.at.phase_began = self.wall_s()
             if phase.begin:
-                randomness.seed_all(self._seed(phase), phase.name, "begin")
+                randomness.seed_all(self.loops.seed_of(phase), phase.name, "begin")
                 phase.begin()
         if phase.plans:
             if self._resumed is None:
@@ -234,37 +235,7 @@ class Trainer:
             "augment": repr(self.augment),
             "oracle": self.selection == "oracle",
         }
-        return phase_cache.key(self.method, phase, self._seed(phase), splits, self.device, options)
-
-    def _seed(self, phase: Phase) -> int:
-        return self.seed if phase.seed is None else phase.seed
-
-    def _loop(self, phase: Phase) -> PhaseLoop:
-        steps = phase.steps_per_epoch
-        setting = self.method.setting
-        classes = {d: setting.source_classes if d == "source" and setting.source_classes else setting.num_classes for d in phase.reads}
-        mixed = (phase.mixup, phase.cutmix) if phase.augment else (0.0, 0.0)
-        if self.episodes:
-            tasks = {domain: self.episodes[name] for domain, name in phase.reads.items()}
-            return self._over(phase, TaskBatches(tasks, phase.batch_size, steps, self.device, (self._seed(phase), phase.name), self.ranks))
-        batches = Batches(
-            {domain: without(self.splits[name], phase.leave_out) for domain, name in phase.reads.items()},
-            phase.batch_size, steps, self.device, self.augment if phase.augment else None, (self._seed(phase), phase.name), self.ranks,
-            Labelled(phase.balance, *mixed, classes),
-        )  # fmt: skip
-        return self._over(phase, batches)
-
-    def _over(self, phase: Phase, batches: Batches | TaskBatches) -> PhaseLoop:
-        """The loop of a phase over its batches, as short as ``train.limit`` says."""
-        limit = self.config["train"]["limit"]
-        batches.steps = min(batches.steps, limit["steps"] or batches.steps)
-        epochs = phase.epochs if phase.whole else min(phase.epochs, limit["epochs"] or phase.epochs)
-        loop = PhaseLoop(self.method, phase, batches, self.device, self._seed(phase), epochs, self.ranks)
-        if phase.patience is not None:
-            loop.stopping = EarlyStopping(
-                phase.patience, validated_on(phase, {*self.splits, *self.episodes})[0], self.method, self.method.elsewhere
-            )
-        return loop
+        return phase_cache.key(self.method, phase, self.loops.seed_of(phase), splits, self.device, options)
 
     def _epoch(self, loop: PhaseLoop, final: bool, interrupt: Interrupt, advance: Callable[[], None]) -> None:
         at, phase = self.at, loop.phase
