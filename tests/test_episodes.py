@@ -260,12 +260,13 @@ def test_a_task_that_diverges_is_counted_and_said():
     scores, lost = scored(said, torch.tensor([[1, 0]]))
     assert scores.tolist() == [[1.0, 0.5]]
     assert lost.tolist() == [[False, True]]
-    said = torch.tensor([[[[1.0], [2.0]], [[1.0], [torch.inf]]], [[[1.0], [4.0]], [[1.0], [2.0]]]])
+    said = torch.tensor([[[[1.0], [2.0]], [[1.0], [torch.inf]]], [[[1.0], [3.0]], [[1.0], [2.0]]]])
     scores, lost = scored(said, torch.tensor([[1.0, 4.0], [1.0, 4.0]]))
     assert lost.tolist() == [[False, True], [False, False]]
+    assert scored(torch.tensor([[[[2.0]], [[33.0]], [[31.0]]]]), torch.tensor([[1.0]]))[1].tolist() == [[False, True, False]]
     found = report(scores.numpy(), "mse", lost=1)
     assert found["metrics"]["mse"] == found["curve"]["mse"][1] == 2.0
-    assert found["metrics"]["mse_after_0"] == 1.0
+    assert found["metrics"]["mse_after_0"] == 1.25
     assert found["curve"]["ci95"][1] == 0.0
     assert found["notes"] == {"mse": "1 of 2 tasks diverged in the inner loop, they are left out of the means."}
 
@@ -275,7 +276,7 @@ def test_a_run_whose_tasks_all_diverge_fails_and_one_that_loses_some_says_how_ma
     words += ("data.tasks.test=40", "method.inner.test_steps=6")
     ended = tl_run(*words, "method.inner.test_rate=1e30", f"hydra.run.dir={tmp_path / 'all'}")
     assert ended.code == 1
-    assert "outputs of 4 of 4 adapted networks became NaN" in ended.err
+    assert "4 of 4 tasks diverged in the inner loop" in ended.err
     ended = tl_run(*words, "method.inner.test_rate=0.15", f"hydra.run.dir={tmp_path / 'some'}")
     result = json.loads((tmp_path / "some" / "result.json").read_text())
     assert ended.code == 0, ended.text

@@ -19,6 +19,7 @@ from tl_runner.training.batches import pixels
 from tl_runner.training.device import Device
 from tl_runner.training.ranks import ALONE, Ranks
 
+BLOWN_UP = 1e3  # an error this many times that of the first weights is of a task whose inner loop diverged
 AT_ONCE, PIXELS = 40, 2**21  # tasks that are scored together, and their images' pixels, at most
 
 
@@ -80,7 +81,7 @@ class TaskEvaluator:
 
     def __init__(self, method: MetaLearner, episodes: Mapping[str, Episodes], device: Device, seed: int):
         self.method, self.episodes, self.device, self.seed = method, episodes, device, seed
-        self.lost: dict[str, int] = {}  # tasks whose last outputs were NaN or infinite
+        self.lost: dict[str, int] = {}  # tasks that diverged
         self.plans = {name: e.plan(e.scored, randomness.generator(seed, "tasks", name)) for name, e in episodes.items() if e.scored}
 
     def after_epoch(self, phase: Phase) -> dict[str, dict[str, float]]:
@@ -110,10 +111,10 @@ class TaskEvaluator:
         return "mse" if next(iter(self.episodes.values())).numbers else "accuracy"
 
     def scores(self, name: str) -> np.ndarray:
-        """Of every task after each inner step, float64 (tasks, steps + 1); NaN where an output for numbers was NaN or infinite.
+        """Of every task after each inner step, float64 (tasks, steps + 1); NaN of a number where the inner loop diverged.
 
         Raises:
-            DivergedError: of numbers, so it was in more than half of the tasks; of classes, an output of every task was.
+            DivergedError: more than half of the tasks that ask for numbers did, or all that ask for classes.
         """
         episodes, found = self.episodes[name], []
         pixels_of = episodes.ways * (episodes.shots + episodes.queries) * episodes.shape[1] * episodes.shape[2]
@@ -128,21 +129,23 @@ class TaskEvaluator:
         self.lost[name] = int(lost[:, -1].sum())
         if self.lost[name] > len(lost) * (0.5 if episodes.numbers else 0.999):
             raise DivergedError(
-                f"the outputs of {self.lost[name]} of {len(lost)} adapted networks became NaN or infinite. "
+                f"{self.lost[name]} of {len(lost)} tasks diverged in the inner loop: their outputs became huge, NaN or infinite. "
                 "Try a smaller method.inner.rate or test_rate, or fewer steps."
             )
         return scores.double().cpu().numpy()
 
 
 def scored(said: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Of outputs (T, steps + 1, Q, K): their scores and whether a task's outputs are NaN or infinite, (T, steps + 1) each.
+    """Of outputs (T, steps + 1, Q, K): their scores and whether a task's have diverged to NaN or infinity, (T, steps + 1) each.
 
-    Against classes (T, Q) the score is the accuracy, and such an answer wrong; against numbers the squared error, then NaN.
+    Against classes (T, Q) the score is the accuracy, and such an answer wrong; against numbers the squared error, NaN then, and also
+    where it is ``BLOWN_UP`` times what it was before the first step.
     """
     finite = said.isfinite().all(3)
     if y.is_floating_point():
         errors = (said[..., 0].float() - y[:, None]).square().mean(2)
-        return errors.masked_fill(~errors.isfinite(), torch.nan), ~errors.isfinite()
+        lost = ~(errors <= BLOWN_UP * errors[:, :1])
+        return errors.masked_fill(lost, torch.nan), lost
     right = (said.argmax(3) == y[:, None]) & finite
     return right.float().mean(2), ~finite.all(2)
 
@@ -160,7 +163,7 @@ def half_width(values: np.ndarray) -> float:
 
 
 def report(scores: np.ndarray, metric: str, lost: int = 0) -> Report:
-    """Means over tasks, with intervals, and the curve against inner steps; ``lost`` tasks had outputs that were NaN or infinite."""
+    """Means over tasks, with intervals, and the curve against inner steps; ``lost`` tasks diverged."""
     found = headline(scores, metric)
     steps = [*scores.T]
     after = {f"{metric}_after_{n}": float(np.nanmean(values)) for n, values in enumerate(steps)}
