@@ -257,18 +257,14 @@ def test_scores_are_means_over_tasks_with_1_96_standard_errors():
 
 def test_a_task_that_diverges_is_counted_and_said():
     said = torch.tensor([[[[0.1, 0.9], [0.8, 0.2]], [[torch.nan, 0.9], [0.8, 0.2]]]])
-    scores, lost = scored(said, torch.tensor([[1, 0]]))
+    scores, finite = scored(said, torch.tensor([[1, 0]]))
     assert scores.tolist() == [[1.0, 0.5]]
-    assert lost.tolist() == [[False, True]]
-    said = torch.tensor([[[[1.0], [2.0]], [[1.0], [torch.inf]]], [[[1.0], [3.0]], [[1.0], [2.0]]]])
-    scores, lost = scored(said, torch.tensor([[1.0, 4.0], [1.0, 4.0]]))
-    assert lost.tolist() == [[False, True], [False, False]]
-    assert scored(torch.tensor([[[[2.0]], [[33.0]], [[31.0]]]]), torch.tensor([[1.0]]))[1].tolist() == [[False, True, False]]
-    found = report(scores.numpy(), "mse", lost=1)
-    assert found["metrics"]["mse"] == found["curve"]["mse"][1] == 2.0
-    assert found["metrics"]["mse_after_0"] == 1.25
-    assert found["curve"]["ci95"][1] == 0.0
-    assert found["notes"] == {"mse": "1 of 2 tasks diverged in the inner loop, they are left out of the means."}
+    assert finite.tolist() == [[True, False]]
+    found = report(np.array([[2.0, 200.0], [0.5, 2.0]]), "mse", lost=1)
+    assert found["notes"] == {
+        "mse": "1 of 2 tasks diverged in the inner loop, their errors count as 100 times the mean of the first weights'."
+    }
+    assert found["metrics"]["mse"] == 101.0  # left out it would look better than a method of which none diverged
 
 
 def test_a_run_whose_tasks_all_diverge_fails_and_one_that_loses_some_says_how_many(tl_run, tmp_path):
@@ -281,6 +277,9 @@ def test_a_run_whose_tasks_all_diverge_fails_and_one_that_loses_some_says_how_ma
     result = json.loads((tmp_path / "some" / "result.json").read_text())
     assert ended.code == 0, ended.text
     assert "tasks diverged in the inner loop" in result["notes"]["meta_test"]["mse"]
+    scores = np.load(tmp_path / "some" / "predictions.npz")["meta_test/mse"]
+    assert scores.max() == pytest.approx(100 * scores[:, 0].mean(), rel=1e-6)
+    assert result["metrics"]["meta_test"]["mse"] == pytest.approx(scores[:, -1].mean())
     assert "tasks diverged in the inner loop" in ended.text
 
 
@@ -355,6 +354,23 @@ def test_the_plan_that_was_measured_is_recorded_and_kept(tl_run, tmp_path, monke
     assert tl_run(f"resume={tmp_path / 'cut'}").code == 0
     assert measured == [1]
     assert json.loads((tmp_path / "cut" / "result.json").read_text())["phases"][0]["plan"] == "loop"
+
+
+def test_a_run_that_was_killed_when_only_its_scores_were_left_scores_as_it_trained(tl_run, tmp_path, monkeypatch):
+    from tl_runner.methods.meta_learning import MetaLearner
+    from tl_runner.training.trainer import Trainer
+
+    together = []
+    over_tasks = MetaLearner.over_tasks
+    monkeypatch.setattr(MetaLearner, "over_tasks", lambda self, *a, **k: together.append(self.together) or over_tasks(self, *a, **k))
+    words = (*TINY, "method=maml", "method.task_batching=loop", f"hydra.run.dir={tmp_path / 'cut'}")
+    with monkeypatch.context() as killed:
+        killed.setattr(Trainer, "final", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert tl_run(*words).code == 130
+    together.clear()
+    assert tl_run(f"resume={tmp_path / 'cut'}").code == 0
+    assert together
+    assert not any(together)
 
 
 def test_auto_takes_the_plan_of_the_least_time(monkeypatch):
@@ -439,9 +455,12 @@ def test_memory_stays_flat_over_2000_meta_steps():
     (("method=maml", "data.training.ways=20"), "as many outputs in training as in tests, 5"),
     (("method=maml", "method.bn=running"), "Choose transductive or support"),
     (("method=maml", "train.steps_per_epoch=null"), "tasks have no end"),
-    (("method=maml", "train.accumulate=2"), "a meta-batch is cut by method.chunk"),
+    (("method=maml", "train.accumulate=2"), "method.task_batching cuts a meta-batch"),
     (("method=maml", "train.batch_size=8"), "few-shot tasks make no use of it. method.meta.batch_size counts tasks"),
     (("method=protonet", "train.mixup=0.2"), "few-shot tasks make no use of it"),
+    (("method=protonet", "data.inner.rate=0.2"), "has no inner loop"),
+    (("method=reptile", "data.inner.rate=0.2"), "Set method.inner.* itself"),
+    (("method=maml", "device=auto", "device.precision=bf16"), "autocast misses"),
     (("method=reptile", "data.training.shots=30"), "Lower data.training.shots or data.training.queries"),
     (("method=maml", "device.compile=true"), "cannot be compiled yet"),
     (("method=maml", "backbone.bn=concat"), "few-shot tasks have none"),

@@ -231,8 +231,22 @@ def test_accuracy_and_an_error_in_one_table_keep_their_own_directions(tmp_path, 
     _, out, _ = report(capsys, tmp_path, "--paired", "maml", "reptile")
     assert "+10.0" in out
     assert "-0.700" in out
-    tests = json.loads(report(capsys, tmp_path, "--format", "json")[1])
-    assert tests["metric"] == "score"
+    content = json.loads(report(capsys, tmp_path, "--format", "json")[1])
+    assert {(group["metric"], group["quantity"]) for group in content["groups"]} == {("score", "accuracy"), ("score", "mse")}
+    made_up_run(tmp_path / "other", "source_only", 0, 0.7)  # an adaptation run beside them hides none
+    assert all(row.n for row in rows(collect([tmp_path])))
+
+
+def test_no_star_between_settings_of_one_few_shot_learner(tmp_path):
+    for rate in (0.1, 0.4):
+        for seed in range(2):
+            more = {"data": "glyphs", "metrics": {"meta_test": {"accuracy": rate}}}
+            overrides = (f"method.inner.rate={rate}",)
+            made_up_run(tmp_path / f"{rate}-{seed}", "maml", seed, rate, overrides, {"method": {"inner": {"rate": rate}}}, **more)
+    for metric in ("score", "meta_test.accuracy"):
+        table = rows(collect([tmp_path]), metric)
+        assert len(table) == 2
+        assert not any(row.best for row in table)
 
 
 def test_the_a_distance_is_a_metric(tmp_path):

@@ -12,6 +12,10 @@ UNUSED = ("train.batch_size", "train.label_smoothing", "train.mixup", "train.cut
 
 def idle_beside_tasks(override: Override, known: Collection[str]) -> str | None:
     """What to say of a setting for labelled batches where the method learns from few-shot tasks."""
+    if override.key_or_group.startswith("data.inner.") and "method.inner.test_rate" in known and "method.inner.optimizer" in known:
+        return f"{override.input_line}: Reptile's inner loop is another. Set method.inner.* itself."
+    if override.key_or_group.startswith("data.inner.") and "method.inner.test_rate" not in known:
+        return f"{override.input_line}: this method has no inner loop. Leave it out."
     if override.key_or_group not in UNUSED or "method.meta.batch_size" not in known:
         return None
     cure = " method.meta.batch_size counts tasks." if override.key_or_group.endswith("batch_size") else ""
@@ -37,7 +41,7 @@ def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:
     if "meta" in method and config["backbone"].get("bn", "separate") != "separate":
         yield f"backbone.bn={config['backbone']['bn']} is about two domains, and few-shot tasks have none. method.bn is theirs."
     if "meta" in method and method["meta"].get("accumulate", 1) != 1:
-        yield f"method.meta.accumulate={method['meta']['accumulate']}: a meta-batch is cut by method.chunk. Leave accumulate at 1."
+        yield f"method.meta.accumulate={method['meta']['accumulate']}: method.task_batching cuts a meta-batch. Leave accumulate at 1."
     if "meta" in method and config["device"]["precision"] in ("bf16", "fp16") and config["device"]["name"] == "cpu":
         yield f"device.precision={config['device']['precision']}: on a CPU autocast misses what tasks compute together. Choose fp32."
     for key in ("compile", "cuda_graphs"):

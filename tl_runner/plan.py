@@ -163,10 +163,8 @@ def _judged(options: dict[str, Any], data: DictConfig) -> list[str]:
     wanted = "minimize" if lower_is_better(options["objective"].rpartition(".")[2]) else "maximize"
     if options["direction"] is None:
         options["direction"] = wanted
-    if options["direction"] != wanted:
-        return [
-            f"sweep.direction={options['direction']}: of {options['objective']} {'less' if wanted == 'minimize' else 'more'} is better."
-        ]
+    if (options["direction"], wanted) == ("maximize", "minimize"):
+        return [f"sweep.direction=maximize: of {options['objective']} less is better."]
     return []
 
 

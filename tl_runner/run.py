@@ -240,7 +240,9 @@ def explain(error: Exception, path: Path, config: Mapping[str, Any]) -> str:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"The disk is full: {error}. Free some space, then: tl-run resume={path}"
     if isinstance(error, torch.OutOfMemoryError):
-        smaller = "method.meta.batch_size or method.chunk" if "meta" in config["method"] else "train.batch_size"
+        smaller = "train.batch_size"
+        if "meta" in config["method"]:
+            smaller = "method.meta.batch_size, method.task_batching=loop" if "task_batching" in config["method"] else "data.training.ways"
         return f"Out of memory: {error}. Try a smaller {smaller}, or device.precision=bf16."
     return f"{type(error).__name__}: {error} (traceback in {path / 'run.log'})"
 

@@ -190,7 +190,7 @@ def summary(study: Study, plan: Plan) -> str:
     failed = sum(t.state.name == "FAIL" for t in study.trials)
     objective = plan.search["objective"]
     head = f"\n{len(finished)} trials, {failed} more failed; judged by {objective}"
-    if objective.startswith(("target_test", "target_labelled")):
+    if objective.startswith(("target_test", "target_labelled", "meta_test")):
         head += "   oracle: chosen by target labels"
     if not finished:
         return head

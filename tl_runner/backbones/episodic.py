@@ -11,8 +11,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tl_runner.backbones.base import Backbone
 
-KINDS = ("transductive", "support")
-
 
 class EpisodeNorm(nn.Module):
     """Batch norm without running statistics: those of the batch, always; or inside :func:`as_support`, those of a batch before it.

@@ -67,6 +67,7 @@ class Method(nn.Module, ABC):
         warnings: what the user should know before anything is trained.
         scaffold: networks that only training needs, so that the weights that a run leaves behind are without them.
         elsewhere: networks that are read from files of their own, so that no checkpoint holds them.
+        if_diverged: what to try when a loss became NaN or infinite, in a sentence.
 
     A subclass takes a :class:`Setting` and its YAML keys as keywords. Networks are made under :meth:`fresh`, so that
     one network's size never changes another's first weights.
@@ -80,6 +81,10 @@ class Method(nn.Module, ABC):
     protocol: str = ""
     scaffold: Sequence[str] = ()
     elsewhere: Sequence[str] = ()
+    if_diverged = (
+        "Try a tenth of the learning rate (train.optimizer.lr or the phase's own), a warm-up "
+        "(train.optimizer.warmup=0.1), or device.precision=fp32."
+    )
 
     def __init__(self, setting: Setting):
         super().__init__()

@@ -30,6 +30,7 @@ class MAML(MetaLearner):
     """
 
     first_order = False
+    if_diverged = "Try a smaller method.inner.rate or test_rate, fewer inner steps, or a tenth of train.optimizer.lr."
 
     def __init__(self, setting: Setting, *, inner: Mapping[str, Any], **options: Any):
         super().__init__(setting, **options)
@@ -75,7 +76,7 @@ class MAML(MetaLearner):
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.first_order):
             for _ in range(self.inner["steps"]):
                 weights.append(self.descended(weights[-1], rates, z, y))
-        counted = weights[1:] if self.inner.get("every_step") and len(weights) > 1 else weights[-1:]
+        counted = weights[1:] if self.inner["every_step"] else weights[-1:]
         if not self.first_order:
             return counted
         return [{name: w + (after[name] - w).detach() for name, w in begin.items()} for after in counted]

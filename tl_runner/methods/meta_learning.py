@@ -42,6 +42,8 @@ class MetaLearner(Method):
             episodic(self.encoder)
         self.batching, self.chunk, self.together = task_batching, chunk, task_batching != "loop"
         self.protocol = f"batch norm: {bn}" if self.normed else ""
+        if bn == "support" and not self.normed:
+            self.warnings = ["method.bn=support changes nothing: this network has no batch norm."]
 
     # ---- what a method says
 

@@ -23,6 +23,8 @@ class MetaSGD(MAML):
         inner: as MAML's.
     """
 
+    if_diverged = "Try a smaller method.inner.rate, fewer inner steps, or a tenth of train.optimizer.lr."
+
     def __init__(self, setting: Setting, *, inner: Mapping[str, Any], **options: Any):
         if inner["test_rate"] is not None:
             raise ConfigError(["method.inner.test_rate: Meta-SGD learns its rates, and tests take them too. Leave it null."])

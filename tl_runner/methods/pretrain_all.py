@@ -8,13 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Setting
 from tl_runner.methods.maml import MAML
+from tl_runner.methods.meta_learning import task_loss, task_metric
 
 
 class PretrainAll(MAML):
-    """As :class:`MAML` with no inner step in training. Where tasks number their classes at random there is nothing to learn so.
+    """As :class:`MAML` with no inner step in training, which learns a task whole, support and query set alike.
+
+    Where tasks number their classes at random there is nothing to learn so.
 
     Args:
         inner: ``test_steps`` and ``test_rate`` of scoring.
@@ -23,4 +29,8 @@ class PretrainAll(MAML):
     def __init__(self, setting: Setting, *, inner: Mapping[str, Any], **options: Any):
         if inner["test_rate"] is None:
             raise ConfigError(["method.inner.test_rate: there is no rate of training that it could be. Set it to a number."])
-        super().__init__(setting, inner={**inner, "steps": 0, "rate": inner["test_rate"]}, **options)
+        super().__init__(setting, inner={**inner, "steps": 0, "rate": inner["test_rate"], "every_step": False}, **options)
+
+    def outcome(self, x: Tensor, y: Tensor, asked: Tensor, truth: Tensor, *more: Tensor) -> tuple[Tensor, Tensor]:
+        said, y = self.outputs(self.start(), torch.cat([x, asked])), torch.cat([y, truth])
+        return task_loss(said, y), task_metric(said.detach(), y)

@@ -33,6 +33,9 @@ class ProtoNet(MetaLearner):
         super().__init__(setting, bn=bn, task_batching="vmap", chunk=None, meta=meta)
         self.couples = bn == "running" and self.normed
 
+    def plans(self, tasks: int) -> dict[str, int]:
+        return {}  # episodes are few and go together
+
     def outputs(self, support: TaskSet, query: TaskSet) -> Tensor:
         """Minus the squared Euclidean distances of the query features to the prototypes, (T, Q, K)."""
         if self.bn == "running":

@@ -34,7 +34,7 @@ class Reptile(MAML):
     def order(self, x: Tensor, steps: int) -> Tensor:
         """The images of each step in each of T tasks of inputs (T, n, ...): positions, (T, steps, batch).
 
-        Drawn for all tasks at once, whatever the way they are batched.
+        Drawn for all tasks of a part at once: on a CPU the same however a meta-batch is cut.
         """
         tasks, n = x.shape[:2]
         size = min(self.inner["batch"] or n, n)
@@ -73,7 +73,7 @@ class Reptile(MAML):
     def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
         order = self.order(torch.cat([batch.support.x, batch.query.x], 1), self.inner["steps"])
         distances, losses = self.over_tasks(self.outcome, batch.support, batch.query, order)
-        return {"distance": distances.mean()}, {"support": losses.mean()}
+        return {"distance": distances.mean()}, {"inner_loss": losses.mean()}
 
     @torch.no_grad()
     def curve(self, support: TaskSet, query: TaskSet) -> Tensor:

@@ -7,4 +7,4 @@ LOWER_IS_BETTER = ("forgetting", "log_loss", "ece", "mse", "rmse", "mae", "wall_
 
 def lower_is_better(name: str) -> bool:
     """Of a metric without its split, such as ``mse`` or ``mse_after_5``."""
-    return name.startswith(LOWER_IS_BETTER)
+    return name.startswith(LOWER_IS_BETTER) or name.endswith("_ci95")

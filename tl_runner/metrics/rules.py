@@ -48,7 +48,7 @@ RULES = {
     "oracle": Rule(*TRUTH, ("target_test",), shown="target_test accuracy (oracle)", target_labels=True),
 }
 LABEL_FREE = tuple(name for name, rule in RULES.items() if not rule.target_labels)
-EVALUATIONS = {"log_loss", *(rule.name for rule in RULES.values() if rule.name)}  # what an evaluated split's row may hold
+EVALUATIONS = {"log_loss", "mse", *(rule.name for rule in RULES.values() if rule.name)}  # what an evaluated split's row may hold
 
 
 def scores(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -57,8 +57,12 @@ def scores(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def shown(scores: Mapping[str, float], selection: str) -> dict[str, float]:
-    """The scores that the line of an epoch names: the usual ones and the one that decides; an oracle's only if it does."""
-    return {
+    """The scores that the line of an epoch names: the usual ones and the one that decides; an oracle's only if it does.
+
+    What belongs to no rule is named as it is.
+    """
+    others = {name: score for name, score in scores.items() if name not in RULES}
+    return others | {
         rule.shown or name: scores[name]
         for name, rule in RULES.items()
         if name in scores and (name == selection or (rule.shown and name != "oracle"))

@@ -126,25 +126,28 @@ def one_line_of(text: str) -> str:
 def csv_groups(rows: Sequence[Row]) -> str:
     """One line a group; raw numbers (fractions, not percent)."""
     keys = list(rows[0].keys)
-    head = [*keys, "metric", "n", "mean", "std", "gain", "gain_low", "gain_high", "gain_pairs", "best", "oracle", "from_pretrain"]
+    measured = ["n", "mean", "std", "gain", "gain_low", "gain_high", "gain_pairs"]
+    head = [*keys, "metric", "quantity", *measured, "best", "oracle", "from_pretrain"]
     statuses = ["failed", "interrupted", "missing", "undefined"]
     lines = []
     for row in rows:
         absent = [run.status if run.status != "done" else "undefined" for run in row.absent]
         gain = [row.gain.mean, row.gain.low, row.gain.high, row.gain.n] if row.gain else [None] * 4
         flags = [int(row.best), int(row.oracle), int(row.derived)]
-        lines.append([*row.keys.values(), row.metric.name, row.n, row.mean, row.std, *gain, *flags, *map(absent.count, statuses)])
+        numbers = [row.n, row.mean, row.std, *gain]
+        metric = [row.metric.name, row.metric.quantity]
+        lines.append([*row.keys.values(), *metric, *numbers, *flags, *map(absent.count, statuses)])
     return _csv([*head, *statuses], lines)
 
 
 def csv_runs(rows: Sequence[Row]) -> str:
     """One line a run; raw numbers."""
     lines = [
-        [*row.keys.values(), run.seed, row.metric.name, run.value(row.metric.name), run.status, run.error, run.folder]
+        [*row.keys.values(), run.seed, row.metric.name, row.metric.quantity, run.value(row.metric.name), run.status, run.error, run.folder]
         for row in rows
         for run in row.runs
     ]
-    return _csv([*rows[0].keys, "seed", "metric", "value", "status", "error", "folder"], lines)
+    return _csv([*rows[0].keys, "seed", "metric", "quantity", "value", "status", "error", "folder"], lines)
 
 
 def csv_grid(grid: Grid) -> str:
@@ -171,6 +174,7 @@ def as_json(rows: Sequence[Row], comparisons: Sequence[Comparison] = (), regrets
         {
             "keys": row.keys,
             "metric": row.metric.name,
+            "quantity": row.metric.quantity,
             "mean": row.mean,
             "std": row.std,
             "n": row.n,

@@ -14,7 +14,12 @@ from tl_runner.similarity import tsne
 
 MOST = 12  # groups that get panels of their own
 MOST_EMBEDDED = 6
-_CURVES = (("target_test", "target test"), ("source_val", "source validation"), ("meta_val", "validation tasks"))
+_SCORES = (("accuracy", "accuracy, %"), ("mse", "mean squared error"))
+_CURVES = (
+    ("target_test", "target test", *_SCORES[0]),
+    ("source_val", "source validation", *_SCORES[0]),
+    *(("meta_val", "validation tasks", *score) for score in _SCORES),
+)  # split, its title, metric, its title
 
 
 class Plates:
@@ -42,17 +47,18 @@ class Plates:
         return {name: [row for row in self.rows if row.keys["data"] == name] for name in data}
 
     def learning_curves(self) -> str:
-        """Accuracy by epoch: a panel for each data set, phase and split."""
+        """Accuracy, or the error of validation tasks, by epoch: a panel for each data set, phase and split."""
         panels, splits = [], set()
         for data, rows in self._by_data().items():
             for phase in evidence.phases(run for row in rows for run in row.runs):
-                for split, said in _CURVES:
-                    bands = {self.colour(row): found for row in rows if (found := evidence.curve(row.runs, phase, split, "accuracy"))}
+                for split, said, metric, unit in _CURVES:
+                    bands = {self.colour(row): found for row in rows if (found := evidence.curve(row.runs, phase, split, metric))}
                     if bands:
                         splits.add(split)
-                        svg = self.panels.curves(bands, "epoch", "accuracy, %", f"{said} accuracy by epoch, {data}, {phase}")
+                        title = f"{said} {metric} by epoch, {data}, {phase}"
+                        svg = self.panels.curves(bands, "epoch", unit, title, percent=metric == "accuracy")
                         panels.append(markup.panel(data, svg, f"{phase}, {said}"))
-        caption = "Accuracy after each epoch: mean over seeds, the band is one standard deviation to each side."
+        caption = "After each epoch: mean over seeds, the band is one standard deviation to each side."
         if "target_test" in splits:
             caption += " Target test accuracy is recorded for this figure; only selection=oracle chooses by it."
         return markup.plate(panels, caption, markup.legend(dict(enumerate(self._names)))) if panels else ""
@@ -61,7 +67,7 @@ class Plates:
         """Scores of few-shot test tasks by inner steps: a panel for each data set and metric."""
         panels = []
         for data, rows in self._by_data().items():
-            for metric, said in (("accuracy", "accuracy, %"), ("mse", "mean squared error")):
+            for metric, said in _SCORES:
                 bands = {self.colour(row): found for row in rows if (found := evidence.inner_steps(row.runs, metric))}
                 if bands:
                     svg = self.panels.curves(bands, "inner steps", said, f"{metric} by inner steps, {data}", percent=metric == "accuracy")

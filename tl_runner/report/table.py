@@ -126,9 +126,11 @@ def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = N
 
 def metric_of(name: str | None, runs: Iterable[Run]) -> Metric:
     """A metric by its name."""
+    runs = list(runs)
     known = sorted({known for run in runs if run.status == "done" for known in run.metrics()})
     if name is None:
-        name = USUAL if USUAL in known or "score" not in known else "score"
+        everywhere = all(USUAL in run.metrics() for run in runs if run.status == "done")
+        name = USUAL if everywhere or "score" not in known else "score"
     elif name not in known:
         raise UserError(f"--metric {name}: no run has it.{nearest(name, known)} There is: {', '.join(known) or 'nothing, no run is done'}.")
     return _scored_by(Metric(name, name.rpartition(".")[2]), runs)
@@ -256,7 +258,7 @@ def _is_best(row: Row, table: Sequence[Row]) -> bool:
         return False
     means = {id(r): fmean(r.values[seed] for seed in sorted(common)) for r in rivals}
     settings = Counter(tuple(r.keys[k] for k in CHOICES) for r in rivals)
-    if row.metric.name.startswith(("target_test", "score")) and max(settings.values()) > 1:
+    if row.metric.name.startswith(("target_test", "meta_test", "score")) and max(settings.values()) > 1:
         return False
     return means[id(row)] == (min if row.metric.lower_is_better else max)(means.values())
 

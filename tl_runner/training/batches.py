@@ -31,7 +31,7 @@ class Labelled:
     """What is made of the labelled splits of a phase.
 
     Attributes:
-        balance: ``sampling``, ``weights`` or None, as :attr:`tl_runner.methods.base.Phase.balance`.
+        balance: ``sampling``, ``weights`` or None, as :attr:`tl_runner.methods.phases.Phase.balance`.
         mixup, cutmix: alpha of either; 0 is off.
         classes: how many there are, by domain.
     """

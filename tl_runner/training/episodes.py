@@ -19,7 +19,7 @@ from tl_runner.training.batches import pixels
 from tl_runner.training.device import Device
 from tl_runner.training.ranks import ALONE, Ranks
 
-BLOWN_UP = 1e3  # an error this many times that of the first weights is of a task whose inner loop diverged
+BLOWN_UP = 100  # times the mean error of the first weights: more than that counts as that, from a task whose inner loop diverged
 AT_ONCE, PIXELS = 40, 2**21  # tasks that are scored together, and their images' pixels, at most
 
 
@@ -111,10 +111,10 @@ class TaskEvaluator:
         return "mse" if next(iter(self.episodes.values())).numbers else "accuracy"
 
     def scores(self, name: str) -> np.ndarray:
-        """Of every task after each inner step, float64 (tasks, steps + 1); NaN of a number where the inner loop diverged.
+        """Of every task after each inner step, float64 (tasks, steps + 1); an error beyond ``BLOWN_UP`` counts as that.
 
         Raises:
-            DivergedError: more than half of the tasks that ask for numbers did, or all that ask for classes.
+            DivergedError: more than half of the tasks did, or the first weights.
         """
         episodes, found = self.episodes[name], []
         pixels_of = episodes.ways * (episodes.shots + episodes.queries) * episodes.shape[1] * episodes.shape[2]
@@ -125,40 +125,39 @@ class TaskEvaluator:
             both = sets(episodes.at(plan.to(self.device.torch)), episodes.ways)
             with self.device.autocast(), torch.no_grad():
                 found.append(scored(self.method.curve(**both), both["query"].y))
-        scores, lost = (torch.cat(part) for part in zip(*found, strict=True))
-        self.lost[name] = int(lost[:, -1].sum())
-        if self.lost[name] > len(lost) * (0.5 if episodes.numbers else 0.999):
+        scores, finite = (torch.cat(part) for part in zip(*found, strict=True))
+        if episodes.numbers:
+            bound = BLOWN_UP * scores[:, 0].mean()
+            finite = scores <= bound
+            scores = torch.where(finite, scores, bound)
+        self.lost[name] = int((~finite[:, -1]).sum())
+        if not scores.isfinite().all() or self.lost[name] > len(scores) / 2:
             raise DivergedError(
-                f"{self.lost[name]} of {len(lost)} tasks diverged in the inner loop: their outputs became huge, NaN or infinite. "
-                "Try a smaller method.inner.rate or test_rate, or fewer steps."
+                f"{self.lost[name]} of {len(scores)} tasks diverged in the inner loop: their outputs became huge, NaN or infinite. "
+                f"{self.method.if_diverged}"
             )
         return scores.double().cpu().numpy()
 
 
 def scored(said: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Of outputs (T, steps + 1, Q, K): their scores and whether a task's have diverged to NaN or infinity, (T, steps + 1) each.
+    """Of outputs (T, steps + 1, Q, K): their scores and whether all of a task's are finite, (T, steps + 1) each.
 
-    Against classes (T, Q) the score is the accuracy, and such an answer wrong; against numbers the squared error, NaN then, and also
-    where it is ``BLOWN_UP`` times what it was before the first step.
+    Against classes (T, Q) the score is the accuracy, an answer that is NaN or infinite being wrong; against numbers the squared error.
     """
     finite = said.isfinite().all(3)
     if y.is_floating_point():
-        errors = (said[..., 0].float() - y[:, None]).square().mean(2)
-        lost = ~(errors <= BLOWN_UP * errors[:, :1])
-        return errors.masked_fill(lost, torch.nan), lost
-    right = (said.argmax(3) == y[:, None]) & finite
-    return right.float().mean(2), ~finite.all(2)
+        return (said[..., 0].float() - y[:, None]).square().mean(2), finite.all(2)
+    return ((said.argmax(3) == y[:, None]) & finite).float().mean(2), finite.all(2)
 
 
 def headline(scores: np.ndarray, metric: str) -> dict[str, float]:
-    """The mean over tasks after the last step, and half the width of its 95 % interval: 1.96 standard errors; NaN is left out."""
+    """The mean over tasks after the last step, and half the width of its 95 % interval: 1.96 standard errors."""
     last = scores[:, -1]
-    return {metric: float(np.nanmean(last)), f"{metric}_ci95": half_width(last)}
+    return {metric: float(last.mean()), f"{metric}_ci95": half_width(last)}
 
 
 def half_width(values: np.ndarray) -> float:
-    """1.96 standard errors of a mean over tasks, without NaN; 0 of one task."""
-    values = values[np.isfinite(values)]
+    """1.96 standard errors of a mean over tasks; 0 of one task."""
     return float(1.96 * values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
@@ -166,9 +165,9 @@ def report(scores: np.ndarray, metric: str, lost: int = 0) -> Report:
     """Means over tasks, with intervals, and the curve against inner steps; ``lost`` tasks diverged."""
     found = headline(scores, metric)
     steps = [*scores.T]
-    after = {f"{metric}_after_{n}": float(np.nanmean(values)) for n, values in enumerate(steps)}
+    after = {f"{metric}_after_{n}": float(np.mean(values)) for n, values in enumerate(steps)}
     half = found[f"{metric}_ci95"]
     curve = {"steps": [*range(len(steps))], metric: [*after.values()], "ci95": [half_width(v) for v in steps]}
-    counted = "their answers count as wrong" if metric == "accuracy" else "they are left out of the means"
+    counted = "NaN counts as wrong" if metric == "accuracy" else f"their errors count as {BLOWN_UP} times the mean of the first weights'"
     notes = {metric: f"{lost} of {len(scores)} tasks diverged in the inner loop, {counted}."} if lost else {}
     return {"metrics": found | after, "intervals": {metric: [found[metric] - half, found[metric] + half]}, "curve": curve, "notes": notes}

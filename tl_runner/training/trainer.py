@@ -84,7 +84,10 @@ class Trainer:
     def _check(self) -> None:
         """Whether the phases can run on this data, before any does."""
         there: dict[str, Split | Episodes] = {**self.splits, **self.episodes}
-        if problems := unfit(self.phases, there, self.selection):
+        problems = unfit(self.phases, there, self.selection)
+        if self.episodes and self.device.torch.type == "cpu" and self.device.precision != "fp32":
+            problems.append(f"device.precision={self.device.precision}: on a CPU autocast misses what tasks compute together. Choose fp32.")
+        if problems:
             raise ConfigError(problems)
         read = {split for phase in self.phases for split in phase.reads.values()}
         self.uses_target_labels = (
@@ -128,6 +131,8 @@ class Trainer:
         try:
             checkpoints.put_back(self.method, state["method"], self.method.elsewhere)
             self.at = Position(**state["position"])
+            if self.at.plan:
+                self.phases[-1].follow(self.at.plan)  # tasks are scored so, too, if only that is left
             if state["loop"] is not None:
                 self._resumed = self.loops.of(self.phases[self.at.phase])
                 self._resumed.load_state_dict(state["loop"])
@@ -281,9 +286,7 @@ class Trainer:
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             raise DivergedError(
-                f"{loop.phase.name}, epoch {self.at.epoch + 1}: the loss {bad[0]} became {means[bad[0]]}. "
-                "Try a tenth of the learning rate (train.optimizer.lr or the phase's own), a warm-up "
-                "(train.optimizer.warmup=0.1), or device.precision=fp32."
+                f"{loop.phase.name}, epoch {self.at.epoch + 1}: the loss {bad[0]} became {means[bad[0]]}. {self.method.if_diverged}"
             )
         return means
 
@@ -294,7 +297,8 @@ class Trainer:
         found = self.evaluator.after_epoch(phase)
         for split, metrics in found.items():
             self._record(phase, count, split, metrics)
-        return rules.scores(found)
+        errors = {"meta_val mse": found["meta_val"]["mse"]} if "mse" in found.get("meta_val", {}) else {}  # shown; no rule goes by it
+        return rules.scores(found) | errors
 
     def _select(self, scores: Mapping[str, float]) -> None:
         if scores.get(self.selection, -math.inf) > self.at.best_score:
