@@ -104,5 +104,7 @@ def _onnx(predictor: Predictor, images: Tensor, shapes: dict, about: dict[str, s
         import onnxruntime
     except ImportError:
         return None
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # it sets the thread's flag, which ours has set already
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(["probabilities"], {"images": images.numpy()})[0])
