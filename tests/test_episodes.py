@@ -377,6 +377,7 @@ def test_auto_takes_the_plan_of_the_least_time(monkeypatch):
     from tl_runner.training.loop import PhaseLoop
 
     class Made:
+        epochs, steps = 1, 100
         phase = type("Phase", (), {"plans": {"loop": 4, "vmap of 2": 2, "vmap of 4": 1}, "name": "meta"})
         batches = type("Batches", (), {"begin_epoch": lambda self, epoch: None, "__getitem__": lambda self, step: "batch"})()
         method = torch.nn.Linear(1, 1)
@@ -393,7 +394,11 @@ def test_auto_takes_the_plan_of_the_least_time(monkeypatch):
                 raise torch.OutOfMemoryError
             return {"vmap of 2": 1.0, "vmap of 4": 2.0}[self.followed]
 
-    assert PhaseLoop.fastest(Made()) == "vmap of 2"
+    made = Made()
+    assert PhaseLoop.fastest(made) == "vmap of 2"
+    made.steps, made.followed = 6, ""
+    assert PhaseLoop.fastest(made) == "vmap of 2"
+    assert not made.followed  # not worth measuring
 
 
 def test_a_run_says_its_protocol_and_keeps_the_curve(tl_run, tmp_path):
