@@ -53,7 +53,7 @@ def main(words: Sequence[str] | None = None) -> None:
         return
     ratios = []
     for case in asked.cases.split(","):
-        loop, variants, plan = made(case, asked.overrides, asked.turns + 1, asked.steps)
+        loop, variants, plan = made(case, asked.overrides, asked.steps)
         if not ratios:
             absent = [name for name in PEERS if name not in variants]
             print(f"{loop.device.describe()}, torch {torch.__version__}, {TASKS} tasks, {asked.turns} turns of {asked.steps} meta-steps")
@@ -70,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> None:
     print(f"{min(ratio for case, ratio in ratios if case.startswith('5w1s') or not asked.cases.count('5w1s')):.3f}")
 
 
-def made(case: str, overrides: Sequence[str], epochs: int, steps: int) -> tuple[PhaseLoop, dict[str, Callable[[], None]], str]:
+def made(case: str, overrides: Sequence[str], steps: int) -> tuple[PhaseLoop, dict[str, Callable[[], None]], str]:
     """(our loop, the variants by name, ours first: each some meta-steps a call, the plan that ours measured to be the fastest)."""
     ways, rest = case.split("w")
     shots, inner = rest.split("s")
@@ -84,7 +84,7 @@ def made(case: str, overrides: Sequence[str], epochs: int, steps: int) -> tuple[
     device.place(method)
     (phase,) = method.phases()
     batches = TaskBatches({"tasks": task.episodes["meta_train"].to(device.torch)}, TASKS, steps, device, (0, "meta"))
-    loop = PhaseLoop(method, phase, batches, device, 0, epochs=epochs)
+    loop = PhaseLoop(method, phase, batches, device, 0, epochs=1000)  # a run that is worth measuring
     plan = loop.fastest()
     loop.follow(plan)
     options = config["method"]["inner"] | {"lr": config["method"]["meta"]["optimizer"]["lr"]}
@@ -201,7 +201,7 @@ def alone(name: str, case: str, overrides: Sequence[str], plan: str) -> float:
 
 def memory(name: str, case: str, overrides: Sequence[str]) -> float:
     """MB that two meta-steps of a variant take beyond what was there before them."""
-    loop, variants, _ = made(case, overrides, 2, 1)
+    loop, variants, _ = made(case, overrides, 1)
     if loop.device.torch.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated() / 2**20

@@ -29,7 +29,7 @@ def test_a_reference_computes_what_ours_does(bench, name, monkeypatch):
     monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: torch.optim.SGD(parameters, lr=lr))
     monkeypatch.setattr(bench, "PEERS", () if name == "loop over tasks" else (name,))
     monkeypatch.setattr(bench, "REFERENCES", {name: bench.REFERENCES[name]})
-    loop, variants, plan = bench.made("5w1s2", WORDS, 1, 1)
+    loop, variants, plan = bench.made("5w1s2", WORDS, 1)
     assert plan == "vmap of 32"
     before = {k: p.clone() for k, p in loop.method.named_parameters()}
     for variant in variants.values():
