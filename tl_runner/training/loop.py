@@ -5,6 +5,7 @@ Nothing here waits for the device: losses add up there and are read once an epoc
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from time import perf_counter
@@ -26,7 +27,7 @@ from tl_runner.training.ranks import ALONE, Ranks
 from tl_runner.training.stopping import EarlyStopping
 from tl_runner.training.updates import Meter, UpdateRunner
 
-TRIALS = 2  # of each plan
+TRIALS = 3  # of each plan
 
 
 class Whole:
@@ -133,12 +134,13 @@ class PhaseLoop:
         if len(self.phase.plans) == 1 or self.epochs * self.steps <= TRIALS * len(self.phase.plans):
             return [*self.phase.plans][min(1, len(self.phase.plans) - 1)]
         self.batches.begin_epoch(0)
-        batch, times = self.batches[0], {}
+        batch, times = self.batches[0], dict[str, float]()
         self._train_mode()
-        for plan in self.phase.plans:
-            self.follow(plan)
-            with suppress(torch.OutOfMemoryError):
-                times[plan] = min(self._seconds(batch) for _ in range(TRIALS))
+        for trial in range(TRIALS):  # in turns: a slow moment of the machine is no plan's own
+            for plan in self.phase.plans if trial == 0 else [*times]:
+                self.follow(plan)
+                with suppress(torch.OutOfMemoryError):
+                    times[plan] = min(self._seconds(batch), times.get(plan, math.inf))
         for p in self.method.parameters():
             p.grad = None
         return min(times, key=times.__getitem__, default=next(iter(self.phase.plans)))
