@@ -31,7 +31,7 @@ from tl_runner.training.device import Device
 from tl_runner.training.loop import PhaseLoop
 
 ALWAYS_TRAINING = {"adda": ("method.adapt.gate=0",)}
-FEWSHOT = ("- _maml", "- _meta", "needs: [episodes")  # in the YAML of a method that learns from few-shot tasks
+FEWSHOT = ("- _maml", "- _meta", "needs: [episodes", "_on_features", "- tca")  # in the YAML of a method of few-shot tasks or of features
 FIXED = ("method", "backbone.bn=", "data.target_labels=", "experiment=")  # what the bare loops do not follow
 
 

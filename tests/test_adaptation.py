@@ -25,11 +25,12 @@ from tl_runner.methods.distillation import Distillation
 from tl_runner.methods.meta_learning import MetaLearner
 from tl_runner.methods.model_transfer import ModelTransfer
 from tl_runner.methods.multitask import MultiTask
+from tl_runner.methods.on_features import OnFeatures
 from tl_runner.paths import CONF_DIR
 from tl_runner.plan import check
 from tl_runner.training.evaluation import outputs_of
 
-OTHERS = ModelTransfer | MultiTask | Distillation | MetaLearner
+OTHERS = ModelTransfer | MultiTask | Distillation | MetaLearner | OnFeatures
 METHODS = [
     name
     for name, _ in help.choices("method", CONF_DIR)

@@ -89,7 +89,8 @@ def test_every_module_has_a_config_and_every_config_a_module(package, base):
     import tl_runner
 
     of_others = {"base", "phases", "adaptation", "model_transfer", "distillation", "meta_learning", "teacher", "low_rank"}
-    parts = {"__init__", *of_others, "layers", "weights", "episodic"}
+    on_features = {"on_features", "fitted", "learners", "kernels"}
+    parts = {"__init__", *of_others, *on_features, "layers", "weights", "episodic"}
     modules = {p.stem for p in (Path(tl_runner.__file__).parent / package).glob("*.py")} - parts
     assert modules == names
 

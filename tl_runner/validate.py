@@ -196,6 +196,8 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"backbone.bn={config['backbone']['bn']} is about batch norm, and backbone.batch_norm=false has none. Leave one of them out."
     if config["backbone"].get("bn") == "frozen" and _pretrain_epochs(method) == 0:
         yield "backbone.bn=frozen keeps the statistics of the pretraining, and method.pretrain.epochs=0 leaves that out. Choose one."
+    if data.get("transductive") and data.get("target_labels") == "all":
+        yield "data.transductive=true tests on target images without labels, and data.target_labels=all leaves none. Choose one."
     yield from impossible_teaching(config)
     for path, size, parts in cut_batches(config["method"]):
         if size % parts:

@@ -35,6 +35,7 @@ def load(
     channels: int,
     val_fraction: float,
     target_labels: int | str,
+    transductive: bool = False,
     seed: int,
     **own: Any,
 ) -> Task:
@@ -45,6 +46,7 @@ def load(
         root: the folder that holds every downloaded set.
         size, channels: what every image is brought to.
         target_labels: how many of each class, in each target, training may see.
+        transductive: the target is tested on the images that training sees without labels, as the methods from before deep networks were.
         own: the keys of single domains.
 
     Raises:
@@ -67,6 +69,8 @@ def load(
 
     drawn = spoken([f"{len(parts['train'][name]):,} {domain.title}" for name, domain in made.items()])
     notes = [note for domain in made.values() for note in domain.notes()]
+    if transductive:
+        notes.append("transductive: tested on the target's training images, whose labels training does not see")
     if (size, channels) != (28, 1):
         notes.append(f"{size}x{size} in {'colour' if channels == 3 else 'grey'}")
     return Task(
@@ -74,7 +78,7 @@ def load(
         classes=DIGITS,
         splits={
             role: joined([fitted(split, size, channels) for split in splits])
-            for role, splits in roles(parts, sources, targets, target_labels, generator).items()
+            for role, splits in roles(parts, sources, targets, target_labels, transductive, generator).items()
         },
         protocol=", ".join([f"{protocol}: {drawn} training images", *notes]),
         checksums=checksums,
@@ -88,6 +92,7 @@ def roles(
     sources: Sequence[str],
     targets: Sequence[str],
     target_labels: int | str,
+    transductive: bool,
     generator: torch.Generator,
 ) -> dict[str, list[Split]]:
     """What each split of the task is made of; ``parts`` are the domains' splits, by train, val and test, then by name."""
@@ -96,9 +101,17 @@ def roles(
         del source["source_val"]
     seen = [see_labels(parts["train"][name], target_labels, generator) for name in targets]
     target = {role: [splits[role] for splits in seen] for role in seen[0]}
-    target["target_test"] = [parts["test"][name] for name in targets]
-    each = {f"target_test_{name}": [parts["test"][name]] for name in targets} if len(targets) > 1 else {}
+    tests = [parts["test"][name] for name in targets]
+    if transductive:
+        tests = [besides(parts["train"][name], found.get("target_labelled")) for name, found in zip(targets, seen, strict=True)]
+    target["target_test"] = tests
+    each = {f"target_test_{name}": [test] for name, test in zip(targets, tests, strict=True)} if len(targets) > 1 else {}
     return {**source, **target, **each}
+
+
+def besides(images: Split, labelled: Split | None) -> Split:
+    """Those of ``images`` whose labels training does not see."""
+    return images if labelled is None else images.take((~torch.isin(images.ids, labelled.ids)).nonzero().squeeze(1))
 
 
 def named(source: str | Sequence[str], target: str | Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

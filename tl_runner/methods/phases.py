@@ -187,6 +187,8 @@ class Phase:
         begin: run once when the phase starts, not when it is resumed.
         each_epoch: what is computed once an epoch, from :class:`Passes`: tensors that every batch of the epoch has as ``kept``.
         once: the same, but computed once, as the phase starts and again where it is resumed; it must not draw at random.
+        fit: run once after the phase's last epoch, with :class:`Passes` over its splits: it leaves tensors in a ``Fitted`` and returns
+            what the user should know. Such a phase is scored after it, and may have no epochs and no updates.
         augment: whether batches are random views of the images, as ``data.augment`` says.
         leave_out: classes whose images it does not read, of splits that are labelled.
         seed: from which its random numbers come; None: from the run's.
@@ -223,6 +225,7 @@ class Phase:
     begin: Callable[[], object] | None = None
     each_epoch: Callable[[Passes], dict[str, Tensor]] | None = None
     once: Callable[[Passes], dict[str, Tensor]] | None = None
+    fit: Callable[[Passes], Sequence[str]] | None = None
     augment: bool = True
     leave_out: Sequence[int] = ()
     seed: int | None = None

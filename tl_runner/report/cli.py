@@ -43,7 +43,7 @@ def parser() -> Parser:
     p.add_argument("--metric", metavar="SPLIT.NAME", help="by default target_test.accuracy, or else each run's score")
     p.add_argument("--pivot", nargs=2, metavar=("ROW", "COLUMN"), help="a matrix over two keys, such as method data")
     p.add_argument("--paired", nargs=2, metavar=("A", "B"), help="test two methods (or two values of one key) over common seeds")
-    p.add_argument("--against", metavar="METHOD", help="what gains are over; by default source_only, else target_only")
+    p.add_argument("--against", metavar="METHOD", help="what gains are over; by default source_only, else no_transfer or target_only")
     p.add_argument("--runs", action="store_true", help="one row a run")
     p.add_argument("--rules", action="store_true", help="what each selection rule would have lost against the best epoch")
     p.add_argument("--sort", metavar="KEY", help=f"a column's key, or {', '.join(NUMBERS)} (best or largest first)")

@@ -14,6 +14,7 @@ from tl_runner.report.statistics import Interval, Paired, deviation, mean, paire
 
 BASELINE = "source_only"
 SCRATCH = "target_only"  # the baseline of what learns from target labels, where no row is of source_only
+FLOOR = "no_transfer"  # the same of methods that fit on features
 ALONE = "student alone"  # of methods that distil: the same student taught by labels alone
 BEGINNINGS = {BASELINE: "pretrain", ALONE: "alone"}  # phases of other methods that stand in for these rows
 OF_BEGINNINGS = ("method.pretrain.", "method.distil.", "method.leave_out")  # keys of methods that these depend on
@@ -102,7 +103,7 @@ def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = N
     Args:
         metric: ``split.name``, such as ``target_test.f1_macro``, or ``score``, ``wall_s``, ...; by default
             ``target_test.accuracy`` where a run has it, else each run's score.
-        against: the method that gains are over; by default source_only, or where there is none target_only.
+        against: the method that gains are over; by default source_only, or where there is none no_transfer or target_only.
 
     Raises:
         UserError: no run has that metric, or no row is of that baseline.
@@ -119,7 +120,7 @@ def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = N
     known = sorted(map(str, methods))
     if against and against not in methods:
         raise UserError(f"--against {against}: no group is of this method.{nearest(against, known)} There is: {', '.join(known)}.")
-    base = against or next((name for name in (BASELINE, SCRATCH, ALONE) if name in methods), BASELINE)
+    base = against or next((name for name in (BASELINE, FLOOR, SCRATCH, ALONE) if name in methods), BASELINE)
     table.sort(key=lambda row: _order(row, base))
     return [replace(row, against=base, gain=_gain(row, table, base), best=_is_best(row, table)) for row in table]
 

@@ -6,7 +6,7 @@ Nothing here waits for the device: losses add up there and are read once an epoc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from time import perf_counter
 from typing import Any
@@ -190,6 +190,12 @@ class PhaseLoop:
             for p in runner.parameters:
                 p.requires_grad_(True)
             self._learning = runner
+
+    def fit(self) -> Sequence[str]:
+        """What the phase computes from its whole splits in one go; what the user should know of it."""
+        assert self.phase.fit
+        randomness.seed_all(self.seed, self.phase.name, "fit")
+        return self.phase.fit(Whole(self, self.epochs))
 
     def as_predicted(self) -> AbstractContextManager:
         """The networks as they predict: with their averaged weights, where these are kept."""

@@ -224,8 +224,29 @@ class Trainer:
                     break
                 self._epoch(loop, final, interrupt, bar.advance)
         at.stopped = loop.end()
+        self._fit(loop, final)
         if found := at.stopped.get("early_stopping"):
             self.progress.say(f"{phase.name} goes back to epoch {found['epoch']}: {found['split']} accuracy {found['accuracy']:.4f}")
+
+    def _fit(self, loop: PhaseLoop, final: bool) -> None:
+        """What a phase computes in one go, scored as an epoch is."""
+        phase = loop.phase
+        if not phase.fit:
+            return
+        began, before = time.perf_counter(), self.at.train_s
+        said = loop.fit()
+        self.device.synchronize()
+        self.at.train_s += time.perf_counter() - began
+        self.at.images += sum(len(self.splits[name]) for name in phase.reads.values())
+        for text in said:
+            self.warn(text)
+        scores = self.ranks.share(lambda: self._evaluate(phase, self.at.epoch * loop.steps))
+        if final:
+            self._select(scores)
+        shown = rules.shown(scores, self.selection)
+        self.progress.say(
+            "  ".join([f"{phase.name}, {self.at.train_s - before:.1f} s", *(f"{name} {value:.4f}" for name, value in shown.items())])
+        )
 
     # ---- phases shared between runs
 

@@ -1,0 +1,20 @@
+"""No network: an image's own numbers are its features."""
+
+from __future__ import annotations
+
+from math import prod
+
+from torch import Tensor
+
+from tl_runner.backbones.base import Backbone
+
+
+class Raw(Backbone):
+    """(B, C, H, W) to (B, C * H * W): pixels in [0, 1], or vectors as they are."""
+
+    def __init__(self, shape: tuple[int, int, int]):
+        super().__init__()
+        self.out_features = prod(shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)

@@ -1,0 +1,118 @@
+"""Classifiers for features, from scikit-learn, each kept as a few tensors and applied in torch. No method by itself."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+LEARNERS = ("1nn", "logistic", "svm", "ridge", "mlp")
+WEIGHTABLE = ("logistic", "svm", "ridge")  # those that samples of different weights can be given to
+HIDDEN = 100  # units of the multilayer perceptron
+NEVER = -1e4  # the logit of a class that no sample is of
+CHUNK = 2048  # rows whose distances to all points are held at once
+State = Mapping[str, Tensor]
+
+
+def learn(
+    kind: str, x: Tensor, y: Tensor, classes: int, strength: float, weights: Tensor | None = None, seed: int = 0
+) -> dict[str, Tensor]:
+    """Fit a classifier.
+
+    Linear ones and the perceptron see the features centred and, all by one factor, brought to a mean square of 1, so that
+    ``strength`` means the same whatever the features' units.
+
+    Args:
+        kind: one of :data:`LEARNERS`; ``svm`` is linear, one class against the rest.
+        x, y: features (N, d) and classes (N,).
+        classes: K; some may have no sample.
+        strength: C, the inverse of the regularisation; for ``ridge`` and ``mlp`` 1 / alpha. Not for ``1nn``.
+        weights: of the samples, (N,), their mean 1; for :data:`WEIGHTABLE` alone. None: all 1.
+        seed: of what the learner draws.
+
+    Returns:
+        What :func:`logits` needs.
+    """
+    if kind == "1nn":
+        return {"points": x, "labels": y, "scale": nearest_distance(x), "classes": torch.tensor(classes)}
+    centre = x.mean(0)
+    scale = (x - centre).square().mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny)
+    features, labels = ((x - centre) / scale).cpu().double().numpy(), y.cpu().numpy()
+    present = np.unique(labels)
+    if len(present) == 1:  # nothing to tell apart
+        certain = torch.full((classes,), NEVER, dtype=x.dtype)
+        certain[int(present[0])] = 0.0
+        return {"weight": torch.zeros(classes, x.shape[1], dtype=x.dtype), "bias": certain}
+    if kind == "mlp":
+        layers = _perceptron(features, labels, strength, seed)
+    else:
+        layers = [_linear(kind, features, labels, strength, None if weights is None else weights.cpu().double().numpy(), seed)]
+    *inner, (last, bias) = layers
+    if len(present) == 2 and len(last) == 1:  # one row says how far from the first class to the second
+        last, bias = np.concatenate([-last, last]) / 2, np.concatenate([-bias, bias]) / 2
+    every, offsets = np.zeros((classes, last.shape[1])), np.full(classes, NEVER)
+    every[present], offsets[present] = last, bias
+    found = [*inner, (every, offsets)]
+    first, offset = found[0]
+    centre_, scale_ = centre.cpu().double().numpy(), float(scale)
+    found[0] = first / scale_, offset - first @ (centre_ / scale_)  # the centring is part of the first layer
+    names = ["hidden_", ""][-len(found) :]
+    return {
+        f"{name}{part}": torch.from_numpy(np.ascontiguousarray(array)).to(x.dtype)
+        for name, layer in zip(names, found, strict=True)
+        for part, array in zip(("weight", "bias"), layer, strict=True)
+    }
+
+
+def logits(state: State, x: Tensor) -> Tensor:
+    """(B, K) of features (B, d), by what :func:`learn` gave.
+
+    For ``1nn`` these are the negative squared distances to each class's nearest sample, in units of the mean one between neighbours.
+    """
+    if "points" in state:
+        labels = state["labels"]
+        nearest = x.new_full((len(x), int(state["classes"])), torch.inf)
+        for start in range(0, len(x), CHUNK):
+            rows = slice(start, start + CHUNK)
+            squared = torch.cdist(x[rows], state["points"], compute_mode="use_mm_for_euclid_dist").square()
+            nearest[rows].scatter_reduce_(1, labels.expand(len(squared), -1), squared, "amin")
+        return (-nearest / state["scale"]).clamp_min(NEVER)
+    if "hidden_weight" in state:
+        x = torch.relu(x @ state["hidden_weight"].T + state["hidden_bias"])
+    return x @ state["weight"].T + state["bias"]
+
+
+def nearest_distance(x: Tensor) -> Tensor:
+    """The mean squared distance of a row of x (N, d) to the nearest other one; positive."""
+    if len(x) < 2:
+        return torch.ones((), dtype=x.dtype, device=x.device)
+    some = x[torch.arange(min(len(x), CHUNK), device=x.device) * len(x) // min(len(x), CHUNK)]
+    squared = torch.cdist(some, x).square().topk(2, largest=False).values[:, 1]  # the nearest is the row itself
+    return squared.mean().clamp_min(torch.finfo(torch.float32).tiny)
+
+
+def _linear(kind: str, x: np.ndarray, y: np.ndarray, strength: float, weights: np.ndarray | None, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier
+    from sklearn.svm import LinearSVC
+
+    tools = {
+        "logistic": lambda: LogisticRegression(C=strength, max_iter=1000),
+        "svm": lambda: LinearSVC(C=strength, max_iter=10_000, random_state=seed),
+        "ridge": lambda: RidgeClassifier(alpha=1 / strength),
+    }
+    tool = tools[kind]().fit(x, y, sample_weight=weights)
+    return np.atleast_2d(tool.coef_), np.atleast_1d(tool.intercept_)
+
+
+def _perceptron(x: np.ndarray, y: np.ndarray, strength: float, seed: int) -> list[Any]:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # its length is fixed: a hundred passes
+        tool = MLPClassifier((HIDDEN,), alpha=1e-4 / strength, random_state=seed, max_iter=100).fit(x, y)
+    return [(w.T, b) for w, b in zip(tool.coefs_, tool.intercepts_, strict=True)]

@@ -1,0 +1,36 @@
+"""Subspace alignment: turn the source's principal directions onto the target's.
+
+Fernando, Habrard, Sebban & Tuytelaars, "Unsupervised Visual Domain Adaptation Using Subspace Alignment", ICCV 2013, algorithm 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from tl_runner.methods.base import Setting
+from tl_runner.methods.on_features import Aligned, Domains, principal
+
+
+class SubspaceAlignment(Aligned):
+    """
+    Args:
+        dimensions: d of the paper, of either subspace.
+    """
+
+    def __init__(self, setting: Setting, *, dimensions: int, **options: Any):
+        super().__init__(setting, **options)
+        self.dimensions = dimensions
+
+    def align(self, domains: Domains) -> Mapping[str, Tensor]:
+        n, m, width = len(domains.source), len(domains.target), domains.source.shape[1]
+        k = self.at_most(self.dimensions, min(n - 1, m - 1, width), "dimensions")
+        (source_mean, source), (target_mean, target) = (principal(x, k) for x in (domains.source, domains.target))
+        return {
+            "source_map": source @ (source.T @ target),  # X_S M, M = X_S^T X_T (eq. 2)
+            "target_map": target,
+            "source_shift": source_mean,
+            "target_shift": target_mean,
+        }
