@@ -25,13 +25,13 @@ class OTDA(OnFeatures):
     """The learner sees the moved source samples; other images of the source move as their nearest neighbour did.
 
     Args:
-        entropy: weight of the plan's negative entropy, in units of the largest cost; costs are squared distances.
-        classes: weight of the term that lets each target sample's mass be of one class; 0: without.
+        plan_entropy: weight of the plan's negative entropy, in units of the largest cost; costs are squared distances.
+        class_weight: weight of the term that lets each target sample's mass be of one class; 0: without.
     """
 
-    def __init__(self, setting: Setting, *, entropy: float, classes: float, **options: Any):
+    def __init__(self, setting: Setting, *, plan_entropy: float, class_weight: float, **options: Any):
         super().__init__(setting, **options)
-        self.entropy, self.classes = entropy, classes
+        self.entropy, self.class_weight = plan_entropy, class_weight
 
     def fit(self, domains: Domains) -> Mapping[str, Tensor]:
         source, target = domains.source, domains.target
@@ -42,7 +42,7 @@ class OTDA(OnFeatures):
         )
         cost = torch.cdist(source, target, compute_mode="use_mm_for_euclid_dist").square()
         cost = cost / cost.max().clamp_min(torch.finfo(cost.dtype).tiny)
-        plan = by_class(cost, domains.y, self.entropy, self.classes)
+        plan = by_class(cost, domains.y, self.entropy, self.class_weight)
         moved = plan @ target / plan.sum(1, keepdim=True)
         x, y = moved, domains.y
         if domains.labelled is not None and domains.labelled_y is not None:
