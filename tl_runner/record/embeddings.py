@@ -14,7 +14,10 @@ WHEN = ("before", "after")
 
 
 def keep(folder: RunFolder, when: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write ``{when}/{domain}`` float16 (N, d) and ``{domain}/labels`` int64 (N,); what ``before`` wrote stays beside ``after``."""
+    """Write ``{when}/{domain}`` float16 (N, d), ``{when}/target/said`` (N, K) and ``{domain}/labels`` int64 (N,).
+
+    What ``before`` wrote stays beside ``after``.
+    """
     before = load(folder) if when == "after" else {}
     if arrays:
         named = {name if name.endswith("/labels") else f"{when}/{name}": array for name, array in arrays.items()}

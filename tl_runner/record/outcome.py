@@ -18,7 +18,7 @@ from rich.table import Table
 from tl_runner.data.tasks import Task
 from tl_runner.metrics import rules
 from tl_runner.metrics.report import Report
-from tl_runner.record import embeddings, episodes, figures
+from tl_runner.record import embeddings, episodes, figures, likeness
 from tl_runner.record.costs import cost, short
 from tl_runner.record.folder import RunFolder, named_choices
 
@@ -69,7 +69,8 @@ def result(
     at = trainer.at
     taken = rules.choices(trainer.folder.metrics(), trainer.stopped_at())
     costs = {name: cost(*of, trainer.method.setting.shape, device) for name, of in trainer.method.compared().items()}
-    distances = embeddings.a_distances(embeddings.load(trainer.folder))
+    kept = embeddings.load(trainer.folder)
+    alike = {"a_distance": embeddings.a_distances(kept), "distances": likeness.distances(kept), "transferability": likeness.transfer(kept)}
     scored = reports[scored_split(reports)]["metrics"]
     metric = METRIC if METRIC in scored else next(iter(scored))
     return {
@@ -92,7 +93,7 @@ def result(
         **({"costs": costs} if costs else {}),
         **({"titles": dict(trainer.method.titles), "baseline": trainer.method.baseline} if trainer.method.titles else {}),
         **({"rules": rules.as_json(taken)} if taken else {}),
-        **({"a_distance": distances} if distances else {}),
+        **{name: found for name, found in alike.items() if found},
         "sizes": {name: len(found) for there in (trainer.splits, trainer.episodes) for name, found in there.items()},
         "phases": at.phases,
         "warnings": at.warnings,

@@ -13,8 +13,10 @@ from rich.console import Console
 from tl_runner.arguments import Parser
 from tl_runner.errors import EXIT_DONE, EXIT_USER, UserError, nearest
 from tl_runner.report import formats, grid
+from tl_runner.report.grid import Grid
+from tl_runner.report.likeness import LEAST, correlations
 from tl_runner.report.runs import Run, collect
-from tl_runner.report.selection import Regret, rule_table
+from tl_runner.report.selection import rule_table
 from tl_runner.report.table import Comparison, Row, compare, rows, sort_key
 
 FORMATS = {"table": "", "csv": ".csv", "md": ".md", "latex": ".tex", "json": ".json", "html": ".html"}  # and what files of each end in
@@ -26,6 +28,7 @@ EXAMPLES = """\
   tl-report outputs --metric target_test.log_loss --sort mean
   tl-report outputs --pivot method data --format latex
   tl-report outputs --paired adda source_only
+  tl-report outputs --likeness                             does the likeness of two domains tell what transfer gains?
   tl-report outputs --rules                                which rule of selection= would have lost least
 """
 
@@ -46,6 +49,7 @@ def parser() -> Parser:
     p.add_argument("--against", metavar="METHOD", help="what gains are over; by default source_only, else no_transfer or target_only")
     p.add_argument("--runs", action="store_true", help="one row a run")
     p.add_argument("--rules", action="store_true", help="what each selection rule would have lost against the best epoch")
+    p.add_argument("--likeness", action="store_true", help="how the likeness of the domains goes with the gain, by rank correlation")
     p.add_argument("--sort", metavar="KEY", help=f"a column's key, or {', '.join(NUMBERS)} (best or largest first)")
     p.add_argument("--only-changed", action="store_true", help="leave out columns that are equal in all rows")
     return p
@@ -84,29 +88,32 @@ def report(asked: argparse.Namespace, runs: Sequence[Run]) -> str:
         UserError: a format, metric or key that there is not, or options that exclude each other.
     """
     kind = format_of(asked)
-    if sum(map(bool, (asked.pivot, asked.paired, asked.runs, asked.rules))) > 1:
-        raise UserError("--pivot, --paired, --runs and --rules are different tables: ask for one at a time.")
+    if sum(map(bool, (asked.pivot, asked.paired, asked.runs, asked.rules, asked.likeness))) > 1:
+        raise UserError("--pivot, --paired, --runs, --rules and --likeness are different tables: ask for one at a time.")
     table = in_order(rows(runs, asked.metric, asked.against), asked.sort)
     tests = compare(table, *asked.paired) if asked.paired else []
     if kind == "html":
         from tl_runner.report.page import page
 
-        if asked.pivot or asked.runs or asked.rules:
-            raise UserError("--pivot, --runs and --rules are not for the HTML page, which has every run and rule in it.")
+        if asked.pivot or asked.runs or asked.rules or asked.likeness:
+            raise UserError("--pivot, --runs, --rules and --likeness are not for the HTML page, which has all of it.")
         return page(table, runs, tests)
     regrets = rule_table(table) if asked.rules else []
     if asked.rules and not regrets:
         raise UserError("--rules: no finished run here has recorded its target test accuracy every epoch.")
+    likeness = correlations(table) if asked.likeness else []
+    if asked.likeness and not likeness:
+        raise UserError(f"--likeness: fewer than {LEAST} groups here have a gain over a baseline and a recorded likeness of their domains.")
     if kind == "json":
-        return formats.as_json(table, tests, regrets)
-    if kind == "csv" and regrets:
-        return formats.csv_rules(regrets)
-    return text_table(asked, kind, table, tests, regrets)
+        return formats.as_json(table, tests, regrets, likeness)
+    if kind == "csv" and (regrets or likeness):
+        return formats.csv_rules(regrets) if regrets else formats.csv_likeness(likeness)
+    special = grid.lay_out_rules(regrets) if regrets else grid.lay_out_likeness(likeness) if likeness else None
+    return text_table(asked, kind, table, tests, special)
 
 
-def text_table(asked: argparse.Namespace, kind: str, table: Sequence[Row], tests: Sequence[Comparison], regrets: Sequence[Regret]) -> str:
+def text_table(asked: argparse.Namespace, kind: str, table: Sequence[Row], tests: Sequence[Comparison], special: Grid | None) -> str:
     """One of the text formats."""
-    special = grid.lay_out_rules(regrets) if regrets else None
     if asked.paired:
         special = grid.lay_out_paired(tests)
     elif asked.pivot:

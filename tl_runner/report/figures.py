@@ -130,6 +130,17 @@ class Panels:
             axis.spines[["top", "right"]].set_visible(True)
         return done[0]
 
+    def scatter(self, points: Sequence[tuple[int, float, float]], x: str, y: str, what: str) -> str:
+        """Points (number of a colour, x, y), a line at y = 0."""
+        with self._panel(what) as (axis, done):
+            axis.axhline(0, color=_INK, linewidth=0.6, linestyle="--", alpha=0.5)
+            for i, across, up in points:
+                axis.scatter([across], [up], s=18, color=colour(i), linewidths=0)
+            axis.set_xlabel(x)
+            axis.set_ylabel(y)
+            axis.grid()
+        return done[0]
+
     @contextmanager
     def _panel(self, what: str, height: float = 2.5) -> Any:
         """An axis to draw on, and a list that holds the SVG afterwards."""

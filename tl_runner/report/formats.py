@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
+from math import isnan
 from typing import Any
 
 from rich import box
@@ -18,6 +19,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tl_runner.report.grid import Grid, lay_out
+from tl_runner.report.likeness import Correlation
 from tl_runner.report.runs import Run
 from tl_runner.report.selection import Regret
 from tl_runner.report.table import Comparison, Row
@@ -161,6 +163,11 @@ def csv_rules(found: Sequence[Regret]) -> str:
     return _csv(["selection", "data", "n", "regret", "regret_low", "regret_high"], lines)
 
 
+def csv_likeness(found: Sequence[Correlation]) -> str:
+    """One line a score of likeness."""
+    return _csv(["score", "tau", "p", "groups", "data_sets"], [[one.score, one.tau, one.p, one.n, one.data] for one in found])
+
+
 def _csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -168,7 +175,12 @@ def _csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     return out.getvalue()
 
 
-def as_json(rows: Sequence[Row], comparisons: Sequence[Comparison] = (), regrets: Sequence[Regret] = ()) -> str:
+def as_json(
+    rows: Sequence[Row],
+    comparisons: Sequence[Comparison] = (),
+    regrets: Sequence[Regret] = (),
+    likeness: Sequence[Correlation] = (),
+) -> str:
     """Everything: groups, and each run with folder, status, whole error, settings and metrics."""
     groups = [
         {
@@ -188,6 +200,7 @@ def as_json(rows: Sequence[Row], comparisons: Sequence[Comparison] = (), regrets
         for row in rows
     ]
     tables = {"paired": [asdict(c) for c in comparisons], "rules": [asdict(r) for r in regrets]}
+    tables["likeness"] = [asdict(c) | {"tau": None if isnan(c.tau) else c.tau, "p": None if isnan(c.p) else c.p} for c in likeness]
     content = {"metric": rows[0].metric.name, "groups": groups, **tables}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 

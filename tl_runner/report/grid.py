@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tl_runner.errors import UserError, nearest
+from tl_runner.report.likeness import Correlation
 from tl_runner.report.runs import CHOICES, Run
 from tl_runner.report.selection import Regret
 from tl_runner.report.statistics import LEAST_WILCOXON, Interval
@@ -132,6 +133,17 @@ def lay_out_rules(found: Sequence[Regret]) -> Grid:
     if any(len({value.n for (_, of), value in cells.items() if of == name}) > 1 for name in data):
         notes.append("Not every run recorded every rule.")
     return Grid(["selection", *data], [False, *(True for _ in data)], body, frozenset(best), notes)
+
+
+def lay_out_likeness(found: Sequence[Correlation]) -> Grid:
+    """One line a score of likeness: its rank correlation with the gain."""
+    body = [[one.score, f"{one.tau:+.2f}", f"{one.p:.3f}", str(one.n), str(one.data), one.reading] for one in found]
+    notes = [
+        "Kendall's tau-b between a score before transfer and the gain over the baseline, each group's mean over seeds one point; p: of as "
+        "much by chance, the points taken as independent, which those of one data set are not quite.",
+        "transferability reads target test labels, for the record alone.",
+    ]
+    return Grid(["score", "tau", "p", "groups", "data sets", "reading"], [False, True, True, True, True, False], body, frozenset(), notes)
 
 
 def regret_cell(value: Interval | None) -> str:

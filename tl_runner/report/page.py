@@ -31,6 +31,7 @@ def page(rows: Sequence[Row], runs: Sequence[Run], tests: Sequence[Comparison] =
         ("tests", "Paired tests", [paired(tests, metric_shown(rows))]),
         ("inner", "Few-shot tasks", [plates.inner_steps()]),
         ("curves", "Learning curves", [plates.learning_curves(), folded("Training losses", plates.losses())]),
+        ("likeness", "Likeness and gain", [plates.likeness()]),
         ("regret", "Selection rules", [regret(rows)]),
         ("confusion", "Confusion matrices", [plates.confusions()]),
         ("roc", "ROC", [plates.rocs()]),

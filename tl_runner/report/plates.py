@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tl_runner.report import evidence, markup
 from tl_runner.report.figures import Panels
 from tl_runner.report.grid import shown_keys
+from tl_runner.report.likeness import correlations, points
 from tl_runner.report.runs import Run
 from tl_runner.report.statistics import deviation, mean
 from tl_runner.report.table import Row
@@ -26,6 +27,7 @@ class Plates:
     """Builds plates for ``rows``; a group keeps its colour in all of them."""
 
     def __init__(self, rows: Sequence[Row]):
+        self.table = rows
         self.rows = [row for row in rows if row.runs]
         self.panels = Panels()
         self._keys = [k for k in dict.fromkeys(["method", *shown_keys(rows, only_changed=True)]) if k != "data"]
@@ -73,6 +75,22 @@ class Plates:
                     svg = self.panels.curves(bands, "inner steps", said, f"{metric} by inner steps, {data}", percent=metric == "accuracy")
                     panels.append(markup.panel(data, svg, "test tasks"))
         caption = "Test tasks after each step of the inner loop: mean over seeds, the band is one standard deviation to each side."
+        return markup.plate(panels, caption, markup.legend(dict(enumerate(self._names)))) if panels else ""
+
+    def likeness(self) -> str:
+        """Gains against the likeness of the domains: a panel for each score."""
+        panels = []
+        for found in correlations(self.table):
+            dots = [(self.colour(point.row), point.score, point.gain) for point in points(self.table, found.score)]
+            percent = self.rows[0].metric.percent
+            dots = [(i, x, 100 * y) for i, x, y in dots] if percent else dots
+            name = found.score.replace(".", ": ").replace("_", " ")
+            svg = self.panels.scatter(dots, name, "gain, points" if percent else "gain", f"gain against {name}")
+            panels.append(markup.panel(name, svg, f"tau {found.tau:+.2f}, p {found.p:.3f}, {found.n} groups"))
+        caption = (
+            "Gain over the baseline against a score of the domains' likeness before transfer; a dot is a group's mean over seeds, tau "
+            "Kendall's rank correlation. Transferability scores read target test labels, for the record alone."
+        )
         return markup.plate(panels, caption, markup.legend(dict(enumerate(self._names)))) if panels else ""
 
     def losses(self) -> str:
@@ -133,9 +151,9 @@ class Plates:
         runs = [(row, run) for row in self.rows for run in self._embedded(row)[:1]][:MOST_EMBEDDED]
         for row, run in runs:
             found = {when: evidence.embedding(run, when) for when in ("before", "after")}
-            for when, points in found.items():
-                if points:
-                    svg = self.panels.points(*points, f"t-SNE of features {when} adaptation, {self.name(row)}, {row.keys['data']}")
+            for when, clouds in found.items():
+                if clouds:
+                    svg = self.panels.points(*clouds, f"t-SNE of features {when} adaptation, {self.name(row)}, {row.keys['data']}")
                     panels.append(markup.panel(self.name(row), svg, f"{row.keys['data']}, {when}, seed {run.seed}"))
         caption = (
             f"Features before and after adaptation by t-SNE, up to {tsne.POINTS} images of each domain: circles are source, "

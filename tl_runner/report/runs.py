@@ -21,7 +21,7 @@ CHOICES = ("method", "data", "backbone", "device")
 HOW = ("hydra", "sweep", "cache", "track")  # keys that say how runs are started and watched: their results are the same
 STATUSES = ("done", "failed", "interrupted", "missing")
 WHOLE_RUN = ("score", "wall_s", "images_per_s", "peak_memory_mb", "forgetting")  # numbers of result.json itself
-A_DISTANCE = "a_distance"  # its before and after are numbers of the whole run too
+ALIKE = ("a_distance", "distances", "transferability")  # numbers of the whole run by name, before and after
 ABSENT = object()  # no such key; a key whose value is null is another thing
 _NOT_RUNS = {"checkpoints", "figures"}
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe; libyaml's is ten times faster
@@ -78,7 +78,10 @@ class Run:
         split, _, name = metric.rpartition(".")
         if not split:
             return number(self.result.get(name))
-        found = self.result.get(split) if split == A_DISTANCE else mapping(self.result.get("metrics")).get(split)
+        kind, *when = split.split(".")
+        found = self.result.get(kind) if kind in ALIKE else mapping(self.result.get("metrics")).get(split)
+        for part in when if kind in ALIKE else ():
+            found = mapping(found).get(part)
         return number(mapping(found).get(name))
 
     def after(self, phase: str, metric: str) -> float | None:
@@ -111,8 +114,13 @@ class Run:
         """The names that :meth:`value` knows."""
         splits = mapping(self.result.get("metrics"))
         names = [f"{split}.{name}" for split, values in splits.items() for name in mapping(values)]
-        distances = [f"{A_DISTANCE}.{name}" for name in mapping(self.result.get(A_DISTANCE))]
-        return [*names, *distances, *(name for name in WHOLE_RUN if name in self.result)]
+        alike = [
+            f"{kind}.{path}"
+            for kind in ALIKE
+            for when, value in mapping(self.result.get(kind)).items()
+            for path in ([f"{when}.{name}" for name in value] if isinstance(value, dict) else [when])
+        ]
+        return [*names, *alike, *(name for name in WHOLE_RUN if name in self.result)]
 
     def setting(self, key: str) -> str | None:
         """A key's value as text; None if this run's config has no such key; ``default`` where nothing is known."""

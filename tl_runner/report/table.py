@@ -240,13 +240,19 @@ def _beyond_others(row: Row, table: Sequence[Row]) -> bool:
     return chosen or any(r.keys["data"] == row.keys["data"] and r.n and not r.oracle for r in table)
 
 
-def _gain(row: Row, table: Sequence[Row], base: str) -> Interval | None:
+def baseline(row: Row, table: Sequence[Row], base: str) -> Row | None:
+    """The row of the method ``base`` that has the same other keys, if there is one and no more."""
     if row.keys["method"] == base:
         return None
     bases = [r for r in table if r.keys["method"] == base and r.n and matches(r.keys, row.keys, "method")]
     if len(bases) > 1 and all(base.derived for base in bases):
         bases = [base for base in bases if base.oracle == any(run.saw_labels for run in row.runs)]
-    return paired(row.values, bases[0].values).difference if len(bases) == 1 else None
+    return bases[0] if len(bases) == 1 else None
+
+
+def _gain(row: Row, table: Sequence[Row], base: str) -> Interval | None:
+    over = baseline(row, table, base)
+    return paired(row.values, over.values).difference if over else None
 
 
 def _is_best(row: Row, table: Sequence[Row]) -> bool:

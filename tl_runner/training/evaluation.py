@@ -139,7 +139,10 @@ class Evaluator:
             reports[name] = report.classification(predictions[f"{name}/probabilities"], labels)
 
     def embeddings(self, phase: Phase) -> dict[str, np.ndarray]:
-        """Features float16 (N, d) and labels int64 (N,) of a few test images of each domain, the same for every run."""
+        """Features float16 (N, d) and labels int64 (N,) of a few test images of each domain, the same for every run.
+
+        And, where the phase has a classifier for it, the probabilities that it says of the target's, ``target/said`` (N, K).
+        """
         arrays: dict[str, np.ndarray] = {}
         for domain, encode in phase.embed.items():
             if f"{domain}_test" in self.splits:
@@ -147,6 +150,9 @@ class Evaluator:
                 assert some.y is not None
                 arrays[domain] = outputs_of(self.method, encode, some, self.device).flatten(1).half().cpu().numpy()
                 arrays[f"{domain}/labels"] = some.y.cpu().numpy()
+                if domain == "target" and "target" in phase.domains:
+                    said = outputs_of(self.method, phase.predict, some, self.device).softmax(1)
+                    arrays["target/said"] = said.half().cpu().numpy()
         return arrays
 
     def _logits(self, phase: Phase, name: str, split: Split) -> Tensor:

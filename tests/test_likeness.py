@@ -1,0 +1,102 @@
+"""How alike two domains were, in the record and in the report; runs and features are made up."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from conftest import TINY, results
+from scipy.stats import kendalltau
+from test_report import made_up_run
+
+from tl_runner.record import likeness as recorded
+from tl_runner.report.cli import main
+from tl_runner.report.likeness import SCORES, correlations, points
+from tl_runner.report.runs import collect
+from tl_runner.report.table import rows
+
+DATA = ("a2b", "b2a", "c2d", "d2c", "e2f")
+FAR = (0.3, 0.9, 1.2, 1.6, 1.9)
+
+
+def runs(tmp_path, gains=(0.02, 0.05, 0.01, 0.09, 0.2)):
+    for data, far, gain in zip(DATA, FAR, gains, strict=True):
+        for seed in (0, 1):
+            made_up_run(tmp_path / f"{data}-s-{seed}", "source_only", seed, 0.5 + 0.01 * seed, data=data)
+            alike = {"a_distance": {"before": far + 0.1 * seed}, "transferability": {"before": {"logme": -far}}}
+            made_up_run(tmp_path / f"{data}-d-{seed}", "dan", seed, 0.5 + 0.01 * seed + gain, data=data, **alike)
+    return rows(collect([tmp_path]))
+
+
+def test_the_correlation_is_of_the_groups_means(tmp_path):
+    table = runs(tmp_path)
+    of = points(table, "a_distance")
+    assert sorted(round(point.score, 6) for point in of) == [round(far + 0.05, 6) for far in FAR]
+    found = {one.score: one for one in correlations(table)}
+    tau, p = kendalltau(FAR, (0.02, 0.05, 0.01, 0.09, 0.2))
+    assert (found["a_distance"].tau, found["a_distance"].p) == pytest.approx((tau, p))
+    assert found["transferability.logme"].tau == pytest.approx(-tau)
+    assert (found["a_distance"].n, found["a_distance"].data) == (5, 5)
+    assert found.keys() == {"a_distance", "transferability.logme"}
+    assert "useless" in found["a_distance"].reading
+
+
+def test_a_score_that_goes_with_the_gain_is_said_to(tmp_path):
+    (one, other) = correlations(runs(tmp_path, (0.01, 0.02, 0.03, 0.04, 0.05)))
+    assert (one.tau, other.tau) == pytest.approx((1, -1))
+    assert "larger" in one.reading
+    assert "smaller" in other.reading
+    (same, _) = correlations(runs(tmp_path / "same", (0.1,) * 5))
+    assert "same everywhere" in same.reading or "useless" in same.reading
+
+
+@pytest.mark.parametrize("kind", ["table", "csv", "md", "latex", "json"])
+def test_the_report_has_it_in_every_format(tmp_path, kind, capsys):
+    runs(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path), "--likeness", "--format", kind])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "logme" in said
+    if kind == "json":
+        assert {one["score"] for one in json.loads(said)["likeness"]} == {"a_distance", "transferability.logme"}
+
+
+def test_too_few_groups_are_said_to_be(tmp_path, capsys):
+    made_up_run(tmp_path / "run", "dan", 0, 0.9)
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path), "--likeness"])
+    assert ended.value.code == 2
+    assert "fewer than 4 groups" in capsys.readouterr().err
+
+
+def test_the_page_plots_gain_against_likeness(tmp_path):
+    runs(tmp_path / "runs")
+    with pytest.raises(SystemExit):
+        main([str(tmp_path / "runs"), "-o", str(tmp_path / "page.html")])
+    page = (tmp_path / "page.html").read_text()
+    assert "Likeness and gain" in page
+    assert "gain against transferability: logme" in page
+
+
+def test_what_cannot_be_compared_has_no_score():
+    draw = np.random.default_rng(0)
+    features = {"before/source": draw.normal(size=(20, 3)), "before/target": draw.normal(size=(20, 3)), "target/labels": np.arange(20) % 2}
+    assert recorded.distances(features)["before"].keys() == {"mmd", "mmd_p", "coral", "wasserstein", "sliced_wasserstein"}
+    assert recorded.transfer(features)["before"].keys() == {"logme", "h_score", "linear_probe"}
+    said = {**features, "before/target/said": draw.dirichlet(np.ones(2), 20).astype(np.float16)}
+    assert {"leep", "nce"} <= recorded.transfer(said)["before"].keys()
+    assert recorded.distances({**features, "before/source": np.zeros((20, 4))}) == {}
+    assert recorded.transfer({**features, "target/labels": np.zeros(20, int)}) == {}
+
+
+def test_a_run_records_the_likeness_of_its_domains(tl_run, tmp_path):
+    assert tl_run(*TINY, "method=dan", f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    (result,) = results(tmp_path)
+    for when in ("before", "after"):
+        assert result["distances"][when]["mmd_p"] <= 1
+        assert {name.removeprefix("transferability.") for name in SCORES if name.startswith("transf")} == {*result["transferability"][when]}
+    (run,) = collect([tmp_path])
+    assert run.value("distances.before.coral") == result["distances"]["before"]["coral"]
+    assert {"a_distance.before", "transferability.after.leep"} <= {*run.metrics()}

@@ -1,0 +1,91 @@
+"""Did the scores of likeness tell where transfer gained? Their rank correlation with the gains of recorded runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tl_runner.report.runs import Run
+from tl_runner.report.statistics import mean
+from tl_runner.report.table import Row, baseline
+
+SCORES = (
+    "a_distance",
+    "distances.mmd",
+    "distances.coral",
+    "distances.wasserstein",
+    "distances.sliced_wasserstein",
+    "transferability.logme",
+    "transferability.h_score",
+    "transferability.linear_probe",
+    "transferability.leep",
+    "transferability.nce",
+)
+SURE = 0.05
+LEAST = 4  # groups that a correlation is taken of
+
+
+@dataclass(frozen=True)
+class Point:
+    """A group of runs: its mean score before transfer, its mean gain and where it comes from."""
+
+    score: float
+    gain: float
+    row: Row
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Kendall's tau-b between a score and the gain over ``n`` groups of ``data`` data sets, and the chance of as much by luck."""
+
+    score: str
+    tau: float
+    p: float
+    n: int
+    data: int
+
+    @property
+    def reading(self) -> str:
+        """In a few words."""
+        if math.isnan(self.tau):
+            return "the score or the gain is the same everywhere"
+        if self.p > SURE:
+            return "useless here: no more than chance"
+        return "larger where transfer gained more" if self.tau > 0 else "smaller where transfer gained more"
+
+
+def points(table: Sequence[Row], score: str) -> list[Point]:
+    """The groups that have a gain and the score: their own before transfer, else their baseline's own."""
+    found = []
+    for row in table:
+        base = baseline(row, table, row.against)
+        if row.gain is None or base is None:
+            continue
+        others = {run.seed: run for run in base.runs}
+        values = [value for run in row.runs if run.seed in row.values and (value := _score(run, others.get(run.seed), score)) is not None]
+        if values:
+            average = mean(values)
+            assert average is not None
+            found.append(Point(average, row.gain.mean, row))
+    return found
+
+
+def _score(run: Run, base: Run | None, score: str) -> float | None:
+    kind, _, name = score.partition(".")
+    ending = f".{name}" if name else ""
+    before = run.value(f"{kind}.before{ending}")
+    return before if before is not None or base is None else base.value(f"{kind}.after{ending}")
+
+
+def correlations(table: Sequence[Row]) -> list[Correlation]:
+    """One for each score that enough groups have."""
+    from scipy.stats import kendalltau
+
+    found = []
+    for score in SCORES:
+        of = points(table, score)
+        if len(of) >= LEAST:
+            tau, p = kendalltau([point.score for point in of], [point.gain for point in of])
+            found.append(Correlation(score, float(tau), float(p), len(of), len({point.row.keys["data"] for point in of})))
+    return found
