@@ -288,6 +288,8 @@ RULES: dict[str, Rule] = {
     "sweep.direction": either(one_of("maximize", "minimize"), null),
     "gate_window": count,
     "learner": one_of("1nn", "logistic", "svm", "ridge", "mlp"),
+    "target_share": number(0.01, 0.99),
+    "learn_from": one_of("both", "source", "target"),
     "strength": number(0, open_low=True),
     "method.scale": either(null, one_of("unit", "standard", "each")),
     "method.gamma": either(null, number(0, open_low=True)),

@@ -18,7 +18,7 @@ SMALL = 1e-7  # an angle, in radians, below which two directions are the same
 
 
 class GFK(Aligned):
-    """The learner sees features whose inner product is the kernel, <x, y> = x^T G y (1nn: distances by G).
+    """The means stay where they are unless ``scale=each`` takes them off. The learner sees features whose inner product is the kernel, <x, y> = x^T G y (1nn: distances by G).
 
     Args:
         dimensions: of either subspace, at most half of the features.
@@ -31,9 +31,8 @@ class GFK(Aligned):
     def align(self, domains: Domains) -> Mapping[str, Tensor]:
         n, m, width = len(domains.source), len(domains.target), domains.source.shape[1]
         k = self.at_most(self.dimensions, max(1, min(n - 1, m - 1, width // 2)), "dimensions")
-        (source_mean, source), (target_mean, target) = (principal(x, k) for x in (domains.source, domains.target))
-        root = flow(source, target)
-        return {"source_map": root, "target_map": root, "source_shift": source_mean, "target_shift": target_mean}
+        root = flow(*(principal(x, k)[1] for x in (domains.source, domains.target)))
+        return {"source_map": root, "target_map": root}
 
 
 def flow(source: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from tl_runner.methods.on_features import Aligned, Domains, principal
 
 
 class SubspaceAlignment(Aligned):
-    """
+    """The means stay where they are unless ``scale=each`` takes them off, as the authors' code does.
+
     Args:
         dimensions: d of the paper, of either subspace.
     """
@@ -27,10 +28,5 @@ class SubspaceAlignment(Aligned):
     def align(self, domains: Domains) -> Mapping[str, Tensor]:
         n, m, width = len(domains.source), len(domains.target), domains.source.shape[1]
         k = self.at_most(self.dimensions, min(n - 1, m - 1, width), "dimensions")
-        (source_mean, source), (target_mean, target) = (principal(x, k) for x in (domains.source, domains.target))
-        return {
-            "source_map": source @ (source.T @ target),  # X_S M, M = X_S^T X_T (eq. 2)
-            "target_map": target,
-            "source_shift": source_mean,
-            "target_shift": target_mean,
-        }
+        source, target = (principal(x, k)[1] for x in (domains.source, domains.target))
+        return {"source_map": source @ (source.T @ target), "target_map": target}  # X_S M, M = X_S^T X_T (eq. 2)

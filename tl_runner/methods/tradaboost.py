@@ -25,13 +25,14 @@ class TrAdaBoost(OnFeatures):
 
     Args:
         rounds: N.
+        target_share: of the weight that the labelled target samples have together at first, which the paper leaves to the user.
     """
 
     weighted = True
 
-    def __init__(self, setting: Setting, *, rounds: int, **options: Any):
+    def __init__(self, setting: Setting, *, rounds: int, target_share: float, **options: Any):
         super().__init__(setting, **options)
-        self.rounds = rounds
+        self.rounds, self.share = rounds, target_share
         form = "binary, as in the paper" if setting.num_classes == 2 else "SAMME for several classes"
         self.protocol = f"{self.protocol}, {form}"
 
@@ -40,7 +41,7 @@ class TrAdaBoost(OnFeatures):
         assert domains.labelled_y is not None
         x, y = torch.cat([domains.source, domains.labelled]), torch.cat([domains.y, domains.labelled_y])
         n, m = len(domains.source), len(domains.labelled)
-        weights = torch.cat([x.new_full((n,), 1 / n), x.new_full((m,), 1 / m)])
+        weights = torch.cat([x.new_full((n,), (1 - self.share) / n), x.new_full((m,), self.share / m)])
         fade = 1 / (1 + sqrt(2 * log(n) / self.rounds)) if n > 1 else 0.5  # beta, the same in every round
         learned: list[Mapping[str, Tensor]] = []
         votes: list[float] = []
