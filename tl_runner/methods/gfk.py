@@ -18,7 +18,9 @@ SMALL = 1e-7  # an angle, in radians, below which two directions are the same
 
 
 class GFK(Aligned):
-    """The means stay where they are unless ``scale=each`` takes them off. The learner sees features whose inner product is the kernel, <x, y> = x^T G y (1nn: distances by G).
+    """The learner sees features whose inner product is the kernel, <x, y> = x^T G y (1nn: distances by G).
+
+    The means stay where they are unless ``scale=each`` takes them off.
 
     Args:
         dimensions: of either subspace, at most half of the features.
