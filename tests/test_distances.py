@@ -140,6 +140,8 @@ def test_the_h_score_is_the_trace():
     assert transferability.h_score(f, y) == pytest.approx(expected)
     perfect = np.eye(3)[y]
     assert transferability.h_score(perfect, y) == pytest.approx(2)
+    assert np.isnan(transferability.h_score(f[:6], y[:6]))
+    assert np.isfinite(transferability.logme(np.zeros((20, 3)), y[:20]))
 
 
 def test_scores_prefer_features_that_tell_the_classes():

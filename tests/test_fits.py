@@ -183,18 +183,18 @@ def test_tradaboost_is_the_papers_rounds_by_hand():
     for _ in range(4):
         w = w / w.sum()
         state = learn("ridge", x, y, 10, 1.0, torch.from_numpy(w / w.mean()))
-        wrong = (logits(state, x).argmax(1) != y).numpy()
+        wrong = (logits(state, x, 10).argmax(1) != y).numpy()
         error = max((w[40:] * wrong[40:]).sum() / w[40:].sum(), 1e-3)
         vote = log((1 - error) / error) + log(9)
         votes.append(vote)
         states.append(state)
         w = w * np.where(wrong, np.r_[np.full(40, 1 / (1 + (2 * log(40) / 4) ** 0.5)), np.full(20, np.exp(vote))], 1)
-    np.testing.assert_allclose(found["votes"].numpy(), votes[2:], rtol=1e-6)
-    np.testing.assert_allclose(found["learner_weight"].numpy(), np.stack([s["weight"].numpy() for s in states[2:]]), atol=1e-6)
+    np.testing.assert_allclose(found["votes"].numpy(), votes[1:], rtol=1e-6)
+    np.testing.assert_allclose(found["learner_weight"].numpy(), np.stack([s["weight"].numpy() for s in states[1:]]), atol=1e-6)
     assert float(found["weights"][:15].mean()) < float(found["weights"][15:].mean())
     method.keep(found, x)
     said = method.logits(x.float())
-    by_hand = sum(v * torch.nn.functional.one_hot(logits(s, x).argmax(1), 10) for v, s in zip(votes[2:], states[2:], strict=True))
+    by_hand = sum(v * torch.nn.functional.one_hot(logits(s, x, 10).argmax(1), 10) for v, s in zip(votes[1:], states[1:], strict=True))
     torch.testing.assert_close(said, by_hand.float())
 
 

@@ -10,6 +10,7 @@ import scipy.linalg
 import scipy.optimize
 import torch
 
+from tl_runner.errors import ConfigError
 from tl_runner.methods import coral, gfk, kernels, kliep, kmm, learners, ot_da, scl
 from tl_runner.methods.fitted import Fitted
 from tl_runner.methods.on_features import principal, signed
@@ -49,7 +50,7 @@ def test_a_learner_is_scikit_learns_in_tensors(kind, k):
     centre = x.mean(0)
     scale = (x - centre).square().mean().sqrt()
     expected = tools[kind].fit(((x - centre) / scale).numpy(), y.numpy()).predict(((asked - centre) / scale).numpy())
-    said = learners.logits(learners.learn(kind, x, y, k, 2.0), asked)
+    said = learners.logits(learners.learn(kind, x, y, k, 2.0), asked, k)
     assert said.shape == (500, k)
     assert said.isfinite().all()
     assert said.argmax(1).tolist() == expected.tolist()
@@ -58,10 +59,27 @@ def test_a_learner_is_scikit_learns_in_tensors(kind, k):
 @pytest.mark.parametrize("kind", learners.LEARNERS)
 def test_a_learner_never_names_a_class_that_it_has_not_seen(kind):
     x, y = points(40, 3), classes(40, 2) * 2 + 1
-    said = learners.logits(learners.learn(kind, x, y, 5, 1.0), points(50, 3, seed=1))
+    said = learners.logits(learners.learn(kind, x, y, 5, 1.0), points(50, 3, seed=1), 5)
     assert set(said.argmax(1).tolist()) <= {1, 3}
-    alone = learners.logits(learners.learn(kind, x, torch.full_like(y, 2), 5, 1.0), points(50, 3, seed=1))
+    alone = learners.logits(learners.learn(kind, x, torch.full_like(y, 2), 5, 1.0), points(50, 3, seed=1), 5)
     assert set(alone.argmax(1).tolist()) == {2}
+
+
+def test_the_nearest_neighbour_is_found_however_far_it_is():
+    """Points that come twice have neighbours at no distance."""
+    x, y = points(40, 3).repeat(2, 1), classes(40, 4).repeat(2)
+    far = points(20, 3, seed=1, shift=1000.0)
+    said = learners.logits(learners.learn("1nn", x, y, 4, 1.0), far, 4)
+    assert said.argmax(1).tolist() == y[torch.cdist(far, x).argmin(1)].tolist()
+    assert said.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", learners.WEIGHTABLE)
+@pytest.mark.parametrize("k", [3, 4])
+def test_a_class_that_weighs_nothing_is_never_named(kind, k):
+    x, y = points(60, 3), classes(60, k)
+    found = learners.logits(learners.learn(kind, x, y, k, 1.0, (y != 1).double()), points(80, 3, seed=1), k).argmax(1)
+    assert set(found.tolist()) == {*range(k)} - {1}
 
 
 @pytest.mark.parametrize("kind", learners.WEIGHTABLE)
@@ -169,7 +187,8 @@ def test_kernel_mean_matching_is_the_quadratic_programs_optimum():
     gamma, bound, slack = torch.tensor(0.4, dtype=DOUBLE), 3.0, 0.1
     k = kernels.rbf(source, source, gamma)
     kappa = kernels.rbf(source, target, gamma).sum(1) * 25 / 30
-    beta = kmm.matched(k, kappa, bound, slack)
+    beta, converged = kmm.matched(k, kappa, bound, slack)
+    assert converged
 
     def value(b):
         return 0.5 * b @ k.numpy() @ b - kappa.numpy() @ b
@@ -247,6 +266,14 @@ def test_the_term_of_classes_keeps_them_apart():
 
 
 # ---- structural correspondence
+
+
+def test_without_a_pivot_the_cure_is_named():
+    made = scl.SCL.__new__(scl.SCL)
+    torch.nn.Module.__init__(made)
+    made.pivots, made.dimensions, made.share, made.decay, made.said = 5, 2, 1.0, 0.1, []
+    with pytest.raises(ConfigError, match="scale=each"):
+        made.align(kernels.Domains(points(9, 3), classes(9, 2), points(9, 3, shift=1000.0), 2))
 
 
 def test_mutual_information_is_scikit_learns():

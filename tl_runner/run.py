@@ -156,7 +156,11 @@ def load_data(config: Mapping[str, Any]) -> tuple[Task, Views | None]:
     augment = Views(**config["data"]["augment"])
     most = config["train"]["limit"]["samples"]
     if most:
-        task.splits.update({name: first_of(split, most, name) for name, split in task.splits.items()})
+        transductive = config["data"].get("transductive", False)
+        task.splits.update({
+            name: first_of(split, most, "target_train" if transductive and name == "target_test" else name)
+            for name, split in task.splits.items()
+        })  # fmt: skip
         for tasks in task.episodes.values():
             tasks.scored = min(tasks.scored, max(2, most // (tasks.ways * (tasks.shots + tasks.queries))))
     if "target_labelled" in task.splits:

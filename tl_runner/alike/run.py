@@ -122,9 +122,9 @@ def of_backbone(config: Mapping[str, Any], task: Task, splits: Mapping[str, Spli
     z = {name: x.flatten(1).cpu().double() for name, x in z.items()}
     said = None
     if "target_labelled" in z:
-        y = splits["source_train"].y
+        y, k = splits["source_train"].y, len(task.classes)
         assert y is not None
-        said = logits(learn("logistic", z["source_train"], y, len(task.classes), 1.0), z["target_labelled"]).softmax(1).numpy()
+        said = logits(learn("logistic", z["source_train"], y, k, 1.0), z["target_labelled"], k).softmax(1).numpy()
     trained = bool(method.encoder.origin) or not any(True for _ in method.encoder.parameters())
     return features(z, splits, said), method.encoder.origin or ("" if trained else "random weights: name some with backbone.weights")
 
@@ -133,6 +133,10 @@ def of_run(trained: FinishedRun, task: Task, splits: Mapping[str, Split], config
     """Features and classifier of a finished run's last phase."""
     if tuple(trained.outline.shape) != task.shape:
         raise CheckpointError(f"{trained.folder} is a run on images of {trained.outline.shape}, and this data's are {task.shape}.")
+    if trained.outline.scale != task.scale:
+        raise UserError(
+            f"{trained.folder} learned from vectors that were standardised otherwise than these: set data.standardise=false for both."
+        )
     embed = trained.phase.embed
     if not {"source", "target"} <= embed.keys():
         raise UserError(f"{trained.folder}: its method does not say what its features are (Phase.embed).")

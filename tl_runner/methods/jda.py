@@ -17,7 +17,9 @@ from tl_runner.methods.on_features import Domains
 
 
 class JDA(TransferComponents):
-    """L is the sum of MMD's over the domains and over each class of them, scaled to a Frobenius norm of 1 as in the authors' code.
+    """L is the sum of MMD's over the domains and over each class of them (eq. 9), scaled to a Frobenius norm of 1 as in the authors' code.
+
+    A class that no target sample is guessed to be of is left out of the sum.
 
     Args:
         rounds: T, how often the components are computed: the first time without classes of the target, which the learner on the
@@ -48,5 +50,5 @@ class JDA(TransferComponents):
                 name.removeprefix("learner_"): t.to(z) if t.is_floating_point() else t.to(z.device)
                 for name, t in self.learned(z[:n], domains.y).items()
             }
-            guessed = logits(state, z[n:]).argmax(1)
+            guessed = logits(state, z[n:], domains.classes).argmax(1)
         return w

@@ -65,6 +65,7 @@ class TransferComponents(Aligned):
             points = both[order.sort().values.to(both.device)]
         self.refuse_beyond(
             3 * len(both) * len(points),
+            both.device,
             f"a kernel of {len(both):,} x {len(points):,} samples",
             "Set method.landmarks=2000, method.kernel=linear, or take fewer images (train.limit.samples, data.protocol=sampled).",
         )

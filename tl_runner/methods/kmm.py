@@ -33,6 +33,7 @@ class KMM(Weighted):
         source, target, n = domains.source, domains.target, len(domains.source)
         self.refuse_beyond(
             3 * n * n + n * len(target),
+            source.device,
             f"the kernels of {n:,} source and {len(target):,} target samples",
             "Take fewer images (train.limit.samples, data.protocol=sampled), or method=kliep, whose kernels are small.",
         )
@@ -40,11 +41,14 @@ class KMM(Weighted):
         kernel = rbf(source, source, gamma)
         kappa = rbf(source, target, gamma).sum(1) * n / len(target)
         slack = (n**0.5 - 1) / n**0.5 if self.slack is None else self.slack
-        return matched(kernel, kappa, self.bound, slack)
+        weights, converged = matched(kernel, kappa, self.bound, slack)
+        if not converged:
+            self.said.append(f"kernel mean matching was ended after {STEPS:,} steps: the weights are near the optimum, not at it.")
+        return weights
 
 
-def matched(kernel: Tensor, kappa: Tensor, bound: float, slack: float) -> Tensor:
-    """The beta (n,) in [0, bound], |sum - n| <= n slack, that has the least beta^T K beta / 2 - kappa^T beta.
+def matched(kernel: Tensor, kappa: Tensor, bound: float, slack: float) -> tuple[Tensor, bool]:
+    """The beta (n,) in [0, bound], |sum - n| <= n slack, with the least beta^T K beta / 2 - kappa^T beta, and whether it was reached.
 
     By accelerated projected gradients (Beck & Teboulle 2009), restarted where they overshoot; the problem is convex.
     """
@@ -60,8 +64,8 @@ def matched(kernel: Tensor, kappa: Tensor, bound: float, slack: float) -> Tensor
         ahead = new + (momentum - 1) / following * (new - beta)
         moved, beta, momentum = (new - beta).abs().max(), new, following
         if float(moved) < TOLERANCE * bound:
-            break
-    return beta
+            return beta, True
+    return beta, False
 
 
 def project(x: Tensor, bound: float, slack: float) -> Tensor:

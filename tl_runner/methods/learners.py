@@ -37,8 +37,10 @@ def learn(
     Returns:
         What :func:`logits` needs.
     """
+    if weights is not None and bool((weights <= 0).any()):  # liblinear forgets a class that weighs nothing
+        x, y, weights = x[weights > 0], y[weights > 0], weights[weights > 0]
     if kind == "1nn":
-        return {"points": x, "labels": y, "scale": nearest_distance(x), "classes": torch.tensor(classes)}
+        return {"points": x, "labels": y, "scale": nearest_distance(x)}
     centre = x.mean(0)
     scale = (x - centre).square().mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny)
     features, labels = ((x - centre) / scale).cpu().double().numpy(), y.cpu().numpy()
@@ -68,34 +70,36 @@ def learn(
     }
 
 
-def logits(state: State, x: Tensor) -> Tensor:
-    """(B, K) of features (B, d), by what :func:`learn` gave.
+def logits(state: State, x: Tensor, classes: int) -> Tensor:
+    """(B, K) of features (B, d), by what :func:`learn` gave for K classes.
 
-    For ``1nn`` these are the negative squared distances to each class's nearest sample, in units of the mean one between neighbours.
+    For ``1nn`` these are how much farther each class's nearest sample is than the nearest of all, negative squared distances in units of
+    the mean one between neighbours.
     """
     if "points" in state:
         labels = state["labels"]
-        nearest = x.new_full((len(x), int(state["classes"])), torch.inf)
-        for start in range(0, len(x), CHUNK):
-            rows = slice(start, start + CHUNK)
-            squared = torch.cdist(x[rows], state["points"], compute_mode="use_mm_for_euclid_dist").square()
-            nearest[rows].scatter_reduce_(1, labels.expand(len(squared), -1), squared, "amin")
-        return (-nearest / state["scale"]).clamp_min(NEVER)
+        found = []
+        for some in [x] if torch.compiler.is_exporting() else x.split(CHUNK):
+            squared = torch.cdist(some, state["points"], compute_mode="use_mm_for_euclid_dist").square()
+            nearest = squared.new_full((len(some), classes), torch.inf).scatter_reduce(1, labels.expand(len(some), -1), squared, "amin")
+            found.append(((nearest.amin(1, keepdim=True) - nearest) / state["scale"]).clamp_min(NEVER))
+        return torch.cat(found)
     if "hidden_weight" in state:
         x = torch.relu(x @ state["hidden_weight"].T + state["hidden_bias"])
     return x @ state["weight"].T + state["bias"]
 
 
 def nearest_distance(x: Tensor) -> Tensor:
-    """The mean squared distance of a row of x (N, d) to the nearest other one; positive."""
-    if len(x) < 2:
-        return torch.ones((), dtype=x.dtype, device=x.device)
+    """The mean squared distance of a row of x (N, d) to the nearest one that differs from it; positive."""
     some = x[torch.arange(min(len(x), CHUNK), device=x.device) * len(x) // min(len(x), CHUNK)]
-    squared = torch.cdist(some, x).square().topk(2, largest=False).values[:, 1]  # the nearest is the row itself
-    return squared.mean().clamp_min(torch.finfo(torch.float32).tiny)
+    squared = torch.cdist(some, x, compute_mode="donot_use_mm_for_euclid_dist").square()
+    nearest = torch.where(squared > 0, squared, torch.inf).amin(1)
+    apart = nearest[nearest.isfinite()]
+    return apart.mean() if len(apart) else torch.ones((), dtype=x.dtype, device=x.device)
 
 
 def _linear(kind: str, x: np.ndarray, y: np.ndarray, strength: float, weights: np.ndarray | None, seed: int) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression, RidgeClassifier
     from sklearn.svm import LinearSVC
 
@@ -104,7 +108,9 @@ def _linear(kind: str, x: np.ndarray, y: np.ndarray, strength: float, weights: n
         "svm": lambda: LinearSVC(C=strength, max_iter=10_000, random_state=seed),
         "ridge": lambda: RidgeClassifier(alpha=1 / strength),
     }
-    tool = tools[kind]().fit(x, y, sample_weight=weights)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # its length is fixed: as many steps as there are
+        tool = tools[kind]().fit(x, y, sample_weight=weights)
     return np.atleast_2d(tool.coef_), np.atleast_1d(tool.intercept_)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tl_runner.backbones.base import target_from_source
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting
 from tl_runner.methods.fitted import Fitted
@@ -82,6 +83,7 @@ class OnFeatures(Classifier):
             embed={"source": lambda x: self.seen(x, "source"), "target": lambda x: self.seen(x, "target")},
             epochs=0,
             batch_size=1,
+            begin=lambda: target_from_source(self.encoder),
             fit=self.fit_all,
         )
         return [self.network(), fit]
@@ -100,23 +102,28 @@ class OnFeatures(Classifier):
         z = {"source": passes(self.features, "source")}
         for domain in ("target", *(["labelled"] if self.setting.labelled else [])):
             z[domain] = passes(lambda x: self.features(x, "target"), domain)
-        exact = {d: x.flatten(1) if x.device.type == "mps" else x.flatten(1).double() for d, x in z.items()}  # it has no double
+        exact = {d: self.doubled(x.flatten(1)) for d, x in z.items()}
         if self.scale in ("standard", "each"):
             for domain in ("source", "target"):
                 of = exact["source" if self.scale == "standard" else domain]
-                self.keep({f"{domain}_centre": of.mean(0), f"{domain}_deviation": of.std(0, correction=0)}, of)
+                self.keep({f"{domain}_centre": of.mean(0), f"{domain}_deviation": of.std(0, correction=0)}, z["source"])
         scaled = {d: self.scaled(x, "source" if d == "source" else "target") for d, x in exact.items()}
         domains = Domains(
             scaled["source"],
-            passes.labels("source"),
+            passes.labels("source").to(scaled["source"].device),
             scaled["target"],
             self.setting.num_classes,
             scaled.get("labelled"),
-            passes.labels("labelled") if "labelled" in scaled else None,
+            passes.labels("labelled").to(scaled["source"].device) if "labelled" in scaled else None,
         )
         with torch.no_grad():
-            self.keep(self.fit(domains), scaled["source"])
+            self.keep(self.fit(domains), z["source"])
         return self.said
+
+    @staticmethod
+    def doubled(z: Tensor) -> Tensor:
+        """In double precision; Apple's GPUs have none, so from there on the CPU."""
+        return (z.cpu() if z.device.type == "mps" else z).double()
 
     def at_most(self, wanted: int, there: int, key: str) -> int:
         """A number of directions that there are."""
@@ -135,21 +142,25 @@ class OnFeatures(Classifier):
         if self.scale == "unit":
             return z / z.norm(dim=1, keepdim=True).clamp_min(ENOUGH)
         if self.scale in ("standard", "each"):
-            centre, deviation = (self.fitted[f"{domain}_{part}"].to(z.dtype) for part in ("centre", "deviation"))
+            centre, deviation = (self.fitted[f"{domain}_{part}"].to(z) for part in ("centre", "deviation"))
             return (z - centre) / torch.where(deviation > 1e-6, deviation, 1.0)
         return z
 
     def classify(self, x: Tensor, domain: str) -> Tensor:
         """Images (B, C, H, W) to logits (B, K)."""
-        return self.logits(self.seen(x, domain))
+        z = self.seen(x, domain)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.logits(z)
 
     def seen(self, x: Tensor, domain: str) -> Tensor:
         """Images (B, C, H, W) to what the learner sees."""
-        return self.mapped(self.scaled(self.features(x, domain).flatten(1), domain), domain)
+        z = self.features(x, domain).flatten(1).float()
+        with torch.autocast(z.device.type, enabled=False):  # what was fitted in double precision is not applied in half
+            return self.mapped(self.scaled(z, domain), domain)
 
     def logits(self, z: Tensor) -> Tensor:
         """Of what the learner sees, (B, d) to (B, K)."""
-        return logits(self.fitted.part("learner_"), z)
+        return logits(self.fitted.part("learner_"), z, self.setting.num_classes)
 
     def learned(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
         """The learner, fitted on (N, d) and (N,); names as :meth:`logits` finds them."""
@@ -157,13 +168,14 @@ class OnFeatures(Classifier):
         state = learn(self.learner, x, y, self.setting.num_classes, self.strength, weights, self.setting.seed)
         return {f"learner_{name}": tensor for name, tensor in state.items()}
 
-    def refuse_beyond(self, numbers: int, what: str, cure: str) -> None:
-        """Raise where so many double-precision numbers would not fit the memory that is free.
+    @staticmethod
+    def refuse_beyond(numbers: int, device: torch.device, what: str, cure: str) -> None:
+        """Raise where so many double-precision numbers would not fit the memory that is free there.
 
         Raises:
             ConfigError: with ``cure``, what to do about it.
         """
-        free = free_memory(next((b.device for b in self.buffers()), torch.device("cpu")))
+        free = free_memory(device)
         if numbers * 8 > free:
             raise ConfigError([f"{what} would take {numbers * 8 / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB are free. {cure}"])
 
@@ -175,10 +187,11 @@ class Weighted(OnFeatures):
 
     @abstractmethod
     def weights(self, domains: Domains) -> Tensor:
-        """Of the source's samples, (N,), not negative, about 1 on the mean."""
+        """Of the source's samples, (N,), not negative; they are brought to a mean of 1."""
 
     def fit(self, domains: Domains) -> Mapping[str, Tensor]:
         weights = self.weights(domains)
+        weights = weights / weights.mean().clamp_min(ENOUGH)
         x, y, w = domains.source, domains.y, weights
         if domains.labelled is not None and domains.labelled_y is not None:
             x, y = torch.cat([x, domains.labelled]), torch.cat([y, domains.labelled_y])
@@ -199,8 +212,8 @@ class Aligned(OnFeatures):
     def along(self, maps: Mapping[str, Tensor], z: Tensor, domain: str) -> Tensor:
         """Features (B, d) of a domain to the common space, (B, k)."""
         if f"{domain}_shift" in maps:
-            z = z - maps[f"{domain}_shift"].to(z.dtype)
-        return z @ maps[f"{domain}_map"].to(z.dtype)
+            z = z - maps[f"{domain}_shift"].to(z)
+        return z @ maps[f"{domain}_map"].to(z)
 
     def fit(self, domains: Domains) -> Mapping[str, Tensor]:
         found = self.align(domains)
@@ -226,7 +239,8 @@ def signed(columns: Tensor) -> Tensor:
 def free_memory(device: torch.device) -> float:
     """Bytes that may still be taken there."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + cached)
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return float(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))) * 1024

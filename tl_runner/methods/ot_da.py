@@ -18,6 +18,7 @@ from tl_runner.methods.learners import CHUNK
 from tl_runner.methods.on_features import Domains, OnFeatures
 
 STEPS, TOLERANCE = 1000, 1e-9
+MOST_OFF = 0.01  # of the mass, beyond which the user is told
 ROUNDS = 10  # of the majorisation
 
 
@@ -34,20 +35,31 @@ class OTDA(OnFeatures):
         self.entropy, self.class_weight = plan_entropy, class_weight
 
     def fit(self, domains: Domains) -> Mapping[str, Tensor]:
+        x, y = self.moved(domains), domains.y
+        kept = {"from": domains.source, "way": x - domains.source}
+        if domains.labelled is not None and domains.labelled_y is not None:
+            x, y = torch.cat([x, domains.labelled]), torch.cat([y, domains.labelled_y])
+        return kept | self.learned(x, y)
+
+    def moved(self, domains: Domains) -> Tensor:
+        """The source's samples (N, d) where the plan sends them: each the mean of the target's, weighed by its row."""
         source, target = domains.source, domains.target
         self.refuse_beyond(
             4 * len(source) * len(target),
+            source.device,
             f"the transport plan of {len(source):,} source and {len(target):,} target samples",
             "Take fewer images: train.limit.samples, data.protocol=sampled.",
         )
         cost = torch.cdist(source, target, compute_mode="use_mm_for_euclid_dist").square()
         cost = cost / cost.max().clamp_min(torch.finfo(cost.dtype).tiny)
         plan = by_class(cost, domains.y, self.entropy, self.class_weight)
-        moved = plan @ target / plan.sum(1, keepdim=True)
-        x, y = moved, domains.y
-        if domains.labelled is not None and domains.labelled_y is not None:
-            x, y = torch.cat([x, domains.labelled]), torch.cat([y, domains.labelled_y])
-        return {"from": source, "way": moved - source} | self.learned(x, y)
+        off = float((plan.sum(1) - 1 / len(plan)).abs().sum())
+        if off > MOST_OFF:
+            self.said.append(
+                f"the transport plan was ended after {STEPS:,} steps, with {100 * off:.1f} % of the mass out of place: "
+                "raise method.plan_entropy."
+            )
+        return plan @ target / plan.sum(1, keepdim=True)
 
     def mapped(self, z: Tensor, domain: str) -> Tensor:
         if domain == "target":

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Setting
 from tl_runner.methods.on_features import ENOUGH, Aligned, Domains, signed
 
@@ -37,6 +38,8 @@ class SCL(Aligned):
         mean = both.mean(0)
         here = both > mean
         pivots = self.chosen(here, len(domains.source), domains.y, domains.classes)
+        if not len(pivots):
+            raise ConfigError(["no feature is above its mean in some samples of either domain and below in others: try method.scale=each."])
         k = self.at_most(self.dimensions, len(pivots), "dimensions")
         scale = (both - mean).square().mean().sqrt().clamp_min(ENOUGH)
         inputs = ((both - mean) / scale).index_fill(1, pivots, 0.0)  # predicted from the other features

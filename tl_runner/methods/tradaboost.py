@@ -48,7 +48,7 @@ class TrAdaBoost(OnFeatures):
         for _ in range(self.rounds):
             weights = weights / weights.sum()
             state = {name: t.to(x) for name, t in self.learned(x, y, weights).items()}
-            wrong = logits({name.removeprefix("learner_"): t for name, t in state.items()}, x).argmax(1) != y
+            wrong = logits({name.removeprefix("learner_"): t for name, t in state.items()}, x, domains.classes).argmax(1) != y
             error = float((weights[n:] * wrong[n:]).sum() / weights[n:].sum())
             vote = self.vote(error)
             if vote is None:  # no better than chance on the target: as in AdaBoost the rounds end here
@@ -59,7 +59,9 @@ class TrAdaBoost(OnFeatures):
             weights = torch.where(wrong, weights * factor, weights)
         if not learned:
             learned, votes = [state], [1.0]
-        late = slice(len(learned) // 2, None)  # ceil(N / 2) to N, counted from 1
+        if len(learned) < self.rounds:
+            self.said.append(f"boosting ended after {len(learned)} of {self.rounds} rounds, the next no better than chance on the target.")
+        late = slice((len(learned) - 1) // 2, None)  # ceil(N / 2) to N, counted from 1
         counted = learned[late]
         return {"weights": weights[:n] * n, "votes": x.new_tensor(votes[late])} | {
             f"learner_{part}": torch.stack([state[f"learner_{part}"] for state in counted]) for part in ("weight", "bias")

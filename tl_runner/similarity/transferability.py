@@ -43,7 +43,7 @@ def _evidence(y: Array, u: Array, squares: Array, n: int, d: int) -> float:
     for _ in range(STEPS):
         m2, rest = at(alpha, beta)
         gamma = float((beta * squares / (alpha + beta * squares)).sum())
-        new_alpha, new_beta = gamma / max(m2, TINY), (n - gamma) / max(rest, TINY)
+        new_alpha, new_beta = max(gamma, TINY) / max(m2, TINY), max(n - gamma, TINY) / max(rest, TINY)
         close = abs(new_alpha / new_beta - alpha / beta) <= TOLERANCE * alpha / beta
         alpha, beta = new_alpha, new_beta
         if close:
@@ -88,8 +88,11 @@ def h_score(features: Array, y: Labels) -> float:
 
     Bao, Li, Huang, Zhang, Zheng, Zamir & Guibas, "An Information-Theoretic Approach to Transferability in Task Transfer Learning", ICIP
     2019, definition 2; at most the smaller of the features and the classes less one. A covariance without inverse has its pseudo-inverse.
+    Of as many features as samples anything explains everything: NaN.
     """
     f = np.asarray(features, np.float64)
+    if f.shape[1] >= len(f) - 1:
+        return float("nan")
     f = f - f.mean(0)
     classes, number, counts = np.unique(y, return_inverse=True, return_counts=True)
     means = (np.eye(len(classes))[number].T @ f) / counts[:, None]

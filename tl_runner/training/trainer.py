@@ -130,6 +130,7 @@ class Trainer:
         state = checkpoints.load(self.folder.last, self.config)
         try:
             checkpoints.put_back(self.method, state["method"], self.method.elsewhere)
+            self.device.place(self.method)  # what a fit left comes back in shapes, and on a device, that only the file knows
             self.at = Position(**state["position"])
             if self.at.plan:
                 self.phases[-1].follow(self.at.plan)  # tasks are scored so, too, if only that is left
@@ -163,6 +164,9 @@ class Trainer:
         """
         with Interrupt() as interrupt:
             while self.at.phase < len(self.phases):
+                if self._resumed is None and self.ranks.any(interrupt.asked):  # a phase without epochs asks nowhere else
+                    self.save(None)
+                    raise Interrupted
                 self._phase(self.phases[self.at.phase], interrupt)
 
     def _phase(self, phase: Phase, interrupt: Interrupt) -> None:
@@ -334,6 +338,7 @@ class Trainer:
         if self.selection != "last":
             best = checkpoints.load(self.folder.best, self.config)
             checkpoints.put_back(self.method, best["method"], self.method.scaffold)
+            self.device.place(self.method)
 
     def _test(self, phase: Phase) -> dict[str, dict[str, float]]:
         """Metrics by split of what a phase other than the last one made."""
