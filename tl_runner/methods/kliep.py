@@ -16,7 +16,7 @@ from tl_runner.methods.base import Setting
 from tl_runner.methods.kernels import median_gamma, rbf
 from tl_runner.methods.on_features import Domains, Weighted
 
-STEPS, TOLERANCE = 2000, 1e-9
+STEPS, EVERY, TOLERANCE = 2000, 20, 1e-8  # of the mean log ratio, what so many steps should still gain
 FOLDS = 5
 TINY = 1e-300  # of a density
 
@@ -38,7 +38,9 @@ class KLIEP(Weighted):
         draw = torch.Generator().manual_seed(self.setting.seed)
         order = torch.randperm(len(target), generator=draw).to(target.device)
         centres, unit = target[order[: self.centres]], median_gamma(torch.cat([source, target]))
-        best = max(self.widths, key=lambda width: self.likelihood(source, target[order], centres, width * unit))
+        best = self.widths[0]
+        if len(self.widths) > 1:
+            best = max(self.widths, key=lambda width: self.likelihood(source, target[order], centres, width * unit))
         gamma = torch.as_tensor(best * unit, dtype=source.dtype)
         return rbf(source, centres, gamma) @ ratio(rbf(target, centres, gamma), rbf(source, centres, gamma).mean(0))
 
@@ -59,10 +61,14 @@ def ratio(of_target: Tensor, of_source: Tensor) -> Tensor:
     """
     mixture = of_target / of_source.clamp_min(TINY)  # (M, b)
     shares = torch.full_like(of_source, 1 / len(of_source))
-    for _ in range(STEPS):
-        new = shares * (mixture / (mixture @ shares).clamp_min(TINY)[:, None]).mean(0)
-        new = new / new.sum()
-        moved, shares = float((new - shares).abs().max()), new
-        if moved < TOLERANCE:
-            break
+    before = -torch.inf
+    for step in range(STEPS):
+        said = (mixture @ shares).clamp_min(TINY)
+        if step % EVERY == 0:
+            now = float(said.log().mean())
+            if now - before < TOLERANCE:
+                break
+            before = now
+        shares = shares * (mixture.T @ (1 / said)) / len(mixture)
+        shares = shares / shares.sum()
     return shares / of_source.clamp_min(TINY)
