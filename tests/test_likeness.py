@@ -96,7 +96,8 @@ def test_a_run_records_the_likeness_of_its_domains(tl_run, tmp_path):
     (result,) = results(tmp_path)
     for when in ("before", "after"):
         assert result["distances"][when]["mmd_p"] <= 1
-        assert {name.removeprefix("transferability.") for name in SCORES if name.startswith("transf")} == {*result["transferability"][when]}
+        known = {name.removeprefix("transferability.") for name in SCORES if name.startswith("transf")}
+        assert known - {"h_score"} == {*result["transferability"][when]}  # 500 features of 200 samples: no H-score
     (run,) = collect([tmp_path])
     assert run.value("distances.before.coral") == result["distances"]["before"]["coral"]
     assert {"a_distance.before", "transferability.after.leep"} <= {*run.metrics()}

@@ -221,8 +221,8 @@ def interval(measure: Callable[..., float], sets: Sequence[Array], paired: bool 
         if paired:
             orders = [orders[0]] * len(some)
         values.append(measure(*(x[np.sort(order)] for x, order in zip(some, orders, strict=True))))
-    n = min(map(len, sets))
-    spread = 1.96 * float(np.nanstd(values, ddof=1)) * math.sqrt(min(map(len, some)) / n)
+    n, defined = min(map(len, sets)), [one for one in values if math.isfinite(one)]
+    spread = 1.96 * (float(np.std(defined, ddof=1)) if len(defined) > 1 else math.nan) * math.sqrt(min(map(len, some)) / n)
     return Measure(value, value - spread, value + spread, n)
 
 
