@@ -68,6 +68,8 @@ def cell(measure: Measure | None) -> str:
     if measure is None or not math.isfinite(measure.value):
         return ""
     digits = ".2e" if 0 < abs(measure.value) < 1e-3 else ".3f"
+    if not math.isfinite(measure.low):
+        return f"{measure.value:{digits}}"
     return f"{measure.value:{digits}} [{measure.low:{digits}}, {measure.high:{digits}}]"
 
 
