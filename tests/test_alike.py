@@ -58,7 +58,8 @@ def test_two_domains_side_by_side_under_several_features(similarity, tmp_path):
     assert found["suggestion"] is None
 
 
-def test_without_target_labels_it_says_how_to_get_scores(similarity):
+def test_without_target_labels_it_says_how_to_get_scores(similarity, tmp_path):
+    (tmp_path / "empty" / "outputs").mkdir()  # where no run has ended yet
     code, out, err = similarity(*WORDS, "backbone=raw")
     assert code == 0, err
     assert "proxy A-distance" in out

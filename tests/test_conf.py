@@ -9,6 +9,7 @@ import yaml
 from conftest import results
 from test_arrays import vectors
 from test_folder import made_up
+from test_numbers import numbers
 
 from tl_runner import help, plan, plugins
 from tl_runner.backbones.base import Backbone
@@ -24,6 +25,12 @@ NAMED = {  # what a user has to name, by choice
     **{f"data={name}": {"method": "maml"} for name in ("glyphs", "omniglot", "sinusoid")},
     "data=folder_episodes": {"method": "protonet", "data.target_dir": "things", "data.training.ways": "null"},
     "data=arrays": {"data.target_file": "films.npz", "data.source_file": "books.npz"},
+    "method=tradaboost_r2": {
+        "data": "arrays",
+        "data.source_file": "old_numbers.npz",
+        "data.target_file": "new_numbers.npz",
+        "backbone": "raw",
+    },
     "data=multitask_digits": {"method": "multitask"},  # no source, as the default method needs
     "data=mnist": {"method": "target_only"},
     "data=folder": {"data.target_dir": "photos", "data.source_dir": "drawings"},
@@ -133,6 +140,8 @@ def test_a_smoke_run_draws_its_figures(smoke, tmp_path):
 
 def made_for(path):
     """Pictures or vectors made up here, for a name of ``NAMED``."""
+    if path.stem.endswith("numbers"):
+        return numbers(path)
     return vectors(path) if path.suffix == ".npz" else made_up(path, CLASSES.get(path.name, ("cat", "dog")))
 
 

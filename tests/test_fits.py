@@ -22,7 +22,7 @@ def kind_of(name):
     return plugins.class_in("methods", check([f"method={name}"], sweep=False)[0].config["method"]["name"], torch.nn.Module)
 
 
-METHODS = [name for name, _ in help.choices("method", CONF_DIR) if issubclass(kind_of(name), OnFeatures)]
+METHODS = [name for name, _ in help.choices("method", CONF_DIR) if issubclass(kind_of(name), OnFeatures) and kind_of(name).classes]
 RAW = (*TINY, "backbone=raw")
 
 

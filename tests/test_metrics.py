@@ -216,7 +216,7 @@ def test_regression_is_scikit_learns():
     y = generator.normal(3, 2, size=300)
     predicted = y + generator.normal(size=300)
     found = report.regression(predicted, y)
-    functions = {"mse": sk.mean_squared_error, "mae": sk.mean_absolute_error, "r2": sk.r2_score}
+    functions = {"rmse": sk.root_mean_squared_error, "mae": sk.mean_absolute_error, "r2": sk.r2_score}
     for name, function in functions.items():
         assert found["metrics"][name] == pytest.approx(function(y, predicted))
         low, high = found["intervals"][name]
@@ -236,7 +236,7 @@ def test_r2_of_constant_targets_is_undefined(y):
         found = report.regression(np.array([2.5, 1.0, 2.0])[: len(y)], np.array(y))
     assert found["metrics"]["r2"] is None
     assert "undefined" in found["notes"]["r2"]
-    assert found["intervals"].keys() == {"mse", "mae"}
+    assert found["intervals"].keys() == {"rmse", "mae"}
 
 
 def test_r2_leaves_out_resamples_of_one_value():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from tl_runner.backbones.base import Backbone, by_domain
 from tl_runner.backbones.weights import fill, read
 from tl_runner.data.tasks import Outline
 from tl_runner.errors import ConfigError, nearest
+from tl_runner.help import choices
 from tl_runner.methods.base import Method, Setting
+from tl_runner.paths import CONF_DIR
 
 
 def method_of(config: Mapping[str, Any], task: Outline, given: Sequence[nn.Module] = (), deployed: bool = False) -> Method:
@@ -33,6 +36,18 @@ def method_of(config: Mapping[str, Any], task: Outline, given: Sequence[nn.Modul
     method_class: type[Method] = plugins.class_in("methods", config["method"]["name"], Method)
     method_keys = {k: v for k, v in config["method"].items() if k not in ("name", "needs", "search")}
     fits(method_class, method_keys, "method")
+    if not task.classes and not method_class.numbers:
+        raise ConfigError([
+            "this method tells classes apart, and the labels of this data are numbers (y is of floats). Store classes as integers or "
+            f"names, or take backbone=raw and one of {', '.join(for_numbers())}."
+        ])  # fmt: skip
+    if task.classes and not method_class.classes:
+        raise ConfigError(
+            [
+                f"method={config['method']['name']} predicts numbers, and the labels of this data are classes. "
+                "data=arrays reads numbers: y of floats."
+            ]
+        )
     others = task.source_classes
     if others is not None and not method_class.other_classes:
         alone = "; ".join(f"{', '.join(map(str, names))} only in the {domain}" for domain, names in differing(task).items())
@@ -64,6 +79,15 @@ def method_of(config: Mapping[str, Any], task: Outline, given: Sequence[nn.Modul
         raise ConfigError(
             [f"method: the keys of its YAML do not fit {method_class.__module__}.{method_class.__name__}: {error}."]
         ) from error
+
+
+def for_numbers() -> list[str]:
+    """The methods that come with the package and can be asked for numbers."""
+    names = [name for name, _ in choices("method", CONF_DIR)]
+    kinds: dict[str, type[Method]] = {
+        name: plugins.class_in("methods", name, Method) for name in names if find_spec(f"tl_runner.methods.{name}")
+    }
+    return [name for name, kind in kinds.items() if kind.numbers]
 
 
 def maker(options: Mapping[str, Any], shape: tuple[int, int, int], group: str = "backbone") -> Callable[[], Backbone]:

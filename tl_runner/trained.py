@@ -65,7 +65,7 @@ class FinishedRun:
         if status != "done":
             how = "It failed; its run.log says why" if status == "failed" else f"Finish it: tl-run resume={self.folder}"
             raise CheckpointError(f"{self.folder} is a run that is not done ({status}). {how}.")
-        if not classes or "outline" not in found:
+        if classes is None or "outline" not in found:
             raise CheckpointError(f"{file} does not say what its images and classes are: an earlier version wrote it. Run it again.")
         return found
 

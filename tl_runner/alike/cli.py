@@ -14,6 +14,7 @@ from tl_runner.plan import Job, check
 
 FORMATS = {"table": "", "json": ".json", "png": ".png"}  # and what files of each end in
 METHOD = "no_transfer"  # whose config says what is needed: two domains and a network
+AS_IT_IS = ("method.features.epochs=0", "method.learner=ridge")  # the network; and what fits classes and numbers alike
 OURS = ("data", "backbone", "device", "seed")  # what a word may set
 
 EXAMPLES = """\
@@ -121,7 +122,9 @@ def candidates(asked: argparse.Namespace) -> list[Job]:
     named = any(word.startswith("backbone=") for word in asked.words)
     try:
         jobs = [
-            job for name in backbones for job in check([f"method={METHOD}", *words, *([f"backbone={name}"] if name else [])], sweep=False)
+            job
+            for name in backbones
+            for job in check([f"method={METHOD}", *AS_IT_IS, *words, *([f"backbone={name}"] if name else [])], sweep=False)
         ]
     except ConfigError as error:
         raise ConfigError([said.replace(f"method={METHOD}", "tl-similarity") for said in error.problems]) from error
@@ -135,5 +138,5 @@ def _without_features(job: Job) -> Job:
 
 
 def recorded(asked: argparse.Namespace) -> list[Path]:
-    """Where to look for runs that tell what transfer gained."""
-    return asked.recorded or [Path(p) for p in ["outputs"] if Path(p).is_dir()]
+    """Where to look for runs that tell what transfer gained; ./outputs, which nobody named, may hold none."""
+    return asked.recorded or [Path(p) for p in ["outputs"] if next(Path(p).rglob("result.json"), None)]

@@ -97,9 +97,8 @@ def compare(jobs: Sequence[Job], runs: Sequence[Path], samples: int) -> list[Fou
     task, _ = run.load_data(config)
     if task.source_classes is not None:
         raise DataError("the source and the target have other classes: their domains are not compared. Name the same classes in both.")
-    splits: dict[str, Split] = {
-        name: few(task.splits[name], samples) for name in ("source_train", "target_train", "target_labelled") if name in task.splits
-    }
+    wanted = ("source_train", "target_train", *(["target_labelled"] if task.classes else []))  # the scores are of classes
+    splits: dict[str, Split] = {name: few(task.splits[name], samples) for name in wanted if name in task.splits}
     finished = [FinishedRun(folder) for folder in runs]
     found = [measured(job.choices["backbone"], *of_backbone(job.config, task, splits)) for job in jobs if job.config["backbone"]]
     for folder, trained in zip(runs, finished, strict=True):

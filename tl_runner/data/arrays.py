@@ -1,7 +1,8 @@
 """Feature vectors of any kind, embeddings of texts or rows of a table, from ``.npz`` files.
 
 A vector is an image of d channels and one pixel.
-A file holds ``x``, float (N, d), and ``y``, N integers or names; where it holds ``x_test`` and ``y_test`` as well, these are its test part.
+A file holds ``x``, float (N, d), and ``y``, N integers or names of classes, or floats, the numbers that are asked for; where it
+holds ``x_test`` and ``y_test`` as well, these are its test part.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tl_runner.data.tasks import Split, Task, hold_out, see_labels
 from tl_runner.errors import DataError
@@ -27,7 +27,7 @@ UNREADABLE = (OSError, ValueError, EOFError, KeyError, TypeError, NotImplemented
 
 @dataclass(frozen=True)
 class Arrays:
-    """One file: vectors float32 (N, d) and labels as text, of training and of the test part, which may be None."""
+    """One file: vectors float32 (N, d) and labels, text or where they are numbers float32, of training and of the test part, if any."""
 
     x: np.ndarray
     y: np.ndarray
@@ -35,8 +35,14 @@ class Arrays:
     digest: str
 
     @property
+    def numbers(self) -> bool:
+        return self.y.dtype.kind == "f"
+
+    @property
     def classes(self) -> list[str]:
-        """Every label, numbers by size."""
+        """Every label, integers by size; none of numbers."""
+        if self.numbers:
+            return []
         names = {*self.y, *(self.test[1] if self.test else ())}
         return sorted(names, key=lambda name: (0, float(name), "") if re.fullmatch("-?[0-9]+", name) else (1, 0.0, name))
 
@@ -56,8 +62,8 @@ def load(
     Args:
         target_file, source_file: the files; without a source there is only a target.
         standardise: each feature to mean 0 and deviation 1, by the training part of the source, or without one of the target.
-        val_fraction, test_fraction: of each class.
-        target_labels: how many of each class of the target training may see, or ``all``.
+        val_fraction, test_fraction: of each class; of numbers, of all rows.
+        target_labels: how many of each class, or of numbers in all, of the target training may see, or ``all``.
 
     Raises:
         DataError: a file is missing, damaged or not of this form, or the two have vectors of different lengths.
@@ -70,6 +76,9 @@ def load(
         raise DataError(
             f"the source's vectors have {lengths['source']} numbers and the target's {lengths['target']}: they must be of one kind."
         )
+    if len({arrays.numbers for arrays in found.values()}) > 1:
+        kinds = ", ".join(f"{'numbers' if arrays.numbers else 'classes'} in data.{domain}_file" for domain, arrays in found.items())
+        raise DataError(f"y is of two kinds: {kinds}. Floats are numbers to predict; store classes as integers or names in both.")
     parts = {domain: divided(arrays, test_fraction, val_fraction, generators) for domain, arrays in found.items()}
     scale = None
     if standardise:
@@ -85,12 +94,13 @@ def load(
         splits["target_val"] = target["val"]
     splits["target_test"] = target["test"]
     classes = {domain: tuple(arrays.classes) for domain, arrays in found.items()}
+    numbers = "; numbers are asked for" if found["target"].numbers else ""
     notes = [f"{d} {Path(files[d]).name}: {len(p['train']):,} / {len(p['test']):,} vectors" for d, p in parts.items()]
     return Task(
         name="2".join(Path(str(file)).stem for file in files.values()),
         classes=classes["target"],
         splits=splits,
-        protocol=f"{'; '.join(notes)}; of {lengths['target']} numbers{', standardised' if standardise else ''}",
+        protocol=f"{'; '.join(notes)}; of {lengths['target']} numbers{', standardised' if standardise else ''}{numbers}",
         scale=scale,
         checksums={f"{d}: {files[d]}": arrays.digest for d, arrays in found.items()},
         source_classes=classes["source"] if classes.get("source", classes["target"]) != classes["target"] else None,
@@ -103,7 +113,10 @@ def read(file: Path, key: str) -> Arrays:
     Raises:
         DataError: it is not there, no ``.npz``, or holds something else.
     """
-    form = "A file should hold x, numbers of shape (N, d), and y, N class numbers or names: numpy.savez('name.npz', x=x, y=y)."
+    form = (
+        "A file should hold x, numbers of shape (N, d), and y, N class numbers or names, or floats to predict: "
+        "numpy.savez('name.npz', x=x, y=y)."
+    )
     if file.is_dir():
         raise DataError(f"{key}={file} is a folder. {form}")
     if not file.is_file():
@@ -123,6 +136,8 @@ def read(file: Path, key: str) -> Arrays:
         for end in ("", "_test")
         if f"x{end}" in held and f"y{end}" in held
     ]
+    if len({y.dtype.kind == "f" for _, y in pairs}) > 1:
+        raise DataError(f"{key}={file}: one of y and y_test holds floats, numbers to predict, and the other classes. {form}")
     if len({x.shape[1] for x, _ in pairs}) > 1:
         raise DataError(f"{key}={file}: x and x_test have vectors of different lengths.")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -143,10 +158,10 @@ def read_vectors(file: Path) -> np.ndarray:
 
 
 def checked(x: np.ndarray, y: np.ndarray, where: str, form: str) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (N, d) and text (N,)."""
+    """float32 (N, d) and text (N,), or float32 where these are numbers."""
     if x.ndim != 2 or not len(x) or not x.shape[1] or x.dtype.kind not in "fiub":
         raise DataError(f"{where} is {x.dtype} of shape {x.shape}. {form}")
-    if y.shape != (len(x),) or y.dtype.kind not in "iuUb":
+    if y.shape != (len(x),) or y.dtype.kind not in "iuUbf":
         raise DataError(f"{where} has {len(x):,} rows, its labels are {y.dtype} of shape {y.shape}. {form}")
     x = x.astype(np.float32)
     if not np.isfinite(x).all():
@@ -154,15 +169,19 @@ def checked(x: np.ndarray, y: np.ndarray, where: str, form: str) -> tuple[np.nda
         raise DataError(
             f"{where} is NaN or infinite in {len(rows):,} row{'s'[: len(rows) != 1]}, the first of them {rows[0]}. Mend or remove them."
         )
-    return x, y.astype(str)
+    if y.dtype.kind != "f":
+        return x, y.astype(str)
+    if not np.isfinite(y).all():
+        raise DataError(f"{where}: its labels are NaN or infinite in {int((~np.isfinite(y)).sum()):,} rows. Mend or remove them.")
+    return x, y.astype(np.float32)
 
 
 def divided(arrays: Arrays, test: float, val: float, generators: Mapping[str, torch.Generator]) -> dict[str, Split]:
-    """Train, val and test, class by class; an empty val is left out."""
+    """Train, val and test, class by class, of numbers at random; an empty val is left out."""
     numbers = {name: i for i, name in enumerate(arrays.classes)}
 
     def split(x: np.ndarray, y: np.ndarray, start: int = 0) -> Split:
-        labels = torch.tensor([numbers[name] for name in y])
+        labels = torch.from_numpy(y) if arrays.numbers else torch.tensor([numbers[name] for name in y])
         return Split(torch.from_numpy(x)[:, :, None, None], labels, torch.arange(start, start + len(x)))
 
     everything = split(arrays.x, arrays.y)
@@ -171,10 +190,9 @@ def divided(arrays: Arrays, test: float, val: float, generators: Mapping[str, to
     for part, fraction in (("test", test), ("val", val)):
         if part not in given:
             assert everything.y is not None
-            y: Tensor = everything.y[parts["train"]]
-            halves = [
-                [parts["train"][y == c][half] for half in hold_out(int((y == c).sum()), fraction, generators[part])] for c in y.unique()
-            ]
+            rows, y = parts["train"], everything.y[parts["train"]]
+            groups = [rows] if arrays.numbers else [rows[y == c] for c in y.unique()]
+            halves = [[group[half] for half in hold_out(len(group), fraction, generators[part])] for group in groups]
             parts["train"], parts[part] = (torch.cat(half).sort().values for half in zip(*halves, strict=True))
     found = {part: everything.take(rows) for part, rows in parts.items() if len(rows)} | given
     for part in ("train", "test"):

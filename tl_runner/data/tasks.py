@@ -21,7 +21,7 @@ class Split:
 
     Attributes:
         x: images, uint8 (N, C, H, W), or feature vectors, float32 (N, d, 1, 1).
-        y: class indices, int64 (N,), or None where the labels are not for the method's eyes.
+        y: class indices, int64 (N,), or numbers, float32 (N,), where one is asked for; None where labels are not for the method's eyes.
         ids: each sample's position in its original file or drawing order, int64 (N,).
         domain: which of several sources or targets each sample is from, int64 (N,); None where there is one.
         also: labels of further tasks on the same samples, by name: int64 (N,), or float32 (N,) where a number is asked for.
@@ -61,7 +61,7 @@ class Outline:
     """What a method is built from of a task; the record keeps it, so that a run can be built again without its data.
 
     Attributes:
-        classes, source_classes, sources: as a :class:`Task` has them.
+        classes, source_classes, sources: as a :class:`Task` has them; no classes: a number is asked for.
         shape: (C, H, W) of every image.
         labelled: whether there are labelled target images for training.
         every_label: whether all of the target's training images are.
@@ -86,7 +86,7 @@ class Task:
 
     Attributes:
         name: what the user sees, such as ``mnist2usps``.
-        classes: class names, in the order of the label indices.
+        classes: class names, in the order of the label indices; none where a number is asked for.
         splits: by name: ``source_train``, ``source_val``, ``source_test``, ``target_train``, ``target_test``; of several targets
             also ``target_test_<name>`` each.
         protocol: which samples and which split, in words, for the record.
@@ -135,7 +135,11 @@ class Task:
                 "Scale the images of this domain to 0..255 like the others."
             )
         classes = self.source_classes if self.source_classes and name.startswith("source") else self.classes
-        if split.y is not None and not (int(split.y.amin()) >= 0 and int(split.y.amax()) < len(classes)):
+        if (
+            split.y is not None
+            and not split.y.is_floating_point()
+            and not (int(split.y.amin()) >= 0 and int(split.y.amax()) < len(classes))
+        ):
             raise DataError(f"{self.name}: {name} has labels outside 0..{len(classes) - 1}.")
 
     @property
@@ -192,7 +196,7 @@ def see_labels(split: Split, target_labels: int | str, generator: torch.Generato
     """The target's training splits for a label budget (``data.target_labels``).
 
     Returns ``target_train`` without labels, and for a budget above 0 also ``target_labelled``: ``target_labels``
-    samples of each class, or every sample for ``all``.
+    samples of each class, of numbers so many in all, or every sample for ``all``.
     """
     splits = {"target_train": split.without_labels()}
     if target_labels == "all":
@@ -200,6 +204,7 @@ def see_labels(split: Split, target_labels: int | str, generator: torch.Generato
     elif target_labels:
         assert split.y is not None
         order = torch.randperm(len(split), generator=generator)
-        picks = [order[split.y[order] == c][: int(target_labels)] for c in split.y.unique()]
+        groups = [order] if split.y.is_floating_point() else [order[split.y[order] == c] for c in split.y.unique()]
+        picks = [group[: int(target_labels)] for group in groups]
         splits["target_labelled"] = split.take(torch.cat(picks).sort().values)
     return splits

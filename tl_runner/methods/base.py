@@ -21,7 +21,7 @@ class Setting:
     """What a method is built on.
 
     Attributes:
-        num_classes: K, of the target.
+        num_classes: K, of the target; 0 where a number is asked for.
         shape: (C, H, W) of every image.
         make_backbone: a new backbone.
         seed: of the run.
@@ -62,6 +62,8 @@ class Method(nn.Module, ABC):
         titles: what the closing table calls phases, by name, where the name alone would not do.
         baseline: the phase that later ones are compared with; empty: the first.
         other_classes: whether the source's classes may be others than the target's.
+        numbers: whether it can be asked for a number instead of a class: its phases then predict (B, 1).
+        classes: whether it can be asked for a class.
         saw_target_labels: whether a network that it was given has learned from labels of the target.
         protocol: what the record is to say beside the data's protocol, in words.
         warnings: what the user should know before anything is trained.
@@ -76,6 +78,8 @@ class Method(nn.Module, ABC):
     titles: Mapping[str, str] = {}
     baseline = ""
     other_classes = False
+    numbers = False
+    classes = True
     saw_target_labels = False
     warnings: Sequence[str] = ()
     protocol: str = ""
@@ -98,7 +102,7 @@ class Method(nn.Module, ABC):
     def encoder_and_head(self) -> tuple[Backbone, nn.Linear]:
         """A fresh backbone and a linear head on it; the same for every method of one seed."""
         backbone = self.fresh("backbone", self.setting.make_backbone)
-        return backbone, self.fresh("head", lambda: nn.Linear(backbone.out_features, self.setting.num_classes))
+        return backbone, self.fresh("head", lambda: nn.Linear(backbone.out_features, self.setting.num_classes or 1))
 
     @abstractmethod
     def phases(self) -> list[Phase]:

@@ -26,6 +26,8 @@ class JDA(TransferComponents):
             components then guesses for the next.
     """
 
+    numbers = False
+
     def __init__(self, setting: Setting, *, rounds: int, **options: Any):
         super().__init__(setting, **options)
         self.rounds = rounds

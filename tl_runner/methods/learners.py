@@ -1,4 +1,4 @@
-"""Classifiers for features, from scikit-learn, each kept as a few tensors and applied in torch. No method by itself."""
+"""Classifiers and regressions of features, from scikit-learn, each kept as a few tensors and applied in torch. No method by itself."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 LEARNERS = ("1nn", "logistic", "svm", "ridge", "mlp")
 WEIGHTABLE = ("logistic", "svm", "ridge")  # those that samples of different weights can be given to
+FOR_NUMBERS = ("1nn", "svm", "ridge", "mlp")  # those that can be asked for a number
 HIDDEN = 100  # units of the multilayer perceptron
 NEVER = -1e4  # the logit of a class that no sample is of
 CHUNK = 2048  # rows whose distances to all points are held at once
@@ -21,15 +22,15 @@ State = Mapping[str, Tensor]
 def learn(
     kind: str, x: Tensor, y: Tensor, classes: int, strength: float, weights: Tensor | None = None, seed: int = 0
 ) -> dict[str, Tensor]:
-    """Fit a classifier.
+    """Fit a classifier, or to numbers the regression of the same kind.
 
     Linear ones and the perceptron see the features centred and, all by one factor, brought to a mean square of 1, so that
-    ``strength`` means the same whatever the features' units.
+    ``strength`` means the same whatever the features' units; so are numbers.
 
     Args:
-        kind: one of :data:`LEARNERS`; ``svm`` is linear, one class against the rest.
-        x, y: features (N, d) and classes (N,).
-        classes: K; some may have no sample.
+        kind: one of :data:`LEARNERS`, for numbers of :data:`FOR_NUMBERS`; ``svm`` is linear, one class against the rest.
+        x, y: features (N, d) and classes (N,), or numbers, floating-point (N,).
+        classes: K; some may have no sample. 0 for numbers.
         strength: C, the inverse of the regularisation; for ``ridge`` and ``mlp`` 1 / alpha. Not for ``1nn``.
         weights: of the samples, (N,), their mean 1; for :data:`WEIGHTABLE` alone. None: all 1.
         seed: of what the learner draws.
@@ -44,43 +45,51 @@ def learn(
     centre = x.mean(0)
     scale = (x - centre).square().mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny)
     features, labels = ((x - centre) / scale).cpu().double().numpy(), y.cpu().numpy()
+    weighed = None if weights is None else weights.cpu().double().numpy()
+    if y.is_floating_point():
+        return _named(_numbers(kind, features, labels, strength, weighed, seed), centre, scale)
     present = np.unique(labels)
     if len(present) == 1:  # nothing to tell apart
         certain = torch.full((classes,), NEVER, dtype=x.dtype)
         certain[int(present[0])] = 0.0
         return {"weight": torch.zeros(classes, x.shape[1], dtype=x.dtype), "bias": certain}
-    if kind == "mlp":
-        layers = _perceptron(features, labels, strength, seed)
-    else:
-        layers = [_linear(kind, features, labels, strength, None if weights is None else weights.cpu().double().numpy(), seed)]
+    mlp = kind == "mlp"
+    layers = _perceptron(features, labels, strength, seed) if mlp else [_linear(kind, features, labels, strength, weighed, seed)]
     *inner, (last, bias) = layers
     if len(present) == 2 and len(last) == 1:  # one row says how far from the first class to the second
         last, bias = np.concatenate([-last, last]) / 2, np.concatenate([-bias, bias]) / 2
     every, offsets = np.zeros((classes, last.shape[1])), np.full(classes, NEVER)
     every[present], offsets[present] = last, bias
-    found = [*inner, (every, offsets)]
-    first, offset = found[0]
+    return _named([*inner, (every, offsets)], centre, scale)
+
+
+def _named(layers: list[Any], centre: Tensor, scale: Tensor) -> dict[str, Tensor]:
+    """Layers (weight, bias) for centred features, one or two, as tensors for the features as they are."""
+    (first, offset), *rest = layers
     centre_, scale_ = centre.cpu().double().numpy(), float(scale)
-    found[0] = first / scale_, offset - first @ (centre_ / scale_)  # the centring is part of the first layer
+    found = [(first / scale_, offset - first @ (centre_ / scale_)), *rest]  # the centring is part of the first layer
     names = ["hidden_", ""][-len(found) :]
     return {
-        f"{name}{part}": torch.from_numpy(np.ascontiguousarray(array)).to(x.dtype)
+        f"{name}{part}": torch.from_numpy(np.ascontiguousarray(array)).to(centre.dtype)
         for name, layer in zip(names, found, strict=True)
         for part, array in zip(("weight", "bias"), layer, strict=True)
     }
 
 
 def logits(state: State, x: Tensor, classes: int) -> Tensor:
-    """(B, K) of features (B, d), by what :func:`learn` gave for K classes.
+    """(B, K) of features (B, d), by what :func:`learn` gave for K classes; for numbers these, (B, 1).
 
     For ``1nn`` these are how much farther each class's nearest sample is than the nearest of all, negative squared distances in units of
     the mean one between neighbours.
     """
     if "points" in state:
         labels = state["labels"]
-        found = []
+        numbers, found = labels.is_floating_point(), []
         for some in [x] if torch.compiler.is_exporting() else x.split(CHUNK):
             squared = torch.cdist(some, state["points"], compute_mode="use_mm_for_euclid_dist").square()
+            if numbers:
+                found.append(labels[squared.argmin(1), None])
+                continue
             nearest = squared.new_full((len(some), classes), torch.inf).scatter_reduce(1, labels.expand(len(some), -1), squared, "amin")
             found.append(((nearest.amin(1, keepdim=True) - nearest) / state["scale"]).clamp_min(NEVER))
         return torch.cat(found)
@@ -112,6 +121,28 @@ def _linear(kind: str, x: np.ndarray, y: np.ndarray, strength: float, weights: n
         warnings.simplefilter("ignore", ConvergenceWarning)  # its length is fixed: as many steps as there are
         tool = tools[kind]().fit(x, y, sample_weight=weights)
     return np.atleast_2d(tool.coef_), np.atleast_1d(tool.intercept_)
+
+
+def _numbers(kind: str, x: np.ndarray, y: np.ndarray, strength: float, weights: np.ndarray | None, seed: int) -> list[Any]:
+    """The layers of a regression, fitted to numbers of mean 0 and deviation 1."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import Ridge
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.svm import LinearSVR
+
+    middle, spread = float(np.average(y, weights=weights)), float(y.std()) or 1.0
+    target = (y.astype(np.float64) - middle) / spread
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if kind == "mlp":
+            net = MLPRegressor(hidden_layer_sizes=(HIDDEN,), alpha=1e-4 / strength, random_state=seed, max_iter=100).fit(x, target)
+            layers = [(w.T, b) for w, b in zip(net.coefs_, net.intercepts_, strict=True)]
+        else:
+            tool = Ridge(alpha=1 / strength) if kind == "ridge" else LinearSVR(C=strength, max_iter=10_000, random_state=seed)
+            tool.fit(x, target, sample_weight=weights)
+            layers = [(np.atleast_2d(tool.coef_), np.atleast_1d(tool.intercept_))]
+    *inner, (last, bias) = layers
+    return [*inner, (last * spread, bias * spread + middle)]
 
 
 def _perceptron(x: np.ndarray, y: np.ndarray, strength: float, seed: int) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tl_runner.backbones.base import target_from_source
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting
 from tl_runner.methods.fitted import Fitted
-from tl_runner.methods.learners import WEIGHTABLE, learn, logits
+from tl_runner.methods.learners import FOR_NUMBERS, WEIGHTABLE, learn, logits
 from tl_runner.methods.phases import Passes, Phase
 
 ENOUGH = 1e-12  # of a norm or a deviation that is divided by
@@ -29,7 +29,7 @@ class Domains:
         source, y: of the source's training images.
         target: of the target's training images, without labels.
         labelled, labelled_y: of those with labels, where the run has any.
-        classes: K.
+        classes: K; 0 where the labels are numbers.
     """
 
     source: Tensor
@@ -51,6 +51,7 @@ class OnFeatures(Classifier):
             source; ``each``, by each domain itself; None, as they are.
     """
 
+    numbers = True
     weighted = False  # whether its samples weigh differently
 
     def __init__(self, setting: Setting, *, features: Mapping[str, Any], learner: str, strength: float, scale: str | None):
@@ -59,7 +60,21 @@ class OnFeatures(Classifier):
         self.fitted = Fitted()
         if self.weighted and learner not in WEIGHTABLE:
             raise ConfigError([f"method.learner={learner} takes no weights of samples: choose one of {', '.join(WEIGHTABLE)}."])
+        if not setting.num_classes:
+            self.check_for_numbers()
         self.protocol = f"{learner} on {f'features scaled by {scale}' if scale else 'features'}"
+
+    def check_for_numbers(self) -> None:
+        """Raise where what is asked for is a number and the learner, or the network before it, tells classes apart."""
+        fit = [name for name in FOR_NUMBERS if not self.weighted or name in WEIGHTABLE]
+        problems = [] if self.learner in fit else [f"method.learner={self.learner} tells classes apart: choose one of {', '.join(fit)}."]
+        if self.trains_network():
+            problems.append("the phase features trains a network to tell classes apart: set backbone=raw, or method.features.epochs=0.")
+        if problems:
+            raise ConfigError(["the labels of this data are numbers (y is of floats).", *problems])
+
+    def trains_network(self) -> bool:
+        return bool(self.pretrain["epochs"]) and any(True for _ in self.encoder.parameters())
 
     # ---- what a method says
 
@@ -90,9 +105,8 @@ class OnFeatures(Classifier):
 
     def network(self) -> Phase:
         """The phase ``features``; nothing is trained, and nothing scored, where the network is taken as it is."""
-        trained = bool(self.pretrain["epochs"]) and any(True for _ in self.encoder.parameters())
         phase = self.supervised("features", self.pretrain, self.reads(source="source_train"))
-        if not trained:
+        if not self.trains_network():
             phase.epochs, phase.updates, phase.domains, phase.shared, phase.patience = 0, [], (), None, None
         return phase
 
@@ -147,19 +161,21 @@ class OnFeatures(Classifier):
         return z
 
     def classify(self, x: Tensor, domain: str) -> Tensor:
-        """Images (B, C, H, W) to logits (B, K)."""
-        z = self.seen(x, domain)
-        with torch.autocast(z.device.type, enabled=False):
-            return self.logits(z)
+        """Images (B, C, H, W) to logits (B, K), or numbers (B, 1)."""
+        return self.exactly(lambda z: self.logits(self.mapped(self.scaled(z, domain), domain)), x, domain)
 
     def seen(self, x: Tensor, domain: str) -> Tensor:
         """Images (B, C, H, W) to what the learner sees."""
+        return self.exactly(lambda z: self.mapped(self.scaled(z, domain), domain), x, domain)
+
+    def exactly(self, then: Callable[[Tensor], Tensor], x: Tensor, domain: str) -> Tensor:
+        """``then`` of the features of images: what was fitted in double precision is not applied in half."""
         z = self.features(x, domain).flatten(1).float()
-        with torch.autocast(z.device.type, enabled=False):  # what was fitted in double precision is not applied in half
-            return self.mapped(self.scaled(z, domain), domain)
+        with torch.autocast(z.device.type, enabled=False):
+            return then(z)
 
     def logits(self, z: Tensor) -> Tensor:
-        """Of what the learner sees, (B, d) to (B, K)."""
+        """Of what the learner sees, (B, d) to (B, K) or (B, 1)."""
         return logits(self.fitted.part("learner_"), z, self.setting.num_classes)
 
     def learned(self, x: Tensor, y: Tensor, weights: Tensor | None = None) -> dict[str, Tensor]:
@@ -191,6 +207,8 @@ class Weighted(OnFeatures):
 
     def fit(self, domains: Domains) -> Mapping[str, Tensor]:
         weights = self.weights(domains)
+        if not bool((weights > 0).any()):
+            raise ConfigError(["no source sample weighs anything: the target's are too far for this kernel. Take a wider one."])
         weights = weights / weights.mean().clamp_min(ENOUGH)
         x, y, w = domains.source, domains.y, weights
         if domains.labelled is not None and domains.labelled_y is not None:

@@ -30,6 +30,8 @@ class OTDA(OnFeatures):
         class_weight: weight of the term that lets each target sample's mass be of one class; 0: without.
     """
 
+    numbers = False
+
     def __init__(self, setting: Setting, *, plan_entropy: float, class_weight: float, **options: Any):
         super().__init__(setting, **options)
         self.entropy, self.class_weight = plan_entropy, class_weight

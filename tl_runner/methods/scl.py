@@ -29,6 +29,8 @@ class SCL(Aligned):
         decay: lambda of |w|^2 in each predictor's loss, modified Huber.
     """
 
+    numbers = False
+
     def __init__(self, setting: Setting, *, pivots: int, dimensions: int, share: float, decay: float, **options: Any):
         super().__init__(setting, **options)
         self.pivots, self.dimensions, self.share, self.decay = pivots, dimensions, share, decay

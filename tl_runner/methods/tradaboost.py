@@ -29,6 +29,7 @@ class TrAdaBoost(OnFeatures):
     """
 
     weighted = True
+    numbers = False
 
     def __init__(self, setting: Setting, *, rounds: int, target_share: float, **options: Any):
         super().__init__(setting, **options)

@@ -113,12 +113,12 @@ def of_rankings(counts: Array, probabilities: Array, labels: Array) -> dict[str,
 
 
 def of_regression(counts: Array, predicted: Array, y: Array) -> dict[str, Array]:
-    """MSE, MAE and R2 (NaN where a resample's targets are all the same): counts (R, N), predicted and true targets (N,)."""
+    """RMSE, MAE and R2 (NaN where a resample's targets are all the same): counts (R, N), predicted and true targets (N,)."""
     error, y = predicted - y, y - y.mean()  # R2 does not see the shift; squares of small numbers keep their digits
     mse, mae, mean, square = (counts @ np.column_stack([error**2, np.abs(error), y, y**2]) / len(y)).T
     variance = square - mean**2
     r2 = 1 - np.divide(mse, variance, out=np.full(len(mse), np.nan), where=variance > 1e-12 * square)
-    return {"mse": mse, "mae": mae, "r2": r2}
+    return {"rmse": np.sqrt(mse), "mae": mae, "r2": r2}
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -6,11 +6,11 @@ from torch import Tensor
 
 
 def regression(predicted: Tensor, y: Tensor) -> dict[str, float]:
-    """Mean absolute error, root of the mean squared error, and R^2 (1 is perfect, 0 as good as the mean) of (N,) numbers.
+    """Root of the mean squared error, mean absolute error, and R^2 (1 is perfect, 0 as good as the mean) of (N,) numbers.
 
     R^2 is left out where all labels are equal.
     """
     error = predicted.double() - y.double()
-    found = {"mae": error.abs().mean().item(), "rmse": error.square().mean().sqrt().item()}
+    found = {"rmse": error.square().mean().sqrt().item(), "mae": error.abs().mean().item()}
     spread = (y.double() - y.double().mean()).square().mean()
     return found | ({"r2": (1 - error.square().mean() / spread).item()} if spread > 0 else {})

@@ -16,11 +16,11 @@ from sklearn.metrics import (
     confusion_matrix,
     log_loss,
     mean_absolute_error,
-    mean_squared_error,
     precision_recall_fscore_support,
     r2_score,
     recall_score,
     roc_auc_score,
+    root_mean_squared_error,
 )
 
 from tl_runner.metrics import bootstrap
@@ -89,14 +89,14 @@ def classification(probabilities: Array, labels: Array, *, resamples: int = 1000
 
 
 def regression(predicted: Array, y: Array, *, resamples: int = 1000, seed: int = 0) -> Report:
-    """``metrics`` mse, mae and r2, their ``intervals`` and ``notes``, of predictions (N,) against targets (N,).
+    """``metrics`` rmse, mae and r2, their ``intervals`` and ``notes``, of predictions (N,) against targets (N,).
 
     R2 is None for one sample and for targets that are all the same: there is no variance to explain.
     """
     predicted, y = predicted.astype(np.float64), y.astype(np.float64)
     constant = bool((y == y[0]).all())
     metrics = {
-        "mse": float(mean_squared_error(y, predicted)),
+        "rmse": float(root_mean_squared_error(y, predicted)),
         "mae": float(mean_absolute_error(y, predicted)),
         "r2": None if constant else float(r2_score(y, predicted)),
     }

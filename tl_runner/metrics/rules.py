@@ -48,7 +48,14 @@ RULES = {
     "oracle": Rule(*TRUTH, ("target_test",), shown="target_test accuracy (oracle)", target_labels=True),
 }
 LABEL_FREE = tuple(name for name, rule in RULES.items() if not rule.target_labels)
-EVALUATIONS = {"log_loss", "mse", *(rule.name for rule in RULES.values() if rule.name)}  # what an evaluated split's row may hold
+EVALUATIONS = {
+    "log_loss",
+    "mse",
+    "rmse",
+    "mae",
+    "r2",
+    *(rule.name for rule in RULES.values() if rule.name),
+}  # what an evaluated split's row may hold
 
 
 def scores(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:

@@ -18,22 +18,23 @@ EXAMPLES = 4  # random images that both are asked about
 
 
 class Predictor(nn.Module):
-    """Images, float32 (B, C, H, W) in [0, 1], or vectors as they are in files, float32 (B, d), to (logits, probabilities), (B, K)."""
+    """Images, float32 (B, C, H, W) in [0, 1], or vectors as they are in files, float32 (B, d), to (logits, probabilities), (B, K);
+    or to (numbers,), (B, 1)."""
 
     mean: Tensor
     deviation: Tensor
 
     def __init__(self, trained: Trained):
         super().__init__()
-        self.method, self.phase, self.vectors = trained.method, trained.phase, trained.vectors
+        self.method, self.phase, self.vectors, self.classes = trained.method, trained.phase, trained.vectors, bool(trained.classes)
         scale = trained.outline.scale or {"mean": [0.0], "deviation": [1.0]}
         self.register_buffer("mean", torch.tensor(scale["mean"]), persistent=False)
         self.register_buffer("deviation", torch.tensor(scale["deviation"]), persistent=False)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         x = ((images - self.mean) / self.deviation)[:, :, None, None] if self.vectors else images
         logits = self.phase.predict(x).float()
-        return logits, logits.softmax(1)
+        return (logits, logits.softmax(1)) if self.classes else (logits,)
 
 
 def export(trained: Trained, file: Path) -> str:
@@ -51,13 +52,13 @@ def export(trained: Trained, file: Path) -> str:
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporters, about themselves
-            expected = predictor(images)[1]
+            expected = predictor(images)[-1]
             if file.suffix == ".onnx":
                 found = _onnx(predictor, images, shapes, about, file)
             else:
                 program = torch.export.export(predictor, (images,), dynamic_shapes=shapes)
                 torch.export.save(program, file, extra_files=about)
-                found = torch.export.load(file).module()(images)[1]
+                found = torch.export.load(file).module()(images)[-1]
     except OSError as error:
         raise UserError(f"--export {file}: it cannot be written ({error.strerror or error}).") from error
     except UserError:
@@ -65,7 +66,8 @@ def export(trained: Trained, file: Path) -> str:
     except Exception as error:  # torch's exporters raise any kind for what they cannot trace
         line = " ".join(str(error).split())[:200]
         raise UserError(f"--export {file}: torch cannot export this network ({type(error).__name__}: {line}).") from error
-    checked = "" if found is None else f"; it agrees with the run to {(found - expected).abs().max().item():.0e} in the probabilities"
+    answers = answers_of(predictor)
+    checked = "" if found is None else f"; it agrees with the run to {(found - expected).abs().max().item():.0e} in the {answers[-1]}"
     takes = f"{'vectors' if trained.vectors else 'images'} float32 (batch, {', '.join(map(str, shape))})"
     return f"{file} written, {file.stat().st_size / 1e6:,.1f} MB: {takes}{'' if trained.vectors else ' in [0, 1]'}{checked}"
 
@@ -83,8 +85,13 @@ def description(trained: Trained) -> dict[str, Any]:
     }
 
 
+def answers_of(predictor: Predictor) -> list[str]:
+    """What the outputs are called."""
+    return ["logits", "probabilities"] if predictor.classes else ["numbers"]
+
+
 def _onnx(predictor: Predictor, images: Tensor, shapes: dict, about: dict[str, str], file: Path) -> Tensor | None:
-    """The probabilities that the written file gives, where onnxruntime is there to run it."""
+    """The probabilities, or numbers, that the written file gives, where onnxruntime is there to run it."""
     try:
         import onnx
         import onnxscript  # noqa: F401  (what torch's exporter writes with)
@@ -93,7 +100,7 @@ def _onnx(predictor: Predictor, images: Tensor, shapes: dict, about: dict[str, s
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     program = torch.onnx.export(
         predictor, (images,), dynamo=True, dynamic_shapes=shapes, verbose=False,
-        input_names=["images"], output_names=["logits", "probabilities"],
+        input_names=["images"], output_names=answers_of(predictor),
     )  # fmt: skip
     assert program is not None
     model = program.model_proto
@@ -107,4 +114,4 @@ def _onnx(predictor: Predictor, images: Tensor, shapes: dict, about: dict[str, s
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.set_denormal_as_zero", "1")  # it sets the thread's flag, which ours has set already
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(["probabilities"], {"images": images.numpy()})[0])
+    return torch.from_numpy(session.run(answers_of(predictor)[-1:], {"images": images.numpy()})[0])

@@ -38,6 +38,8 @@ def written(kind: str, found: Found, classes: Sequence[str], top: int) -> bytes:
 
 def entry(file: Path, p: np.ndarray, classes: Sequence[str]) -> dict:
     """One picture in JSON."""
+    if not classes:
+        return {"file": str(file), "value": float(f"{p[0]:.7g}")}
     ((name, probability),) = likeliest(p, classes, 1)
     every = {name: round(float(v), 6) for name, v in zip(classes, p, strict=True)}
     return {"file": str(file), "class": name, "probability": round(probability, 6), "probabilities": every}
@@ -45,8 +47,8 @@ def entry(file: Path, p: np.ndarray, classes: Sequence[str]) -> dict:
 
 def lines(found: Found, classes: Sequence[str], top: int) -> Iterator[list]:
     """The lines of a CSV file, the first its columns."""
-    if found.features:
-        yield ["file", *(f"feature_{i}" for i in range(found.values.shape[1]))]
+    if found.features or not classes:
+        yield ["file", *(f"feature_{i}" for i in range(found.values.shape[1]))] if found.features else ["file", "value"]
         for file, values in zip(found.files, found.values, strict=True):
             yield [file, *(f"{v:.7g}" for v in values)]
         return
@@ -60,10 +62,12 @@ def show(found: Found, classes: Sequence[str], top: int) -> None:
     """A table in the terminal."""
     table = Table(box=None, pad_edge=False)
     table.add_column("file", overflow="fold")
+    if not classes:
+        table.add_column("value", justify="right")
     for i in range(min(top, len(classes))):
         table.add_column("class" if not i else "")
         table.add_column("%", justify="right")
     for file, p in zip(found.files, found.values, strict=True):
-        cells = [cell for name, v in likeliest(p, classes, top) for cell in (Text(name), f"{100 * v:.1f}")]
+        cells = [cell for name, v in likeliest(p, classes, top) for cell in (Text(name), f"{100 * v:.1f}")] if classes else [f"{p[0]:.5g}"]
         table.add_row(Text(str(file)), *cells)
     Console().print(table)

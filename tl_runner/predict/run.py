@@ -29,7 +29,7 @@ class Found:
 
     Attributes:
         files: those that could be read, in order.
-        values: float32 (N, K) probabilities of the classes, or (N, d) features.
+        values: float32 (N, K) probabilities of the classes, or (N, 1) numbers, or (N, d) features.
         unreadable: why each of the others could not be.
         features: whether the values are features.
     """
@@ -93,8 +93,13 @@ class Trained(FinishedRun):
         return files
 
     def predict(self, files: Sequence[Path], workers: int = 0) -> Found:
-        """Probabilities of the classes, by the classifier of the run's last phase."""
-        return self._outputs(files, workers, lambda x: self.phase.predict(x).float().softmax(1))
+        """Probabilities of the classes, by the classifier of the run's last phase; or the numbers that it was asked for."""
+        return self._outputs(files, workers, self.answers)
+
+    def answers(self, x: Tensor) -> Tensor:
+        """Probabilities (B, K), or numbers (B, 1), of images (B, C, H, W)."""
+        said = self.phase.predict(x).float()
+        return said.softmax(1) if self.classes else said
 
     def features(self, files: Sequence[Path], workers: int = 0) -> Found:
         """What the classifier's head sees.
@@ -115,7 +120,7 @@ class Trained(FinishedRun):
             unreadable |= bad
             if read:
                 values.append(self.outputs(network, x).cpu().numpy())
-        if values and not features and values[0].shape[1] != len(self.classes):
+        if values and not features and values[0].shape[1] != (len(self.classes) or 1):
             raise CheckpointError(f"{self.folder}/result.json names {len(self.classes)} classes, and the network has {values[0].shape[1]}.")
         if not names:
             lines = [f"  {file}: {why}" for file, why in [*unreadable.items()][:NAMED]]

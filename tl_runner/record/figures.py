@@ -71,6 +71,18 @@ def _panel(axis: Any, series: Mapping[str, Points], title: str) -> None:
         axis.legend(fontsize=8)
 
 
+def numbers(predicted: Array, y: Array, file: Path, title: str) -> None:
+    """What was predicted (N,) against what it is (N,)."""
+    low, high = float(min(predicted.min(), y.min())), float(max(predicted.max(), y.max()))
+    figure, axis = plt.subplots(figsize=(4.8, 4.8), layout="constrained")
+    axis.plot([low, high], [low, high], color="0.6", linewidth=1)
+    axis.plot(y, predicted, "o", color=COLOURS[0], markersize=3, alpha=0.5)
+    axis.set(xlabel="true", ylabel="predicted", aspect="equal")
+    axis.set_title(title, fontsize=10)
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
+
+
 def confusion(counts: Array, classes: Sequence[str], file: Path, title: str) -> None:
     """Counts (K, K): rows are the true classes, columns the predicted ones; shade is the share of the row."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)

@@ -40,7 +40,7 @@ def transfer(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
     y = arrays.get("target/labels")
     for when in WHEN:
         features, said = (arrays.get(f"{when}/{name}") for name in ("target", "target/said"))
-        if y is None or features is None or len(np.unique(y)) < 2 or not np.isfinite(features).all():
+        if y is None or features is None or y.dtype.kind == "f" or len(np.unique(y)) < 2 or not np.isfinite(features).all():
             continue
         z = features.astype(np.float64).reshape(len(features), -1)
         scores = {

@@ -45,8 +45,11 @@ def write_figures(folder: RunFolder, predictions: Mapping[str, np.ndarray], repo
     if "curve" in reports[name]:
         episodes.figure(reports, folder.figures / "inner_steps.png", task.name)
         return
-    p, labels, report = predictions[f"{name}/probabilities"], predictions[f"{name}/labels"], reports[name]
-    title = f"{task.name}, {name.replace('_', ' ')}"
+    title, labels, report = f"{task.name}, {name.replace('_', ' ')}", predictions[f"{name}/labels"], reports[name]
+    if not task.classes:
+        figures.numbers(predictions[f"{name}/values"], labels, folder.figures / f"numbers_{name}.png", title)
+        return
+    p = predictions[f"{name}/probabilities"]
     figures.confusion(np.array(report["confusion"]), task.classes, folder.figures / f"confusion_{name}.png", title)
     figures.roc(p, labels, report["per_class"]["auc"], task.classes, folder.figures / f"roc_{name}.png", title)
     figures.reliability(p, labels, folder.figures / f"reliability_{name}.png", title)
@@ -128,22 +131,25 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
     rows = [(titles.get(name, first if name == "pretrain" else name), metrics) for name, metrics in rows]
     rows.append((method, content["metrics"]))
     table = Table(box=box.SIMPLE_HEAD, title=None)
-    known = [value for _, metrics in rows if (value := metrics.get("target_test", {}).get(METRIC)) is not None]
+    metric = content["metric"] if not content["classes"] else METRIC
+    known = [value for _, metrics in rows if (value := metrics.get("target_test", {}).get(metric)) is not None]
     measured = [i for i, (_, m) in enumerate(rows) if "target_test" in m]
     over = next((i for i in measured if rows[i][0] == titles.get(content.get("baseline"))), measured[0] if measured else 0)
-    base = rows[over][1]["target_test"].get(METRIC) if measured else None
+    base = rows[over][1]["target_test"].get(metric) if measured else None
     n = content["sizes"].get("target_test", 0)
     against = rows[over][0].split()[-1] if costs else rows[over][0]  # there is less room
-    for head in ("accuracy, %", "source test", "target test", "± s.e.", f"over {against}" if len(known) > 1 else "gain"):
-        table.add_column(head, justify="left" if head.startswith("acc") else "right", no_wrap=True)
+    said = _percent if metric == METRIC else _number
+    unit = f"{metric}, %" if metric == METRIC else metric
+    for head in (unit, "source test", "target test", "± s.e.", f"over {against}" if len(known) > 1 else "gain"):
+        table.add_column(head, justify="left" if head == unit else "right", no_wrap=True)
     for head in COSTS if costs else ():
         table.add_column(head, justify="right")
     for i, (name, metrics) in enumerate(rows):
-        source, target = (metrics.get(s, {}).get(METRIC) for s in ("source_test", "target_test"))
-        error = None if target is None or not n else (target * (1 - target) / n) ** 0.5
+        source, target = (metrics.get(s, {}).get(metric) for s in ("source_test", "target_test"))
+        error = _error(content, target, n) if i == len(rows) - 1 or metric == METRIC else None
         gain = "" if i <= over or base is None or target is None else f"{100 * (target - base):+.1f}"
         uses = [short(spent[i].get("parameters")), short(spent[i].get("flops")), _milliseconds(spent[i])] if costs else []
-        table.add_row(name, _percent(source), _percent(target), "" if error is None else f"{100 * error:.1f}", gain, *uses)
+        table.add_row(name, said(source), said(target), said(error), gain, *uses)
     oracle = ""
     if content["uses_target_labels"]:
         stopped = any(p.get("early_stopping", {}).get("split") == "target_val" for p in content["phases"])
@@ -154,11 +160,11 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
     chosen = content["selection"] + (f" (epoch {content['selected_epoch']})" if content["selected_epoch"] else "")
     if others and "forgetting" in content:
         chosen += f"   forgotten of the source {100 * content['forgetting']:.1f}"
-    said = _wrapped(" tasks     " if content["outline"]["also"] else " targets   ", _by_target(content["metrics"])) + _wrapped(
+    more = _wrapped(" tasks     " if content["outline"]["also"] else " targets   ", _by_target(content["metrics"])) + _wrapped(
         " rules     ", _by_epoch(content.get("rules", {}))
     )
     return (
-        f"\n{_lines(table)}\n\n{said} selection {chosen}{oracle}   time {content['wall_s']:.0f} s   "
+        f"\n{_lines(table)}\n\n{more} selection {chosen}{oracle}   time {content['wall_s']:.0f} s   "
         f"{content['images_per_s'] or 0:,.0f} images/s\n folder {path}"
     )
 
@@ -223,3 +229,17 @@ def _milliseconds(spent: Mapping[str, float]) -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _error(content: Mapping[str, Any], value: float | None, n: int) -> float | None:
+    """The standard error of an accuracy on n images, or of another score by its interval."""
+    if value is None or not n:
+        return None
+    if content["classes"]:
+        return (value * (1 - value) / n) ** 0.5
+    low, high = content["intervals"].get("target_test", {}).get(content["metric"], (None, None))
+    return None if low is None or high is None else (high - low) / 3.92

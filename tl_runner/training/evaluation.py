@@ -36,6 +36,7 @@ class Evaluator:
 
     def __init__(self, method: Method, splits: Mapping[str, Split], device: Device, seed: int, oracle: bool):
         self.method, self.splits, self.device = method, splits, device
+        self.classes = method.setting.num_classes  # 0: numbers are asked for
         some = {name: _some(split, seed) for name, split in splits.items() if name in ("target_train", "target_test")}
         if oracle and "target_test" in splits:
             some["target_test"] = splits["target_test"]
@@ -50,14 +51,14 @@ class Evaluator:
         """
         logits = {name: self._logits(phase, name, split) for name, split in self._watched.items() if _known_to(phase, name)}
         found = {
-            name: label_free(of) if name == "target_train" else labelled_metrics(of, self._watched[name].y) for name, of in logits.items()
+            name: self._label_free(of) if name == "target_train" else metrics(of, self._watched[name].y) for name, of in logits.items()
         }
         for name, split in self._watched.items():
             found |= self._others(phase, name, split)
         both = {"source", "target"} <= phase.embed.keys() & {*phase.domains}
-        if both and len(self._compared) == len(rules.COMPARED):
+        if both and len(self._compared) == len(rules.COMPARED) and self.classes:
             found["source_val"] |= self._between_domains(phase, logits)
-        return {name: {key: value for key, value in metrics.items() if math.isfinite(value)} for name, metrics in found.items()}
+        return {name: {key: value for key, value in values.items() if math.isfinite(value)} for name, values in found.items()}
 
     def _between_domains(self, phase: Phase, logits: Mapping[str, Tensor]) -> dict[str, float]:
         """``dev`` and ``reverse_validation``, by the features of a few images; they read source labels alone.
@@ -85,7 +86,7 @@ class Evaluator:
     def after_phase(self, phase: Phase) -> dict[str, dict[str, float]]:
         """Metrics by split, on every labelled split that no training reads."""
         names = [n for n in ("source_val", "source_test", "target_val", "target_test") if n in self.splits and _known_to(phase, n)]
-        found = {name: labelled_metrics(self._logits(phase, name, self.splits[name]), self.splits[name].y) for name in names}
+        found = {name: metrics(self._logits(phase, name, self.splits[name]), self.splits[name].y) for name in names}
         for name in ("target_val", "target_test"):
             found |= self._others(phase, name, self.splits[name]) if name in self.splits else {}
         return found
@@ -96,7 +97,7 @@ class Evaluator:
         for task, y in split.also.items():
             if task in phase.also:
                 said = outputs_of(self.method, phase.also[task], split, self.device)
-                found[f"{name}_{task}"] = regression(said[:, 0], y) if y.is_floating_point() else labelled_metrics(said, y)
+                found[f"{name}_{task}"] = metrics(said, y)
         return found
 
     def at_the_end(self, phase: Phase) -> tuple[dict[str, report.Report], dict[str, np.ndarray]]:
@@ -106,40 +107,31 @@ class Evaluator:
         for name, split in self.splits.items():
             for task, y in split.also.items():
                 if task in phase.also:
-                    self._other_at_the_end(phase.also[task], f"{name}_{task}", split, y, reports, predictions)
+                    said = outputs_of(self.method, phase.also[task], split, self.device)
+                    self._report(f"{name}_{task}", split, said, y, reports, predictions)
             if not _known_to(phase, name):
                 continue
-            logits = self._logits(phase, name, split)
-            predictions[f"{name}/probabilities"] = logits.softmax(1).cpu().numpy()
-            predictions[f"{name}/ids"] = split.ids.cpu().numpy()
-            if split.y is None:
-                reports[name] = {"metrics": {key: value for key, value in label_free(logits).items() if math.isfinite(value)}}
-            else:
-                labels = predictions[f"{name}/labels"] = split.y.cpu().numpy()
-                reports[name] = report.classification(predictions[f"{name}/probabilities"], labels)
+            self._report(name, split, self._logits(phase, name, split), split.y, reports, predictions)
         return reports, predictions
 
-    def _other_at_the_end(
-        self,
-        predict: Callable[[Tensor], Tensor],
-        name: str,
-        split: Split,
-        y: Tensor,
-        reports: dict[str, report.Report],
-        predictions: dict[str, np.ndarray],
+    def _report(
+        self, name: str, split: Split, said: Tensor, y: Tensor | None, reports: dict[str, report.Report], predictions: dict[str, np.ndarray]
     ) -> None:
-        """The report and the predictions of a further task."""
-        said, labels = outputs_of(self.method, predict, split, self.device), y.cpu().numpy()
-        predictions |= {f"{name}/ids": split.ids.cpu().numpy(), f"{name}/labels": labels}
-        if y.is_floating_point():
-            predictions[f"{name}/values"] = said[:, 0].cpu().numpy()
-            reports[name] = {"metrics": regression(said[:, 0], y)}
-        else:
-            predictions[f"{name}/probabilities"] = said.softmax(1).cpu().numpy()
-            reports[name] = report.classification(predictions[f"{name}/probabilities"], labels)
+        """The report and the predictions of one task on one split: of classes, or of a number."""
+        numbers = y.is_floating_point() if y is not None else not self.classes
+        kind, values = ("values", said[:, 0]) if numbers else ("probabilities", said.softmax(1))
+        predictions |= {f"{name}/{kind}": values.cpu().numpy(), f"{name}/ids": split.ids.cpu().numpy()}
+        if y is None:
+            reports[name] = {"metrics": {key: value for key, value in self._label_free(said).items() if math.isfinite(value)}}
+            return
+        labels = predictions[f"{name}/labels"] = y.cpu().numpy()
+        reports[name] = (report.regression if numbers else report.classification)(predictions[f"{name}/{kind}"], labels)
+
+    def _label_free(self, logits: Tensor) -> dict[str, float]:
+        return label_free(logits) if self.classes else {}
 
     def embeddings(self, phase: Phase) -> dict[str, np.ndarray]:
-        """Features float16 (N, d) and labels int64 (N,) of a few test images of each domain, the same for every run.
+        """Features float16 (N, d) and labels (N,) of a few test images of each domain, the same for every run.
 
         And, where the phase has a classifier for it, the probabilities that it says of the target's, ``target/said`` (N, K).
         """
@@ -150,7 +142,7 @@ class Evaluator:
                 assert some.y is not None
                 arrays[domain] = outputs_of(self.method, encode, some, self.device).flatten(1).half().cpu().numpy()
                 arrays[f"{domain}/labels"] = some.y.cpu().numpy()
-                if domain == "target" and "target" in phase.domains:
+                if domain == "target" and "target" in phase.domains and self.classes:
                     said = outputs_of(self.method, phase.predict, some, self.device).softmax(1)
                     arrays["target/said"] = said.half().cpu().numpy()
         return arrays
@@ -202,9 +194,14 @@ def outputs_of(method: Method, predict: Callable[[Tensor], Tensor], split: Split
     return logits
 
 
-def labelled_metrics(logits: Tensor, y: Tensor | None) -> dict[str, float]:
-    """Accuracy (a fraction) and log loss (nats)."""
+def metrics(said: Tensor, y: Tensor | None) -> dict[str, float]:
+    """Accuracy (a fraction) and log loss (nats) of logits (N, K), or of numbers (N, 1) how far they are off."""
     assert y is not None
+    return regression(said[:, 0], y) if y.is_floating_point() else labelled_metrics(said, y)
+
+
+def labelled_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:
+    """Accuracy (a fraction) and log loss (nats)."""
     return {
         "accuracy": classification.accuracy(logits, y).item(),
         "log_loss": classification.log_loss(logits, y).item(),
