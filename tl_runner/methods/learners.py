@@ -15,6 +15,7 @@ WEIGHTABLE = ("logistic", "svm", "ridge")  # those that samples of different wei
 FOR_NUMBERS = ("1nn", "svm", "ridge", "mlp")  # those that can be asked for a number
 HIDDEN = 100  # units of the multilayer perceptron
 NEVER = -1e4  # the logit of a class that no sample is of
+SAME = 1e-10  # of the mean squared length, a squared distance between rows that are the same, but for rounding
 CHUNK = 2048  # rows whose distances to all points are held at once
 State = Mapping[str, Tensor]
 
@@ -101,8 +102,9 @@ def logits(state: State, x: Tensor, classes: int) -> Tensor:
 def nearest_distance(x: Tensor) -> Tensor:
     """The mean squared distance of a row of x (N, d) to the nearest one that differs from it; positive."""
     some = x[torch.arange(min(len(x), CHUNK), device=x.device) * len(x) // min(len(x), CHUNK)]
-    squared = torch.cdist(some, x, compute_mode="donot_use_mm_for_euclid_dist").square()
-    nearest = torch.where(squared > 0, squared, torch.inf).amin(1)
+    centred, others = some - x.mean(0), x - x.mean(0)  # less is lost in the products
+    squared = torch.cdist(centred, others, compute_mode="use_mm_for_euclid_dist").square_()
+    nearest = squared.masked_fill_(squared <= SAME * others.square().sum(1).mean(), torch.inf).amin(1)
     apart = nearest[nearest.isfinite()]
     return apart.mean() if len(apart) else torch.ones((), dtype=x.dtype, device=x.device)
 
