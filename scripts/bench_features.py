@@ -86,6 +86,8 @@ def ours(name: str, arrays: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Callab
     """The method's own fit, without its learner."""
     source, y, target = (torch.from_numpy(a) for a in arrays)
     words = [f"method={name}", "backbone=raw", "method.scale=null", *WORDS[name]]
+    if name == "kmm":
+        words.append(f"method.gamma={gamma_of(arrays)}")
     config = check(words, sweep=False)[0].config
     method = method_of(config, Outline([str(c) for c in range(CLASSES)], (WIDTH, 1, 1)))
     assert isinstance(method, OnFeatures)
@@ -108,16 +110,22 @@ def theirs(name: str, arrays: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Call
     source, y, target = arrays
     x, domain = np.concatenate([source, target]), np.r_[np.ones(len(source), int), -np.ones(len(target), int)]
     labels = np.r_[y, -np.ones(len(target), int)]
-    squared = float(np.median(((x[:500, None] - x[None, -500:]) ** 2).sum(2)))
+    gamma = gamma_of(arrays)
     make = {
         "subspace_alignment": lambda: skada.SubspaceAlignmentAdapter(n_components=50),
         "coral": lambda: skada.CORALAdapter(reg=1e-6),
         "tca": lambda: skada.TransferComponentAnalysisAdapter(kernel="rbf", n_components=50, mu=0.1),
-        "kmm": lambda: skada.KMMReweightAdapter(gamma=1 / squared, B=1000.0),
-        "kliep": lambda: skada.KLIEPReweightAdapter(gamma=1 / squared, n_centers=100, random_state=0),
+        "kmm": lambda: skada.KMMReweightAdapter(gamma=gamma, B=1000.0),
+        "kliep": lambda: skada.KLIEPReweightAdapter(gamma=gamma, n_centers=100, random_state=0),
         "ot_da": lambda: skada.EntropicOTMappingAdapter(reg_e=0.05, norm="max"),
     }[name]
     return lambda: make().fit_transform(x, labels, sample_domain=domain)
+
+
+def gamma_of(arrays: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
+    """Of the kernels: 1 over the median squared distance. KLIEP of ours finds its own in its fit."""
+    source, _, target = arrays
+    return float(1 / np.median(((source[-500:, None] - target[None, :500]) ** 2).sum(2)))
 
 
 if __name__ == "__main__":

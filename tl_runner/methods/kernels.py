@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tl_runner.methods.base import Setting
+from tl_runner.methods.learners import SAME, squared_distances
 from tl_runner.methods.on_features import ENOUGH, Aligned, Domains, signed
 
 DENSE = 1200  # features up to which all eigenvectors are computed, which is then the faster way
@@ -141,12 +142,14 @@ def leading(product: Any, width: int, k: int, like: Tensor) -> Tensor:
 
 def rbf(x: Tensor, points: Tensor, gamma: Tensor) -> Tensor:
     """exp(-gamma |x - y|^2), (B, d) and (P, d) to (B, P)."""
-    return torch.exp(-gamma * torch.cdist(x, points, compute_mode="use_mm_for_euclid_dist").square())
+    return squared_distances(x, points).mul_(-gamma).exp_()
 
 
-def median_gamma(x: Tensor, most: int = 1000) -> float:
+def median_gamma(x: Tensor, most: int = 500) -> float:
     """1 over the median squared distance between different rows of x (N, d), or of ``most`` of them, spread evenly."""
-    few = x if len(x) <= most else x[torch.arange(most, device=x.device) * len(x) // most]
-    squared = torch.pdist(few.double()).square()
-    median = squared.median().item() if len(squared) else 0.0
-    return 1 / median if median > 0 else 1.0
+    few = (x if len(x) <= most else x[torch.arange(most, device=x.device) * len(x) // most]).double()
+    squared = squared_distances(few, few)
+    row, column = torch.triu_indices(len(few), len(few), 1, device=x.device)
+    between = squared[row, column]
+    median = between.median().item() if len(between) else 0.0
+    return 1 / median if median > SAME * squared.mean().item() else 1.0

@@ -102,11 +102,17 @@ def logits(state: State, x: Tensor, classes: int) -> Tensor:
 def nearest_distance(x: Tensor) -> Tensor:
     """The mean squared distance of a row of x (N, d) to the nearest one that differs from it; positive."""
     some = x[torch.arange(min(len(x), CHUNK), device=x.device) * len(x) // min(len(x), CHUNK)]
-    centred, others = some - x.mean(0), x - x.mean(0)  # less is lost in the products
-    squared = torch.cdist(centred, others, compute_mode="use_mm_for_euclid_dist").square_()
-    nearest = squared.masked_fill_(squared <= SAME * others.square().sum(1).mean(), torch.inf).amin(1)
+    squared = squared_distances(some, x)
+    nearest = squared.masked_fill_(squared <= SAME * (x - x.mean(0)).square().sum(1).mean(), torch.inf).amin(1)
     apart = nearest[nearest.isfinite()]
     return apart.mean() if len(apart) else torch.ones((), dtype=x.dtype, device=x.device)
+
+
+def squared_distances(x: Tensor, points: Tensor) -> Tensor:
+    """(B, P) of rows (B, d) and (P, d), by one product of matrices of centred rows, of which less is lost to rounding."""
+    middle = points.mean(0)
+    a, b = x - middle, points - middle
+    return torch.addmm(b.square().sum(1)[None], a, b.T, alpha=-2).add_(a.square().sum(1)[:, None]).clamp_min_(0)
 
 
 def _linear(kind: str, x: np.ndarray, y: np.ndarray, strength: float, weights: np.ndarray | None, seed: int) -> Any:

@@ -244,7 +244,11 @@ class Aligned(OnFeatures):
 def principal(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """(mean (d,), the first k principal directions as columns (d, k)) of x (N, d), their signs fixed; k at most min(N, d)."""
     mean = x.mean(0)
-    directions = torch.linalg.svd(x - mean, full_matrices=False).Vh[:k].T
+    centred = x - mean
+    if len(x) >= x.shape[1]:  # of many samples the covariance is smaller
+        directions = torch.linalg.eigh(centred.T @ centred).eigenvectors.flip(1)[:, :k]
+    else:
+        directions = torch.linalg.svd(centred, full_matrices=False).Vh[:k].T
     return mean, signed(directions)
 
 
