@@ -18,21 +18,26 @@ def logme(features: Array, y: Labels) -> float:
 
     You, Liu, Wang & Long, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", ICML 2021, eq. 2 and algorithm 1:
     labels of one class against the rest are Gaussian around f^T w with precision beta, w is Gaussian with precision alpha, and both are
-    set to their most likely values by a fixed-point iteration. One singular value decomposition serves all classes.
+    set to their most likely values by a fixed-point iteration. One decomposition serves all classes, of F^T F where that is smaller.
 
     Args:
         features: (N, d). y: classes (N,); those that are not there do not count.
     """
     f = np.asarray(features, np.float64)
     n, d = f.shape
-    u, s, _ = np.linalg.svd(f, full_matrices=False)
-    squares = np.where(s > s.max(initial=0.0) * 1e-10, s**2, 0.0)
-    found = [_evidence((y == c).astype(np.float64), u, squares, n, d) for c in np.unique(y)]
-    return float(np.mean(found))
+    labels = np.stack([y == c for c in np.unique(y)], 1).astype(np.float64)
+    if n > d:
+        squares, v = np.linalg.eigh(f.T @ f)
+        squares = np.where(squares > squares.max(initial=0.0) * 1e-12, squares, 0.0)
+        z2 = np.divide((v.T @ (f.T @ labels)) ** 2, squares[:, None], out=np.zeros((d, labels.shape[1])), where=squares[:, None] > 0)
+    else:
+        u, s, _ = np.linalg.svd(f, full_matrices=False)
+        squares, z2 = np.where(s > s.max(initial=0.0) * 1e-10, s**2, 0.0), (u.T @ labels) ** 2
+    return float(np.mean([_evidence(one, of, squares, n, d) for one, of in zip(labels.T, z2.T, strict=True)]))
 
 
-def _evidence(y: Array, u: Array, squares: Array, n: int, d: int) -> float:
-    z2 = (u.T @ y) ** 2
+def _evidence(y: Array, z2: Array, squares: Array, n: int, d: int) -> float:
+    """Of 0 and 1 (N,), of whose squared projections on the features' directions are z2, and the squared singular values there."""
     outside = max(float(y @ y - z2.sum()), 0.0)  # what no feature explains
     alpha = beta = 1.0
 
