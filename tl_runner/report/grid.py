@@ -139,8 +139,8 @@ def lay_out_likeness(found: Sequence[Correlation]) -> Grid:
     """One line a score of likeness: its rank correlation with the gain."""
     body = [[one.score, f"{one.tau:+.2f}", f"{one.p:.3f}", str(one.n), str(one.data), one.reading] for one in found]
     notes = [
-        "Kendall's tau-b between a score before transfer and the gain over the baseline, each group's mean over seeds one point; p: of as "
-        "much by chance, the points taken as independent, which those of one data set are not quite.",
+        "Kendall's tau-b between a score before transfer and the gain over the baseline, each group's mean over seeds one point; p: how "
+        "often as much comes of exchanging the scores between data sets and backbones, since groups of one such pair share their score.",
         "transferability reads target test labels, for the record alone.",
     ]
     return Grid(["score", "tau", "p", "groups", "data sets", "reading"], [False, True, True, True, True, False], body, frozenset(), notes)

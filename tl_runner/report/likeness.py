@@ -24,6 +24,7 @@ SCORES = (
 )
 SURE = 0.05
 LEAST = 4  # groups that a correlation is taken of
+PERMUTATIONS = 999
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Kendall's tau-b between a score and the gain over ``n`` groups of ``data`` data sets, and the chance of as much by luck."""
+    """Kendall's tau-b between a score and the gain over ``n`` groups of ``data`` data sets, and the chance of as much by luck.
+
+    Groups of one data set and one backbone have about the same score, so they are one draw of it: p is how often a random exchange
+    of scores between these has as great a tau.
+    """
 
     score: str
     tau: float
@@ -86,6 +91,24 @@ def correlations(table: Sequence[Row]) -> list[Correlation]:
     for score in SCORES:
         of = points(table, score)
         if len(of) >= LEAST:
-            tau, p = kendalltau([point.score for point in of], [point.gain for point in of])
-            found.append(Correlation(score, float(tau), float(p), len(of), len({point.row.keys["data"] for point in of})))
+            tau = float(kendalltau([point.score for point in of], [point.gain for point in of])[0])
+            found.append(Correlation(score, tau, by_chance(of), len(of), len({point.row.keys["data"] for point in of})))
     return found
+
+
+def by_chance(of: Sequence[Point]) -> float:
+    """p of the tau of points whose scores are their domains' means, against ``PERMUTATIONS`` exchanges between domains."""
+    import numpy as np
+    from scipy.stats import kendalltau
+
+    domain = [(point.row.keys["data"], point.row.keys["backbone"]) for point in of]
+    known = sorted({*domain}, key=str)
+    number = np.array([known.index(one) for one in domain])
+    gains, scores = (np.array(values) for values in zip(*((point.gain, point.score) for point in of), strict=True))
+    means = np.bincount(number, scores) / np.bincount(number)
+    found = abs(kendalltau(means[number], gains)[0])
+    if math.isnan(found):
+        return math.nan
+    draw = np.random.default_rng(0)
+    as_great = sum(abs(kendalltau(draw.permutation(means)[number], gains)[0]) >= found - 1e-12 for _ in range(PERMUTATIONS))
+    return (1 + as_great) / (1 + PERMUTATIONS)
