@@ -13,8 +13,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import made_digits
 import pytest
+import yaml
 
-from tl_runner import cli
+from tl_runner import cli, plugins
+from tl_runner.methods.base import Method
+from tl_runner.paths import CONF_DIR
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +40,23 @@ def data_root() -> Path | None:
         if root and (Path(root) / "MNIST").is_dir() and (Path(root) / "USPS").is_dir():
             return Path(root).resolve()
     return None
+
+
+@cache
+def module_of(group: str, choice: str) -> str:
+    """The module that a shipped choice names, by its files alone: to compose every choice takes a minute, while tests are collected."""
+    file = CONF_DIR / group / f"{choice}.yaml"
+    content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    own = content.get(group, content)
+    if name := own.get("module", own.get("name")):
+        return name
+    parts = [part for part in content.get("defaults", []) if isinstance(part, str) and part != "_self_"]
+    return next(module_of(group, part) for part in parts if (CONF_DIR / group / f"{part}.yaml").exists())
+
+
+def method_class(name: str) -> type:
+    """Of a shipped choice of ``method``."""
+    return plugins.class_in("methods", module_of("method", name), Method)
 
 
 def pytest_collection_modifyitems(items) -> None:

@@ -9,18 +9,17 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, TINY, results
+from conftest import ROOT, TINY, method_class, results
 from test_losses import NoHostCopies
 from test_methods import build, go, loop_of, same, state
 
-from tl_runner import help, plugins
+from tl_runner import help
 from tl_runner.backbones.base import DomainBatchNorm, norms_of, use_domain
 from tl_runner.losses.adversarial import adaptation_factor
 from tl_runner.losses.coral import coral
 from tl_runner.losses.mmd import median_bandwidths, mmd
 from tl_runner.losses.self_training import centroid_pseudo_labels, minimum_class_confusion
 from tl_runner.methods.adaptation import Adaptation, SharedEncoder, TargetEncoder
-from tl_runner.methods.base import Method
 from tl_runner.methods.distillation import Distillation
 from tl_runner.methods.meta_learning import MetaLearner
 from tl_runner.methods.model_transfer import ModelTransfer
@@ -31,11 +30,7 @@ from tl_runner.plan import check
 from tl_runner.training.evaluation import outputs_of
 
 OTHERS = ModelTransfer | MultiTask | Distillation | MetaLearner | OnFeatures
-METHODS = [
-    name
-    for name, _ in help.choices("method", CONF_DIR)
-    if not issubclass(plugins.class_in("methods", check([f"method={name}"], sweep=False)[0].config["method"]["name"], Method), OTHERS)
-]
+METHODS = [name for name, _ in help.choices("method", CONF_DIR) if not issubclass(method_class(name), OTHERS)]
 MODES = ("concat", "separate", "domain_specific", "frozen")
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import pytest
-import yaml
-from conftest import results
+from conftest import module_of, results
 from test_arrays import vectors
 from test_folder import made_up
 from test_numbers import numbers
@@ -88,7 +87,7 @@ def test_every_choice_composes_and_validates(choice):
 @pytest.mark.parametrize(("package", "base"), [("methods", Method), ("backbones", Backbone)])
 def test_every_module_has_a_config_and_every_config_a_module(package, base):
     group = package.removesuffix("s")
-    names = {yaml.safe_load((CONF_DIR / group / f"{n}.yaml").read_text()) and _name(group, n) for n in GROUPS[group]}
+    names = {module_of(group, name) for name in GROUPS[group]}
     for name in names:
         assert issubclass(plugins.class_in(package, name, base), base)
     from pathlib import Path
@@ -100,11 +99,6 @@ def test_every_module_has_a_config_and_every_config_a_module(package, base):
     parts = {"__init__", *of_others, *on_features, "layers", "weights", "episodic"}
     modules = {p.stem for p in (Path(tl_runner.__file__).parent / package).glob("*.py")} - parts
     assert modules == names
-
-
-def _name(group, choice):
-    chosen = plan.check([f"{group}={choice}"], sweep=False)[0].config[group]
-    return chosen.get("module", chosen["name"])
 
 
 @pytest.fixture

@@ -5,24 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, results
+from conftest import TINY, method_class, results
 from test_methods import build, loop_of, same, state
 
-from tl_runner import help, plugins
+from tl_runner import help
 from tl_runner.data import digits
 from tl_runner.data.tasks import Split
 from tl_runner.methods import on_features
 from tl_runner.methods.on_features import Domains, OnFeatures, Weighted
 from tl_runner.paths import CONF_DIR
-from tl_runner.plan import check
 from tl_runner.predict.run import Trained
 
-
-def kind_of(name):
-    return plugins.class_in("methods", check([f"method={name}"], sweep=False)[0].config["method"]["name"], torch.nn.Module)
-
-
-METHODS = [name for name, _ in help.choices("method", CONF_DIR) if issubclass(kind_of(name), OnFeatures) and kind_of(name).classes]
+METHODS = [name for name, _ in help.choices("method", CONF_DIR) if issubclass(kind := method_class(name), OnFeatures) and kind.classes]
 RAW = (*TINY, "backbone=raw")
 
 
@@ -154,7 +148,7 @@ def test_landmarks_of_all_samples_are_the_whole_kernel():
     assert method.align(Domains(x[0], task.splits["source_train"].y, x[1], 10))["points"].shape[0] == 20
 
 
-@pytest.mark.parametrize("name", [n for n in METHODS if issubclass(kind_of(n), Weighted)])
+@pytest.mark.parametrize("name", [n for n in METHODS if issubclass(method_class(n), Weighted)])
 def test_weights_favour_source_samples_that_look_like_the_target(name):
     """Made up: half of the source is drawn as the target is, the other half far away."""
     draw = torch.Generator().manual_seed(0)
