@@ -76,7 +76,7 @@ def test_classes_may_differ(tmp_path):
     ({"x": np.zeros((4, 2))}, r"holds x\. A file should hold x"),
     ({"x": np.zeros(4), "y": np.zeros(4, int)}, r"float64 of shape \(4,\)"),
     ({"x": np.zeros((4, 2)), "y": np.zeros(3, int)}, "has 4 rows, its labels are int64"),
-    ({"x": np.zeros((4, 2)), "y": np.zeros(4)}, "its labels are float64"),
+    ({"x": np.zeros((4, 2)), "y": np.zeros(4, complex)}, "its labels are complex128"),
     ({"x": np.array([[1.0], [np.nan], [2.0]]), "y": np.zeros(3, int)}, "NaN or infinite in 1 row, the first of them 1"),
     ({"x": np.array([["a"]]), "y": np.zeros(1, int)}, "is <U1 of shape"),
     ({"x": np.zeros((4, 2)), "y": np.zeros(4, int), "x_test": np.zeros((4, 3)), "y_test": np.zeros(4, int)}, "different lengths"),
