@@ -36,7 +36,7 @@ class Evaluator:
 
     def __init__(self, method: Method, splits: Mapping[str, Split], device: Device, seed: int, oracle: bool):
         self.method, self.splits, self.device = method, splits, device
-        self.classes = method.setting.num_classes  # 0: numbers are asked for
+        self.numbers = any(split.y is not None and split.y.is_floating_point() for split in splits.values())
         some = {name: _some(split, seed) for name, split in splits.items() if name in ("target_train", "target_test")}
         if oracle and "target_test" in splits:
             some["target_test"] = splits["target_test"]
@@ -56,7 +56,7 @@ class Evaluator:
         for name, split in self._watched.items():
             found |= self._others(phase, name, split)
         both = {"source", "target"} <= phase.embed.keys() & {*phase.domains}
-        if both and len(self._compared) == len(rules.COMPARED) and self.classes:
+        if both and len(self._compared) == len(rules.COMPARED) and not self.numbers:
             found["source_val"] |= self._between_domains(phase, logits)
         return {name: {key: value for key, value in values.items() if math.isfinite(value)} for name, values in found.items()}
 
@@ -118,7 +118,7 @@ class Evaluator:
         self, name: str, split: Split, said: Tensor, y: Tensor | None, reports: dict[str, report.Report], predictions: dict[str, np.ndarray]
     ) -> None:
         """The report and the predictions of one task on one split: of classes, or of a number."""
-        numbers = y.is_floating_point() if y is not None else not self.classes
+        numbers = self.numbers if y is None else y.is_floating_point()
         kind, values = ("values", said[:, 0]) if numbers else ("probabilities", said.softmax(1))
         predictions |= {f"{name}/{kind}": values.cpu().numpy(), f"{name}/ids": split.ids.cpu().numpy()}
         if y is None:
@@ -128,7 +128,7 @@ class Evaluator:
         reports[name] = (report.regression if numbers else report.classification)(predictions[f"{name}/{kind}"], labels)
 
     def _label_free(self, logits: Tensor) -> dict[str, float]:
-        return label_free(logits) if self.classes else {}
+        return {} if self.numbers else label_free(logits)
 
     def embeddings(self, phase: Phase) -> dict[str, np.ndarray]:
         """Features float16 (N, d) and labels (N,) of a few test images of each domain, the same for every run.
@@ -142,7 +142,7 @@ class Evaluator:
                 assert some.y is not None
                 arrays[domain] = outputs_of(self.method, encode, some, self.device).flatten(1).half().cpu().numpy()
                 arrays[f"{domain}/labels"] = some.y.cpu().numpy()
-                if domain == "target" and "target" in phase.domains and self.classes:
+                if domain == "target" and "target" in phase.domains and not self.numbers:
                     said = outputs_of(self.method, phase.predict, some, self.device).softmax(1)
                     arrays["target/said"] = said.half().cpu().numpy()
         return arrays
