@@ -53,6 +53,16 @@ def test_groups_of_one_domain_are_one_draw_of_its_score(tmp_path):
     assert found.p == pytest.approx(2 / 120, abs=0.01)  # twenty points by themselves would have had 1e-8
 
 
+def test_few_data_sets_tell_nothing_however_many_runs_there_are(tmp_path):
+    for data, far, gain in (("a2b", 0.3, 0.01), ("b2a", 0.9, 0.03)):
+        made_up_run(tmp_path / f"{data}-s", "source_only", 0, 0.5, data=data)
+        for i, method in enumerate(("dan", "dann", "mcd", "jan")):
+            made_up_run(tmp_path / f"{data}-{method}", method, 0, 0.5 + gain + 0.001 * i, data=data, a_distance={"before": far})
+    (found,) = correlations(rows(collect([tmp_path])))
+    assert np.isnan(found.p)
+    assert "too few" in found.reading
+
+
 def test_a_score_that_goes_with_the_gain_is_said_to(tmp_path):
     (one, other) = correlations(runs(tmp_path, (0.01, 0.02, 0.03, 0.04, 0.05)))
     assert (one.tau, other.tau) == pytest.approx((1, -1))

@@ -13,6 +13,7 @@ from sklearn.linear_model import Ridge
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.neural_network import MLPRegressor
 from sklearn.svm import LinearSVR
+from test_report import made_up_run
 
 from tl_runner.alike import cli as alike
 from tl_runner.alike import run as alike_run
@@ -25,6 +26,7 @@ from tl_runner.methods.on_features import Domains
 from tl_runner.plan import check
 from tl_runner.predict.cli import main as predict
 from tl_runner.report.cli import main as report
+from tl_runner.report.likeness import correlations, points
 from tl_runner.report.runs import collect
 from tl_runner.report.table import rows
 
@@ -70,7 +72,7 @@ def test_floats_are_numbers_and_whole_numbers_are_classes(tmp_path):
 
 
 @pytest.mark.parametrize(("more", "said"), [
-    ({"y": np.full(120, np.nan)}, "NaN or infinite in 120 rows"),
+    ({"y": np.full(120, np.nan)}, "NaN, infinite or beyond single precision in 120 rows"),
     ({"y": np.ones((120, 2))}, "labels are float64 of shape"),
     ({"x_test": np.zeros((2, 5)), "y_test": np.array(["a", "b"])}, "one of y and y_test holds floats"),
 ])  # fmt: skip
@@ -275,6 +277,27 @@ def test_the_report_knows_that_less_is_better(tl_run, files, tmp_path, capfd):
     assert "rmse" in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.parametrize(
+    "words", [("method=no_transfer", "method.learner=1nn"), ("method=tca", "method.kernel=rbf", "method.learner=ridge")]
+)
+def test_features_far_from_zero_are_predicted_and_exported(words, tl_run, tmp_path, capfd):
+    """In single precision a distance by products is lost unless the rows are centred."""
+    files = []
+    for name, seed in (("source", 0), ("target", 1)):
+        x, y = made(150, seed=seed, d=3)
+        np.savez(tmp_path / f"{name}.npz", x=x + 1e4, y=y)
+        files.append(f"data.{name}_file={tmp_path / name}.npz")
+    run = tmp_path / "run"
+    assert tl_run(*WORDS, *files, *words, "method.scale=null", "data.standardise=false", f"hydra.run.dir={run}").code == 0
+    (result,) = results(tmp_path)
+    assert result["metrics"]["target_test"]["r2"] > 0.7
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    with pytest.raises(SystemExit) as told:
+        predict([str(run), "--export", str(tmp_path / "net.onnx")])
+    assert told.value.code == 0, capfd.readouterr().err
+
+
 def test_domains_with_numbers_are_compared(files, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(alike_run, "HALVES", 3)
     monkeypatch.chdir(tmp_path)
@@ -287,6 +310,17 @@ def test_domains_with_numbers_are_compared(files, tmp_path, monkeypatch, capfd):
     assert not one["scores"]
 
 
+def test_of_an_error_less_is_a_gain(tmp_path):
+    for data in ("a2b", "b2a", "c2d", "d2c", "e2f"):
+        far = ord(data[0]) / 100
+        for method, error in (("source_only", 2.0), ("dan", 2.0 - far)):
+            made_up_run(tmp_path / f"{data}-{method}", method, 0, error, data=data, metric="rmse", a_distance={"before": far})
+    table = rows(collect([tmp_path]), "score")
+    assert min(point.gain for point in points(table, "a_distance")) > 0
+    (found,) = correlations(table)
+    assert (found.tau, found.data) == (pytest.approx(1), 5)
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (("method=dann", "backbone=mlp"), "tells classes apart, and the labels of this data are numbers"),
     (("method=tradaboost",), "tradaboost_r2"),
@@ -294,6 +328,9 @@ def test_domains_with_numbers_are_compared(files, tmp_path, monkeypatch, capfd):
     (("method=tca",), "choose one of 1nn, svm, ridge, mlp"),
     (("method=kmm", "method.learner=logistic"), "choose one of svm, ridge"),
     (("method=tca", "method.learner=ridge", "backbone=mlp"), "set backbone=raw"),
+    (("method=no_transfer", "method.learner=ridge", "selection=oracle"), "goes by classes"),
+    (("method=no_transfer", "method.learner=ridge", "train.balance=weights"), "is of classes"),
+    (("method=kmm", "method.learner=1nn"), "choose one of svm, ridge"),
     (("method=tradaboost_r2", "method.stages=3"), "one of 1, 2"),
 ])  # fmt: skip
 def test_what_cannot_say_a_number_is_told(words, said, tl_run, files, tmp_path):

@@ -41,6 +41,10 @@ def method_of(config: Mapping[str, Any], task: Outline, given: Sequence[nn.Modul
             "this method tells classes apart, and the labels of this data are numbers (y is of floats). Store classes as integers or "
             f"names, or take backbone=raw and one of {', '.join(for_numbers())}."
         ])  # fmt: skip
+    if not task.classes and config["train"]["balance"]:
+        raise ConfigError(
+            [f"train.balance={config['train']['balance']} is of classes, and the labels of this data are numbers. Leave it out."]
+        )
     if task.classes and not method_class.classes:
         raise ConfigError(
             [

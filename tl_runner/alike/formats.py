@@ -57,7 +57,9 @@ def show(found: Sequence[Found], said: str, took: str) -> None:
             console.print(f" {one.name}: {one.note}", highlight=False)
     for note in NOTES[: 1 + any(one.scores for one in found)]:
         console.print(f" {note}", highlight=False)
-    if not any(one.scores for one in found):
+    if found[0].numbers:
+        console.print(" The labels are numbers: the scores of transferability are of classes.", highlight=False)
+    elif not any(one.scores for one in found):
         console.print(" With target labels (data.target_labels=all, or a number a class) it also scores transferability.", highlight=False)
     if said:
         console.print(f"\n {said}", highlight=False)

@@ -60,6 +60,7 @@ class Found:
         distances, scores: by name; scores where the target has labels.
         p: of the permutation test that the domains are one.
         as_recorded: the A-distance of as few samples as runs record.
+        numbers: whether the labels are numbers, of which there are no scores.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Found:
     p: float = 1.0
     scores: dict[str, Measure] = field(default_factory=dict)
     as_recorded: float = 0.0
+    numbers: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,6 +105,8 @@ def compare(jobs: Sequence[Job], runs: Sequence[Path], samples: int) -> list[Fou
     found = [measured(job.choices["backbone"], *of_backbone(job.config, task, splits)) for job in jobs if job.config["backbone"]]
     for folder, trained in zip(runs, finished, strict=True):
         found.append(measured(folder.name, *of_run(trained, task, splits, config)))
+    for one in found:
+        one.numbers = not task.classes
     return found
 
 

@@ -171,9 +171,12 @@ def checked(x: np.ndarray, y: np.ndarray, where: str, form: str) -> tuple[np.nda
         )
     if y.dtype.kind != "f":
         return x, y.astype(str)
+    with np.errstate(over="ignore"):
+        y = y.astype(np.float32)
     if not np.isfinite(y).all():
-        raise DataError(f"{where}: its labels are NaN or infinite in {int((~np.isfinite(y)).sum()):,} rows. Mend or remove them.")
-    return x, y.astype(np.float32)
+        wrong = int((~np.isfinite(y)).sum())
+        raise DataError(f"{where}: its labels are NaN, infinite or beyond single precision in {wrong:,} rows. Mend or remove them.")
+    return x, y
 
 
 def divided(arrays: Arrays, test: float, val: float, generators: Mapping[str, torch.Generator]) -> dict[str, Split]:

@@ -18,7 +18,7 @@ from tl_runner.methods.on_features import Domains, Weighted
 
 STEPS, TOLERANCE, CENTRING = 100, 1e-8, 0.1  # the second of the mean log ratio, what it could still gain
 FOLDS = 5
-TINY = 1e-300  # of a density
+TINY, SEEN = 1e-300, 1e-12  # of a density; of a kernel's mean, what says that its centre has source samples near it
 
 
 class KLIEP(Weighted):
@@ -48,6 +48,8 @@ class KLIEP(Weighted):
         """The mean log ratio of target samples, (M, d) in random order, that the ratio was not fitted on."""
         width = torch.as_tensor(gamma, dtype=source.dtype)
         of_target, of_source = rbf(target, centres, width), rbf(source, centres, width).mean(0)
+        if float(of_source.min()) < SEEN:  # a centre that no source sample is near would have any density ratio
+            return -float("inf")
         folds = min(FOLDS, len(target))
         left_out = torch.arange(len(target), device=target.device) % folds
         said = [(of_target[left_out == f] @ ratio(of_target[left_out != f], of_source)).clamp_min(TINY).log().mean() for f in range(folds)]

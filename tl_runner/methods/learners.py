@@ -87,7 +87,7 @@ def logits(state: State, x: Tensor, classes: int) -> Tensor:
         labels = state["labels"]
         numbers, found = labels.is_floating_point(), []
         for some in [x] if torch.compiler.is_exporting() else x.split(CHUNK):
-            squared = torch.cdist(some, state["points"], compute_mode="use_mm_for_euclid_dist").square()
+            squared = squared_distances(some, state["points"])
             if numbers:
                 found.append(labels[squared.argmin(1), None])
                 continue
@@ -138,8 +138,9 @@ def _numbers(kind: str, x: np.ndarray, y: np.ndarray, strength: float, weights: 
     from sklearn.neural_network import MLPRegressor
     from sklearn.svm import LinearSVR
 
+    y = y.astype(np.float64)
     middle, spread = float(np.average(y, weights=weights)), float(y.std()) or 1.0
-    target = (y.astype(np.float64) - middle) / spread
+    target = (y - middle) / spread
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         if kind == "mlp":

@@ -58,10 +58,10 @@ class OnFeatures(Classifier):
         super().__init__(setting)
         self.pretrain, self.learner, self.strength, self.scale = features, learner, strength, scale
         self.fitted = Fitted()
-        if self.weighted and learner not in WEIGHTABLE:
-            raise ConfigError([f"method.learner={learner} takes no weights of samples: choose one of {', '.join(WEIGHTABLE)}."])
         if not setting.num_classes:
             self.check_for_numbers()
+        if self.weighted and learner not in WEIGHTABLE:
+            raise ConfigError([f"method.learner={learner} takes no weights of samples: choose one of {', '.join(WEIGHTABLE)}."])
         self.protocol = f"{learner} on {f'features scaled by {scale}' if scale else 'features'}"
 
     def check_for_numbers(self) -> None:

@@ -21,18 +21,18 @@ class Predictor(nn.Module):
     """Images, float32 (B, C, H, W) in [0, 1], or vectors as they are in files, float32 (B, d), to (logits, probabilities), (B, K);
     or to (numbers,), (B, 1)."""
 
-    mean: Tensor
-    deviation: Tensor
+    input_mean: Tensor  # names of its own: an exporter calls what it computes ``mean``
+    input_deviation: Tensor
 
     def __init__(self, trained: Trained):
         super().__init__()
         self.method, self.phase, self.vectors, self.classes = trained.method, trained.phase, trained.vectors, bool(trained.classes)
         scale = trained.outline.scale or {"mean": [0.0], "deviation": [1.0]}
-        self.register_buffer("mean", torch.tensor(scale["mean"]), persistent=False)
-        self.register_buffer("deviation", torch.tensor(scale["deviation"]), persistent=False)
+        self.register_buffer("input_mean", torch.tensor(scale["mean"]), persistent=False)
+        self.register_buffer("input_deviation", torch.tensor(scale["deviation"]), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        x = ((images - self.mean) / self.deviation)[:, :, None, None] if self.vectors else images
+        x = ((images - self.input_mean) / self.input_deviation)[:, :, None, None] if self.vectors else images
         logits = self.phase.predict(x).float()
         return (logits, logits.softmax(1)) if self.classes else (logits,)
 

@@ -140,7 +140,7 @@ def lay_out_likeness(found: Sequence[Correlation]) -> Grid:
     body = [[one.score, f"{one.tau:+.2f}", f"{one.p:.3f}", str(one.n), str(one.data), one.reading] for one in found]
     notes = [
         "Kendall's tau-b between a score before transfer and the gain over the baseline, each group's mean over seeds one point; p: how "
-        "often as much comes of exchanging the scores between data sets and backbones, since groups of one such pair share their score.",
+        "often as much comes of exchanging the scores between data sets, since all groups of one share it.",
         "transferability reads target test labels, for the record alone.",
     ]
     return Grid(["score", "tau", "p", "groups", "data sets", "reading"], [False, True, True, True, True, False], body, frozenset(), notes)

@@ -29,7 +29,7 @@ PERMUTATIONS = 999
 
 @dataclass(frozen=True)
 class Point:
-    """A group of runs: its mean score before transfer, its mean gain and where it comes from."""
+    """A group of runs: its mean score before transfer, its mean gain (of an error, how much less it is) and where it comes from."""
 
     score: float
     gain: float
@@ -40,8 +40,8 @@ class Point:
 class Correlation:
     """Kendall's tau-b between a score and the gain over ``n`` groups of ``data`` data sets, and the chance of as much by luck.
 
-    Groups of one data set and one backbone have about the same score, so they are one draw of it: p is how often a random exchange
-    of scores between these has as great a tau.
+    Groups of one data set share its score, so they are one draw of it: p is how often a random exchange of the scores between data
+    sets, all backbones of one together, has as great a tau.
     """
 
     score: str
@@ -55,6 +55,8 @@ class Correlation:
         """In a few words."""
         if math.isnan(self.tau):
             return "the score or the gain is the same everywhere"
+        if math.isnan(self.p):
+            return "too few data sets to tell"
         if self.p > SURE:
             return "useless here: no more than chance"
         return "larger where transfer gained more" if self.tau > 0 else "smaller where transfer gained more"
@@ -72,7 +74,7 @@ def points(table: Sequence[Row], score: str) -> list[Point]:
         if values:
             average = mean(values)
             assert average is not None
-            found.append(Point(average, row.gain.mean, row))
+            found.append(Point(average, -row.gain.mean if row.metric.lower_is_better else row.gain.mean, row))
     return found
 
 
@@ -92,23 +94,30 @@ def correlations(table: Sequence[Row]) -> list[Correlation]:
         of = points(table, score)
         if len(of) >= LEAST:
             tau = float(kendalltau([point.score for point in of], [point.gain for point in of])[0])
-            found.append(Correlation(score, tau, by_chance(of), len(of), len({point.row.keys["data"] for point in of})))
+            found.append(Correlation(score, tau, by_chance(of), len(of), len({data_of(point) for point in of})))
     return found
 
 
+def data_of(point: Point) -> str:
+    """The data of a group, with every key of it that varies."""
+    return " ".join(f"{key}={value}" for key, value in sorted(point.row.keys.items()) if key == "data" or key.startswith("data."))
+
+
 def by_chance(of: Sequence[Point]) -> float:
-    """p of the tau of points whose scores are their domains' means, against ``PERMUTATIONS`` exchanges between domains."""
+    """p of the tau of points whose scores are their data's means, by backbone, against ``PERMUTATIONS`` exchanges between data sets."""
     import numpy as np
     from scipy.stats import kendalltau
 
-    domain = [(point.row.keys["data"], point.row.keys["backbone"]) for point in of]
-    known = sorted({*domain}, key=str)
-    number = np.array([known.index(one) for one in domain])
+    data, backbones = ([str(value) for value in values] for values in zip(*((data_of(p), p.row.keys["backbone"]) for p in of), strict=True))
+    rows, columns = (np.array([sorted({*names}).index(name) for name in names]) for names in (data, backbones))
     gains, scores = (np.array(values) for values in zip(*((point.gain, point.score) for point in of), strict=True))
-    means = np.bincount(number, scores) / np.bincount(number)
-    found = abs(kendalltau(means[number], gains)[0])
-    if math.isnan(found):
+    means = np.array([
+        [np.mean(scores[inside] if (inside := (rows == r) & (columns == c)).any() else scores[rows == r]) for c in range(columns.max() + 1)]
+        for r in range(rows.max() + 1)
+    ])  # fmt: skip
+    found = abs(kendalltau(means[rows, columns], gains)[0])
+    if math.isnan(found) or len(means) < LEAST:
         return math.nan
     draw = np.random.default_rng(0)
-    as_great = sum(abs(kendalltau(draw.permutation(means)[number], gains)[0]) >= found - 1e-12 for _ in range(PERMUTATIONS))
+    as_great = sum(abs(kendalltau(draw.permutation(means)[rows, columns], gains)[0]) >= found - 1e-12 for _ in range(PERMUTATIONS))
     return (1 + as_great) / (1 + PERMUTATIONS)

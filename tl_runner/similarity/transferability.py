@@ -26,9 +26,10 @@ def logme(features: Array, y: Labels) -> float:
     f = np.asarray(features, np.float64)
     n, d = f.shape
     labels = np.stack([y == c for c in np.unique(y)], 1).astype(np.float64)
-    if n > d:
-        squares, v = np.linalg.eigh(f.T @ f)
-        squares = np.where(squares > squares.max(initial=0.0) * 1e-12, squares, 0.0)
+    squares, v = np.linalg.eigh(f.T @ f) if n > d else (np.zeros(0), f)
+    shares = squares / max(squares.max(initial=0.0), TINY)
+    if n > d and not ((shares > 1e-14) & (shares < 1e-9)).any():  # or the product has lost what is small
+        squares = np.where(shares > 1e-12, squares, 0.0)
         z2 = np.divide((v.T @ (f.T @ labels)) ** 2, squares[:, None], out=np.zeros((d, labels.shape[1])), where=squares[:, None] > 0)
     else:
         u, s, _ = np.linalg.svd(f, full_matrices=False)

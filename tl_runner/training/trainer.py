@@ -85,6 +85,8 @@ class Trainer:
         """Whether the phases can run on this data, before any does."""
         there: dict[str, Split | Episodes] = {**self.splits, **self.episodes}
         problems = unfit(self.phases, there, self.selection)
+        if isinstance(self.evaluator, Evaluator) and self.evaluator.numbers and self.selection != "last":
+            problems.append(f"selection={self.selection} goes by classes, and the labels of this data are numbers. Leave it at last.")
         if self.episodes and self.device.torch.type == "cpu" and self.device.precision != "fp32":
             problems.append(f"device.precision={self.device.precision}: on a CPU autocast misses what tasks compute together. Choose fp32.")
         if problems:
