@@ -25,6 +25,7 @@ SCORES = (
 SURE = 0.05
 LEAST = 4  # groups that a correlation is taken of
 PERMUTATIONS = 999
+DOMAINS = ("data", "data.of", *(f"data.{domain}{what}" for domain in ("source", "target") for what in ("", "_dir", "_file", "_classes")))
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ def correlations(table: Sequence[Row]) -> list[Correlation]:
 
 
 def data_of(point: Point) -> str:
-    """The data of a group, with every key of it that varies."""
-    return " ".join(f"{key}={value}" for key, value in sorted(point.row.keys.items()) if key == "data" or key.startswith("data."))
+    """The two domains of a group."""
+    return " ".join(f"{key}={value}" for key, value in sorted(point.row.keys.items()) if key in DOMAINS)
 
 
 def by_chance(of: Sequence[Point]) -> float:
