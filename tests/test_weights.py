@@ -7,12 +7,16 @@ import pickle
 
 import pytest
 import torch
+import yaml
 from conftest import TINY, results
 from test_methods import build, same, state
 
+from tl_runner import plugins
+from tl_runner.backbones.base import Backbone
 from tl_runner.backbones.torchvision import Torchvision, published
 from tl_runner.backbones.weights import fill, read
 from tl_runner.errors import CheckpointError, ConfigError
+from tl_runner.paths import CONF_DIR
 
 NAMES = ("resnet18", "mobilenet_v3_small", "efficientnet_b0", "vgg11", "squeezenet1_0", "vit_b_16")
 
@@ -66,6 +70,32 @@ def test_a_file_of_weights_is_taken_by_name_and_shape(tmp_path, wrap):
     assert same(state(one), state(other))
     n = len(one.state_dict())
     assert said == f"backbone: {n} of {n} tensors from w.pt"
+
+
+def bare(name):
+    """A shipped backbone with the keys of its YAML, for small colour pictures."""
+    content = yaml.safe_load((CONF_DIR / "backbone" / f"{name}.yaml").read_text())
+    keys = {k: v for k, v in content.items() if k not in ("name", "bn", "weights")}
+    return plugins.class_in("backbones", content["name"], Backbone)((3, 32, 32), **keys)
+
+
+@pytest.mark.parametrize("name", ["lenet", "dtn", "small_cnn", "resnet20", "conv4", "mlp"])
+def test_a_backbones_own_state_dict_fills_all_of_it(tmp_path, name):
+    one, other = bare(name), bare(name)
+    n = len(one.state_dict())
+    for wrap in WRAPPED.values():
+        torch.save(wrap(one.state_dict()), tmp_path / "w.pt")
+        assert fill(other, read(tmp_path / "w.pt"), "w.pt") == f"backbone: {n} of {n} tensors from w.pt"
+        assert same(state(one), state(other))
+
+
+def test_a_layer_of_another_name_is_not_taken_for_one_that_ends_alike():
+    backbone = bare("resnet20")
+    own = state(backbone)
+    lost = {k: v for k, v in own.items() if not k.startswith("stage2")}
+    said = fill(backbone, lost | {"0.first.weight": torch.zeros(32, 32, 3, 3)}, "w.pt")
+    assert f"{len(lost)} of {len(own)} tensors" in said
+    assert same(state(backbone), own)
 
 
 def test_little_that_matches_is_an_error(tmp_path):

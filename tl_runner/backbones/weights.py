@@ -47,11 +47,11 @@ def fill(backbone: Backbone, given: Mapping[str, Tensor], where: str, key: str =
         CheckpointError: less than half of the backbone's weights are there.
     """
     own = backbone.state_dict()
-    inner = {k.partition(".")[2]: k for k in own}  # a wrapped model's own names
+    wraps = len({k.partition(".")[0] for k in own}) == 1  # one model in it, whose own names a file may have
 
     def matching(prefix: str) -> dict[str, Tensor]:
         stripped = {k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)}
-        named = {own_name: stripped.get(own_name, stripped.get(bare)) for bare, own_name in inner.items()}
+        named = {k: stripped.get(k, stripped.get(k.partition(".")[2]) if wraps else None) for k in own}
         return {k: v for k, v in named.items() if v is not None and v.shape == own[k].shape}
 
     found = max((matching(prefix) for prefix in PREFIXES), key=lambda m: sum(v.numel() for v in m.values()))
