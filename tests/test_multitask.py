@@ -30,6 +30,14 @@ def last(method, task, device, **more):
 # ---- weightings
 
 
+@pytest.mark.parametrize("words", [("method=multitask", "method.weighting=gate"), ("method=multi_teacher", "method.weighting=pcgrad")])
+def test_a_weighting_of_another_method_is_refused(tl_run, tmp_path, words):
+    ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 2
+    assert f"{words[1].split('.', 1)[1]} should be one of" in ended.err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("regression_task", [True, False])
 def test_uncertainty_is_least_where_the_variance_is_the_loss(regression_task):
     loss = torch.tensor(0.37, dtype=torch.float64)

@@ -45,3 +45,13 @@ def nearest(word: str, known: Iterable[str]) -> str:
     spelt = {str(k).lower(): str(k) for k in known}
     close = get_close_matches(str(word).lower(), spelt, n=1, cutoff=0.5)
     return f" Did you mean '{spelt[close[0]]}'?" if close else ""
+
+
+def one_of(key: str, word: str, known: Iterable[str]) -> None:
+    """Whether ``word`` is one of a table of choices; ``key`` is the setting that it is of.
+
+    Raises:
+        ConfigError: it is none of them: nothing may fall through to a default.
+    """
+    if word not in (choices := [*known]):
+        raise ConfigError([f"{key}={word} should be one of {', '.join(choices)}.{nearest(word, choices)}"])

@@ -15,11 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner.backbones.layers import Seen
-from tl_runner.errors import ConfigError
+from tl_runner.errors import ConfigError, one_of
 from tl_runner.losses.distillation import agreement, mixture, soft_targets
 from tl_runner.methods.base import Setting
 from tl_runner.methods.distillation import Answers, Distillation
 from tl_runner.methods.phases import Losses, Passes, Phase, Samples, Update
+
+
+WEIGHTINGS = ("average", "agreement", "validation", "gate")
 
 
 class MultiTeacher(Distillation):
@@ -32,13 +35,14 @@ class MultiTeacher(Distillation):
             images; ``gate``: by image, learned from the student's features, so that the mixture gives the labels much.
 
     Raises:
-        ConfigError: a single teacher; no validation images; mixed images for a gate.
+        ConfigError: no such weighting; a single teacher; no validation images; mixed images for a gate.
     """
 
     several = True
     shares: Tensor
 
     def __init__(self, setting: Setting, *, temperature: float, weight: float, weighting: str, **options: Any):
+        one_of("method.weighting", weighting, WEIGHTINGS)
         self.needs_labels = weighting == "gate"
         super().__init__(setting, **options)
         self.temperature, self.weight, self.weighting = temperature, weight, weighting

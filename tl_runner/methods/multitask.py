@@ -18,12 +18,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_runner.backbones.base import Backbone
-from tl_runner.errors import ConfigError, nearest
+from tl_runner.errors import ConfigError, nearest, one_of
 from tl_runner.losses.multitask import dynamic_weight_average, gradnorm, pcgrad, uncertainty
 from tl_runner.methods.base import Method, Setting, cross_entropy
 from tl_runner.methods.phases import Batch, Group, Losses, Metrics, Passes, Phase, Samples, Update
 
 MAIN = "class"  # the task of the labels that every split has
+WEIGHTINGS = ("equal", "uncertainty", "dwa", "gradnorm", "pcgrad")
 
 
 class TaskNetwork(nn.Module):
@@ -55,7 +56,7 @@ class MultiTask(Method):
         baselines: train the baselines as well.
 
     Raises:
-        ConfigError: the data has no such task.
+        ConfigError: the data has no such task; there is no such weighting.
     """
 
     history: Tensor
@@ -76,6 +77,7 @@ class MultiTask(Method):
         baselines: bool,
     ):
         super().__init__(setting)
+        one_of("method.weighting", weighting, WEIGHTINGS)
         if together["mixup"] or together["cutmix"]:
             raise ConfigError(["method.together.mixup, cutmix: images would be mixed and the labels of most tasks not. Set them to 0."])
         known = {MAIN: setting.num_classes, **setting.also}
