@@ -54,14 +54,8 @@ def choices(group: str) -> list[str]:
 def built_from(group: str, name: str) -> set[str]:
     """A choice and every file of its group that it takes its defaults from."""
     content = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
-    parts = [
-        str(p).partition("@")[0].removeprefix(f"/{group}/")
-        for p in content.get("defaults", [])
-        if isinstance(p, str)
-    ]
-    return {name}.union(
-        *(built_from(group, part) for part in parts if (CONF / group / f"{part}.yaml").exists())
-    )
+    parts = [str(p).partition("@")[0].removeprefix(f"/{group}/") for p in content.get("defaults", []) if isinstance(p, str)]
+    return {name}.union(*(built_from(group, part) for part in parts if (CONF / group / f"{part}.yaml").exists()))
 
 
 def make_files(folder: Path) -> dict[str, list[str]]:
@@ -90,9 +84,7 @@ def make_files(folder: Path) -> dict[str, list[str]]:
     things = pictures(folder / "things", [f"thing{i:02}" for i in range(24)], 10)
     for name in ("train/a.png", "val/b.png", "test/c.png"):
         pictures(folder / "backgrounds" / name.partition("/")[0], ["of"], 2)
-        (folder / "backgrounds" / name.partition("/")[0] / "of" / "0.png").rename(
-            folder / "backgrounds" / name
-        )
+        (folder / "backgrounds" / name.partition("/")[0] / "of" / "0.png").rename(folder / "backgrounds" / name)
     make_svhn(folder / "root" / "SVHN")
     make_cifar10(folder / "root")
     return {
@@ -145,9 +137,7 @@ def make_cifar10(root: Path) -> None:
     (root / FOLDER).mkdir(parents=True)
     CIFAR10.sizes = (100, 20)  # type: ignore[assignment]
     for name in ("train_list", "test_list"):
-        setattr(
-            datasets.CIFAR10, name, [[file, None] for file, _ in getattr(datasets.CIFAR10, name)]
-        )
+        setattr(datasets.CIFAR10, name, [[file, None] for file, _ in getattr(datasets.CIFAR10, name)])
     datasets.CIFAR10.meta = {**datasets.CIFAR10.meta, "md5": None}
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
         content = {
@@ -205,9 +195,7 @@ def digest(parts: Iterable[tuple[str, Any]]) -> str:
             value = value.detach().contiguous().numpy()
         if isinstance(value, np.ndarray):
             found.update(f"{value.dtype} {value.shape}\n".encode())
-            found.update(
-                value.tobytes() if value.dtype != object else repr(value.tolist()).encode()
-            )
+            found.update(value.tobytes() if value.dtype != object else repr(value.tolist()).encode())
         else:
             found.update(json.dumps(value, sort_keys=True).encode())
     return found.hexdigest()
@@ -225,19 +213,13 @@ def digests(folder: Path) -> dict[str, str]:
     """What a run left, in four digests."""
     best = torch.load(folder / "checkpoints" / "best.pt", map_location="cpu", weights_only=True)
     last = torch.load(folder / "checkpoints" / "last.pt", map_location="cpu", weights_only=True)
-    rows = [
-        json.loads(line)
-        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     kept = [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
     with np.load(folder / "predictions.npz") as predictions:
         arrays = {name: predictions[name] for name in predictions.files}
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return {
-        "weights": digest(
-            [(f"best {k}", v) for k, v in best["method"].items()]
-            + [(f"last {k}", v) for k, v in last["method"].items()]
-        ),
+        "weights": digest([(f"best {k}", v) for k, v in best["method"].items()] + [(f"last {k}", v) for k, v in last["method"].items()]),
         "metrics": digest([("rows", kept)]),
         "predictions": digest(arrays.items()),
         "result": digest([("names", sorted(names(result)))]),
@@ -261,9 +243,7 @@ def run(words: list[str], folder: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path, help="JSON file to write")
     parser.add_argument("--data-root", type=Path, help="holds MNIST, USPS and omniglot-py")
     parser.add_argument(
@@ -271,9 +251,7 @@ def main() -> None:
         type=Path,
         help="a table from before: every difference is listed, and the exit code is 1",
     )
-    parser.add_argument(
-        "--only", nargs="*", default=[], help="names such as method=dann; all without"
-    )
+    parser.add_argument("--only", nargs="*", default=[], help="names such as method=dann; all without")
     given = parser.parse_args()
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -289,25 +267,15 @@ def main() -> None:
             if given.only and name not in given.only:
                 continue
             table[name] = run(words, Path(place) / "runs" / name.replace("=", "-"))
-            said = table[name].get("failed") or " ".join(
-                f"{k} {v[:12]}" for k, v in table[name].items()
-            )
+            said = table[name].get("failed") or " ".join(f"{k} {v[:12]}" for k, v in table[name].items())
             if before is not None:
-                wrong = [
-                    k
-                    for k in {*table[name], *before.get(name, {})}
-                    if table[name].get(k) != before.get(name, {}).get(k)
-                ]
+                wrong = [k for k in {*table[name], *before.get(name, {})} if table[name].get(k) != before.get(name, {}).get(k)]
                 said = f"DIFFERS in {', '.join(sorted(wrong))}: {said}" if wrong else "same"
             print(f"{name:32} {said}", flush=True)
     given.table.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
     print(f"{len(table)} runs, {time.perf_counter() - began:.0f} s")
     print(hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest())
-    compared = (
-        {k: v for k, v in before.items() if not given.only or k in given.only}
-        if before is not None
-        else table
-    )
+    compared = {k: v for k, v in before.items() if not given.only or k in given.only} if before is not None else table
     sys.exit(compared != table or any("failed" in row for row in table.values()))
 
 

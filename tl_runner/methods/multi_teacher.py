@@ -21,7 +21,6 @@ from tl_runner.methods.base import Setting
 from tl_runner.methods.distillation import Answers, Distillation
 from tl_runner.methods.phases import Losses, Passes, Phase, Samples, Update
 
-
 WEIGHTINGS = ("average", "agreement", "validation", "gate")
 
 
