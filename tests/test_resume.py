@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import TINY
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
@@ -199,3 +200,53 @@ def test_a_scheduler_that_handles_a_signal_hears_it_after_the_checkpoint(monkeyp
         assert len(heard) == 1
     finally:
         signal.signal(signal.SIGUSR2, before)
+
+
+def recorded(folder: Path, sweep: bool, config_dir: Path | None, overrides: list[str]) -> Path:
+    """A folder that says which command it was begun by, as somebody may have sent it."""
+    if sweep:
+        folder.mkdir(parents=True)
+        content = {"command": [], "overrides": overrides, "config_dir": str(config_dir) if config_dir else None, "jobs": []}
+        (folder / "sweep.json").write_text(json.dumps(content))
+        return folder
+    (folder / ".hydra").mkdir(parents=True)
+    sources = [{"provider": "command-line", "path": str(config_dir)}] if config_dir else []
+    (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
+    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"config_sources": sources}}}))
+    return folder
+
+
+@pytest.mark.parametrize("sweep", [True, False], ids=["sweep", "run"])
+def test_configs_that_came_with_a_folder_are_not_composed(tl_run, tmp_path, sweep):
+    own = tmp_path / "sent" / "configs" / "method"
+    folder = recorded(tmp_path / "sent", sweep, own.parent, [*TINY, "method=mine"])
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# Mine.\ndefaults:\n  - source_only\n  - _self_\n")
+    before = sorted(folder.rglob("*"))
+    ended = tl_run(f"resume={folder}")
+    assert ended.code == 2
+    assert "inside that folder" in ended.err
+    assert sorted(folder.rglob("*")) == before  # nothing was begun
+
+
+def test_a_recorded_command_brings_no_other_place_of_configs(tl_run, tmp_path):
+    folder = recorded(tmp_path / "sent", True, None, [*TINY, f"hydra.searchpath=[file://{tmp_path}]", "seed=0,1"])
+    ended = tl_run(f"resume={folder}")
+    assert ended.code == 2
+    assert "would compose configs of hydra.searchpath" in ended.err
+
+
+@pytest.mark.parametrize("sweep", [True, False], ids=["sweep", "run"])
+def test_modules_that_came_with_a_folder_are_not_imported(tl_run, tmp_path, monkeypatch, sweep):
+    folder = recorded(tmp_path / "sent", sweep, None, [*TINY, "method=source_only", "method.name=came_along.mine"])
+    (folder / "came_along.py").write_text("raise SystemExit('it was imported')\n")
+    monkeypatch.syspath_prepend(str(folder))
+    ended = tl_run(f"resume={folder}")
+    assert ended.code == 2
+    assert "code in its own folder, which is not run" in ended.err
+
+
+def test_a_config_names_no_code_to_run(tl_run):
+    ended = tl_run(*TINY, "hydra.launcher._target_=mine.Launcher")
+    assert ended.code == 2
+    assert "names no code to run" in ended.err

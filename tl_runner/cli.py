@@ -238,7 +238,7 @@ def _resume(command: Command, typed: list[str]) -> int:
         raise ConfigError(["resume= replays the folder's own command: give no other keys beside it."])
     recorded = resume.read(str(command.resume))
     command.overrides, command.config_dir, command.sweep = recorded.overrides, recorded.config_dir, recorded.sweep
-    plan = _plan(command)
+    plan = _plan(command, recorded.folder)
     if recorded.sweep:
         from tl_runner import sweep
 
@@ -263,8 +263,8 @@ def _followed(job: Job, typed: list[str]) -> int:
     return follow(job.config, job.choices, job.folder, typed)
 
 
-def _plan(command: Command) -> Plan:
-    """What a command comes to, checked; Hydra's own complaints become ours."""
+def _plan(command: Command, came_from: Path | None = None) -> Plan:
+    """What a command comes to, checked; Hydra's own complaints become ours. ``came_from``: the folder that it was read from."""
     import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -272,7 +272,7 @@ def _plan(command: Command) -> Plan:
     from tl_runner import plan
 
     try:
-        return plan.make(command.overrides, sweep=command.sweep, config_dir=command.config_dir)
+        return plan.make(command.overrides, sweep=command.sweep, config_dir=command.config_dir, came_from=came_from)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError([_words(error)]) from error
 

@@ -19,6 +19,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from tl_runner import plugins
 from tl_runner.errors import ConfigError
 from tl_runner.metrics.direction import lower_is_better
 from tl_runner.paths import CONF_DIR
@@ -59,6 +60,7 @@ class Plan:
         space: what a search explores, by key; empty for a sweep over a grid.
         search: the settings of that search.
         whole: the overrides that a sweep as a whole is composed of.
+        came_from: the folder that the command was read from, where it is resumed: no code in it is run.
     """
 
     overrides: list[str]
@@ -68,6 +70,7 @@ class Plan:
     space: dict[str, Override] = field(default_factory=dict)
     search: dict[str, Any] = field(default_factory=dict)
     whole: list[str] = field(default_factory=list)
+    came_from: Path | None = None
 
 
 def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None) -> list[Job]:
@@ -75,18 +78,19 @@ def check(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = Non
     return make(overrides, sweep=sweep, config_dir=config_dir).jobs
 
 
-def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None, first: int = 0) -> Plan:
-    """A command's jobs, checked; ``first`` is the number of the first one.
+def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None, first: int = 0, came_from: Path | None = None) -> Plan:
+    """A command's jobs, checked; ``first`` is the number of the first one, ``came_from`` the folder that it was read from.
 
     Raises:
         ConfigError: with every problem of every job.
+        CheckpointError: a job names code in the folder that the command came from.
     """
     with composer(config_dir) as hydra:
         checker = Checker()
         parsed = parse(overrides)
         wrong = checker.names(parsed, sweep)
         fine = [o for o in parsed if o.input_line not in wrong]  # what is wrong elsewhere is shown as well
-        made = Plan(list(overrides), config_dir, [], Path())
+        made = Plan(list(overrides), config_dir, [], Path(), came_from=came_from)
         problems = list(wrong.values())
         if sweep:
             made.whole = of_the_sweep(fine, checker.groups)
@@ -101,6 +105,8 @@ def make(overrides: Sequence[str], *, sweep: bool, config_dir: str | None = None
         for number, job in enumerate(split):
             found, built = checker.job(job)
             problems += found
+            if built and came_from:
+                plugins.refuse_code_of(came_from, built[0])
             if built and not wrong:
                 folder = folder_of(job, first + number, sweep)
                 name = os.path.relpath(folder, made.folder) if sweep else folder.name

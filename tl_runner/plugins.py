@@ -6,12 +6,14 @@ object or arguments to call it with, and what the module must hold is checked be
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from tl_runner.errors import ConfigError, nearest
+from tl_runner.errors import CheckpointError, ConfigError, nearest
 
 
 def module(package: str, name: str) -> ModuleType:
@@ -48,3 +50,21 @@ def class_in(package: str, name: str, base: type) -> type:
     if not own:
         raise ConfigError([f"{found.__name__} defines no {base.__name__}: add a class derived from it."])
     return own[-1]
+
+
+def refuse_code_of(folder: Path, config: Mapping[str, Any]) -> None:
+    """Whether what a run's config names is installed: a module that came with the run's folder is never imported.
+
+    Looks for the outermost package alone, so that nothing is imported on the way.
+
+    Raises:
+        CheckpointError: a section's dotted name is of code inside ``folder``.
+    """
+    for group, section in config.items():
+        name = str(section.get("module", section.get("name", ""))) if isinstance(section, Mapping) else ""
+        if "." not in name:
+            continue
+        spec = find_spec(name.partition(".")[0])
+        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
+        if any(Path(place).resolve().is_relative_to(folder.resolve()) for place in places if place):
+            raise CheckpointError(f"{group}.name={name} of this run is code in its own folder, which is not run. Install it first.")

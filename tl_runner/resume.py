@@ -47,7 +47,8 @@ def read(path: str) -> Recorded:
         from tl_runner import sweep
 
         whole = sweep.recorded(folder)
-        return Recorded(folder, whole["overrides"], own_configs(whole.get("config_dir"), path), sweep=True)
+        refuse_searchpath(whole["overrides"], path)
+        return Recorded(folder, whole["overrides"], own_configs(whole.get("config_dir"), folder, path), sweep=True)
     try:
         overrides = yaml.safe_load((folder / ".hydra" / "overrides.yaml").read_text(encoding="utf-8"))
         hydra = yaml.safe_load((folder / ".hydra" / "hydra.yaml").read_text(encoding="utf-8"))["hydra"]
@@ -60,16 +61,35 @@ def read(path: str) -> Recorded:
     if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
         raise CheckpointError(f"resume={path}: .hydra/overrides.yaml is not a list of overrides.")
     mine = [o for o in overrides if not o.startswith("hydra.")]
-    return Recorded(folder, mine, own_configs(own[0] if own else None, path))
+    return Recorded(folder, mine, own_configs(own[0] if own else None, folder, path))
 
 
-def own_configs(folder: object, path: str) -> str | None:
-    """The user's config folder of the time, which must still be there: Hydra would do without it in silence."""
-    if folder is None:
+def own_configs(configs: object, folder: Path, path: str) -> str | None:
+    """The user's config folder of the time, which must still be there: Hydra would do without it in silence.
+
+    Raises:
+        CheckpointError: it is gone, or lies in the run's or sweep's folder: configs that came with a folder are not composed.
+    """
+    if configs is None:
         return None
-    if not isinstance(folder, str) or not Path(folder).is_dir():
-        raise CheckpointError(f"resume={path} was started with --config-dir {folder}, which is not there any more. Put it back.")
-    return folder
+    if not isinstance(configs, str) or not Path(configs).is_dir():
+        raise CheckpointError(f"resume={path} was started with --config-dir {configs}, which is not there any more. Put it back.")
+    if Path(configs).resolve().is_relative_to(folder):
+        raise CheckpointError(
+            f"resume={path} asks for the configs in {configs}, inside that folder, and what came with a folder is not composed. "
+            "Copy the ones that you trust elsewhere, and start the command anew with --config-dir."
+        )
+    return configs
+
+
+def refuse_searchpath(overrides: Sequence[str], path: str) -> None:
+    """A recorded command may not bring other places of configs than ``--config-dir``, which is checked.
+
+    Raises:
+        CheckpointError: it does.
+    """
+    if found := [o for o in overrides if o.lstrip("+~").startswith("hydra.searchpath")]:
+        raise CheckpointError(f"resume={path} would compose configs of {found[0]}. Start the command anew, with --config-dir.")
 
 
 def run_id(words: Sequence[str], environ: Mapping[str, str] = os.environ) -> tuple[str, bool]:

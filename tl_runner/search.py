@@ -151,7 +151,7 @@ def jobs_of(plan: Plan, trial: FrozenTrial, seeds: int) -> list[Job]:
     """A trial's runs, one a seed, numbered behind those of the trials before it."""
     plain = [o for o in plan.overrides if o.split("=")[0] not in trial.params]
     chosen = [f"{key}={value}" for key, value in trial.params.items()]
-    return make([*plain, *chosen], sweep=True, config_dir=plan.config_dir, first=trial.number * seeds).jobs
+    return make([*plain, *chosen], sweep=True, config_dir=plan.config_dir, first=trial.number * seeds, came_from=plan.came_from).jobs
 
 
 def tell(study: Study, trial: FrozenTrial, objective: str, folders: Sequence[Path]) -> None:

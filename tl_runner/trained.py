@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from tl_runner import plugins
 from tl_runner.build import method_of
 from tl_runner.data.tasks import Outline
 from tl_runner.errors import CheckpointError
@@ -31,7 +31,7 @@ class FinishedRun:
         self.config = self._config()
         self.classes = [str(name) for name in self.result["classes"]]
         self.outline = self._outline()
-        self._refuse_code_of_its_own()
+        plugins.refuse_code_of(folder, self.config)
         backbone = {**self.config["backbone"], "weights": None} if "weights" in self.config["backbone"] else self.config["backbone"]
         self.method = method_of({**self.config, "backbone": backbone}, self.outline, deployed=True)
         if isinstance(self.method, MetaLearner):
@@ -80,16 +80,6 @@ class FinishedRun:
         except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
             raise CheckpointError(f"{file} cannot be read as a run's config ({' '.join(str(error).split())[:200]}).") from error
         return found
-
-    def _refuse_code_of_its_own(self) -> None:
-        """A method or backbone with a dotted name is a user's own installed module, never one that came with the run's folder."""
-        for group in ("method", "backbone"):
-            name = str(self.config[group].get("module", self.config[group].get("name", "")))
-            if "." in name:
-                spec = find_spec(name.partition(".")[0])
-                places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
-                if any(Path(place).resolve().is_relative_to(self.folder.resolve()) for place in places if place):
-                    raise CheckpointError(f"{group}.name={name} of this run is code in its own folder, which is not run. Install it first.")
 
     def _outline(self) -> Outline:
         try:

@@ -50,6 +50,8 @@ class Checker:
 
     def _name(self, override: Override, parsed: Sequence[Override], known: set[str], sweep: bool) -> str | None:
         key = override.key_or_group
+        if "_target_" in str(override.input_line):
+            return f"{override.input_line}: a config names no code to run."
         if key == "hydra.mode":
             return f"{override.input_line}: write -m for a sweep, nothing for one run."
         if key == "hydra/sweeper":
