@@ -1,4 +1,5 @@
-"""What the bare loops share: order, views, an optimiser from its config section, and the supervised and the joint update."""
+"""What the bare loops share: order, views, an optimiser from its config section, and the supervised
+and the joint update."""
 
 from __future__ import annotations
 
@@ -10,14 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tl_runner.data.tasks import Split
+from tl_runner.data.task import Split
 from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Group, Samples
 from tl_runner.training.device import Device
 from tl_runner.training.schedules import factor, make_optimizer
 
 Step = Callable[..., None]  # of Samples by domain (source=, target=) and progress= in [0, 1)
-Transfer = Callable[[Tensor, Tensor, float], Tensor]  # features and logits of the source, then the target; progress
+# features and logits of the source, then the target; progress
+Transfer = Callable[[Tensor, Tensor, float], Tensor]
 
 
 @dataclass(frozen=True)
@@ -41,26 +43,35 @@ class Ground:
 
 @dataclass(frozen=True)
 class Bare:
-    """A method's step, the networks in training mode meanwhile, and what is done before each epoch."""
+    """A method's step, the networks in training mode meanwhile, and what is done before each
+    epoch."""
 
     step: Step
     trains: Sequence[nn.Module]
     each_epoch: Callable[[], None] = lambda: None
 
 
-def epochs(ground: Ground, bare: Bare, steps: int, count: int, augment: Callable | None) -> Callable[[], None]:
+def epochs(
+    ground: Ground, bare: Bare, steps: int, count: int, augment: Callable | None
+) -> Callable[[], None]:
     """One epoch of ``steps`` steps a call, ``count`` in all."""
     size, numbers = ground.section["batch_size"], iter(range(count))
 
     def epoch() -> None:
         start = next(numbers) * steps
-        orders = {domain: order(len(split), steps * size, ground.device) for domain, split in ground.splits.items()}
+        orders = {
+            domain: order(len(split), steps * size, ground.device)
+            for domain, split in ground.splits.items()
+        }
         bare.each_epoch()
         learn(ground.method, *bare.trains)
         for step in range(steps):
             ground.device.begin_step()
             rows = slice(step * size, (step + 1) * size)
-            batch = {domain: samples(ground, domain, index[rows], augment) for domain, index in orders.items()}
+            batch = {
+                domain: samples(ground, domain, index[rows], augment)
+                for domain, index in orders.items()
+            }
             bare.step(**batch, progress=(start + step) / (count * steps))
 
     return epoch
@@ -74,7 +85,12 @@ def order(size: int, need: int, device: Device) -> Tensor:
 def samples(ground: Ground, domain: str, index: Tensor, augment: Callable | None) -> Samples:
     split = ground.splits[domain]
     also = {name: values[index] for name, values in split.also.items()}
-    return Samples(view(split.x[index], augment, ground.device), None if split.y is None else split.y[index], index, also=also)
+    return Samples(
+        view(split.x[index], augment, ground.device),
+        None if split.y is None else split.y[index],
+        index,
+        also=also,
+    )
 
 
 def view(x: Tensor, augment: Callable | None, device: Device) -> Tensor:
@@ -97,7 +113,9 @@ class Learner:
 
     def __init__(self, ground: Ground, networks: Sequence[nn.Module], section: str = "optimizer"):
         self.options = ground.section[section]
-        self.optimizer = make_optimizer(self.options, [Group([p for network in networks for p in network.parameters()])])
+        self.optimizer = make_optimizer(
+            self.options, [Group([p for network in networks for p in network.parameters()])]
+        )
         self.scaler = ground.device.scaler()
 
     def descend(self, loss: Tensor, progress: float) -> None:
@@ -128,7 +146,8 @@ def classify(ground: Ground, domain: str) -> Bare:
 
 
 def joint(ground: Ground, transfer: Transfer, *more: nn.Module) -> Bare:
-    """One update of encoder, head and ``more`` on the source's cross-entropy plus a loss of both domains."""
+    """One update of encoder, head and ``more`` on the source's cross-entropy plus a loss of both
+    domains."""
     networks = [ground.method.encoder, ground.method.head, *more]
     learner, smoothing = Learner(ground, networks), ground.section["label_smoothing"]
 
@@ -136,7 +155,9 @@ def joint(ground: Ground, transfer: Transfer, *more: nn.Module) -> Bare:
         with ground.device.autocast():
             features = torch.cat([ground.method.encoder(source.x), ground.method.encoder(target.x)])
             logits = ground.method.head(features)
-            loss = F.cross_entropy(logits[: len(source.x)], source.y, label_smoothing=smoothing) + transfer(features, logits, progress)
+            loss = F.cross_entropy(
+                logits[: len(source.x)], source.y, label_smoothing=smoothing
+            ) + transfer(features, logits, progress)
         learner.descend(loss, progress)
 
     return Bare(step, networks)

@@ -12,17 +12,22 @@ from torch import Tensor, nn
 from tl_runner.losses import distillation as losses
 from tl_runner.methods.phases import Samples
 
-Compare = Callable[[Tensor, Tensor, Samples, float], Tensor]  # student's and teachers' logits of target images, these, progress
+# student's and teachers' logits of target images, these, progress
+Compare = Callable[[Tensor, Tensor, Samples, float], Tensor]
 
 
 Layer = tuple[nn.Module, list[Tensor]]  # and what takes its outputs in a step
 
 
-def taught(ground: Ground, compare: Compare, watched: Sequence[Layer] = (), more: Sequence[nn.Module] = ()) -> Bare:
-    """Cross-entropy on whatever is labelled, and a comparison with the teachers on the target's images.
+def taught(
+    ground: Ground, compare: Compare, watched: Sequence[Layer] = (), more: Sequence[nn.Module] = ()
+) -> Bare:
+    """Cross-entropy on whatever is labelled, and a comparison with the teachers on the target's
+    images.
 
     Args:
-        watched: layers of the student, whose last output in a step is of the target's images, and of the teacher.
+        watched: layers of the student, whose last output in a step is of the target's images, and
+            of the teacher.
         more: networks that are trained beside the student.
     """
     method, weight = ground.method, ground.options["label_weight"]
@@ -35,13 +40,21 @@ def taught(ground: Ground, compare: Compare, watched: Sequence[Layer] = (), more
         for _, found in watched:
             found.clear()
         with ground.device.autocast():
-            logits = {name: method.head(method.encoder(part.x)) for name, part in batch.items()}  # the target's last
+            # the target's last
+            logits = {name: method.head(method.encoder(part.x)) for name, part in batch.items()}
             known = [name for name, part in batch.items() if part.y is not None]
             y = torch.cat([batch[name].y for name in known])
             loss = weight * F.cross_entropy(torch.cat([logits[name] for name in known]), y)
             with torch.no_grad():
-                said = torch.stack([teacher.network(batch["target"].x) for teacher in method.teachers], 1)
-            loss = loss + compare(logits["target"], said[:, 0] if len(method.teachers) == 1 else said, batch["target"], progress)
+                said = torch.stack(
+                    [teacher.network(batch["target"].x) for teacher in method.teachers], 1
+                )
+            loss = loss + compare(
+                logits["target"],
+                said[:, 0] if len(method.teachers) == 1 else said,
+                batch["target"],
+                progress,
+            )
         learner.descend(loss, progress)
 
     return Bare(step, [*student, *more])
@@ -70,7 +83,10 @@ def pairs(ground: Ground) -> list[tuple[Layer, Layer]]:
     """The layers that the method compares."""
     method = ground.method
     encoders = method.encoder, method.teachers[0].encoder
-    return [tuple((e.get_submodule(path), []) for e, path in zip(encoders, both, strict=True)) for both in method.layers]
+    return [
+        tuple((e.get_submodule(path), []) for e, path in zip(encoders, both, strict=True))
+        for both in method.layers
+    ]
 
 
 def fitnet_joint(ground: Ground) -> Bare:
@@ -87,14 +103,20 @@ def attention_transfer(ground: Ground) -> Bare:
     both, weight, form = pairs(ground), ground.options["weight"], ground.options["form"]
 
     def compare(s: Tensor, teacher: Tensor, target: Samples, progress: float) -> Tensor:
-        maps = [(losses.attention(own[1][-1]), losses.attention(other[1][-1])) for own, other in both]
+        maps = [
+            (losses.attention(own[1][-1]), losses.attention(other[1][-1])) for own, other in both
+        ]
         return weight * torch.stack([losses.attention_distance(*pair, form) for pair in maps]).sum()
 
     return taught(ground, compare, [layer for pair in both for layer in pair])
 
 
 def rkd(ground: Ground) -> Bare:
-    o, own, other = ground.options, (ground.method.encoder, []), (ground.method.teachers[0].encoder, [])
+    o, own, other = (
+        ground.options,
+        (ground.method.encoder, []),
+        (ground.method.teachers[0].encoder, []),
+    )
 
     def compare(s: Tensor, teacher: Tensor, target: Samples, progress: float) -> Tensor:
         student, taught = own[1][-1].flatten(1), other[1][-1].flatten(1)
@@ -116,9 +138,18 @@ def dkd(ground: Ground) -> Bare:
 
 def multi_teacher(ground: Ground) -> Bare:
     """Their mean."""
-    t, weight, teachers = ground.options["temperature"], ground.options["weight"], len(ground.method.teachers)
+    t, weight, teachers = (
+        ground.options["temperature"],
+        ground.options["weight"],
+        len(ground.method.teachers),
+    )
     shares = torch.full((teachers,), 1 / teachers, device=ground.device.torch)
-    return taught(ground, lambda s, said, target, progress: weight * losses.soft_targets(s, losses.mixture(said.float(), shares, t), t))
+    return taught(
+        ground,
+        lambda s, said, target, progress: (
+            weight * losses.soft_targets(s, losses.mixture(said.float(), shares, t), t)
+        ),
+    )
 
 
 DISTILLATION: dict[str, Callable[[Ground], Bare]] = {

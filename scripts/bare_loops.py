@@ -1,8 +1,10 @@
-"""Training loops as one would write them by hand for one method each: no configuration, metrics, counters or seeding per step.
+"""Training loops as one would write them by hand for one method each: no configuration, metrics,
+counters or seeding per step.
 
-``bench_loop.py`` measures the runner's loop against them. A method is a function of :data:`BARE`, named as in ``conf/method``, that
-makes its networks' optimisers and returns its step; batch norm normalises each domain by itself (``backbone.bn=separate``), in a
-forward pass each. Those of model transfer are in ``bare_transfer.py``.
+``bench_loop.py`` measures the runner's loop against them. A method is a function of :data:`BARE`,
+named as in ``conf/method``, that makes its networks' optimisers and returns its step; batch norm
+normalises each domain by itself (``backbone.bn=separate``), in a forward pass each. Those of model
+transfer are in ``bare_transfer.py``.
 """
 
 from __future__ import annotations
@@ -27,7 +29,11 @@ from tl_runner.losses.adversarial import (
 from tl_runner.losses.coral import coral
 from tl_runner.losses.discrepancy import classifier_discrepancy
 from tl_runner.losses.mmd import median_bandwidths, mmd
-from tl_runner.losses.self_training import centroid_pseudo_labels, information_maximisation, minimum_class_confusion
+from tl_runner.losses.self_training import (
+    centroid_pseudo_labels,
+    information_maximisation,
+    minimum_class_confusion,
+)
 from tl_runner.methods.phases import Samples
 
 CHUNK = 500  # images at once in a pass over a whole split
@@ -57,7 +63,9 @@ def cdan(ground: Ground) -> Bare:
 
     def transfer(features: Tensor, logits: Tensor, progress: float) -> Tensor:
         scale = weight * adaptation_factor(progress)
-        judged = discriminator(reverse_gradient(combine(features, logits.detach().softmax(1)), scale))
+        judged = discriminator(
+            reverse_gradient(combine(features, logits.detach().softmax(1)), scale)
+        )
         weights = [entropy_weights(part, scale) for part in logits.chunk(2)] if entropy else []
         return discriminator_loss(*judged.chunk(2), *weights)
 
@@ -82,8 +90,15 @@ def jan(ground: Ground) -> Bare:
 
     def transfer(features: Tensor, logits: Tensor, progress: float) -> Tensor:
         layers = [layer.chunk(2) for layer in (features, logits.softmax(1))]
-        bandwidths = [median_bandwidths(*layer, options["kernels"], options["kernel_ratio"]) for layer in layers]
-        return options["weight"] * adaptation_factor(progress) * mmd(*zip(*layers, strict=True), bandwidths, options["estimator"])
+        bandwidths = [
+            median_bandwidths(*layer, options["kernels"], options["kernel_ratio"])
+            for layer in layers
+        ]
+        return (
+            options["weight"]
+            * adaptation_factor(progress)
+            * mmd(*zip(*layers, strict=True), bandwidths, options["estimator"])
+        )
 
     return joint(ground, transfer)
 
@@ -95,12 +110,20 @@ def deepcoral(ground: Ground) -> Bare:
 
 def mcc(ground: Ground) -> Bare:
     weight, temperature = ground.options["weight"], ground.options["temperature"]
-    return joint(ground, lambda features, logits, progress: weight * minimum_class_confusion(logits.chunk(2)[1], temperature))
+    return joint(
+        ground,
+        lambda features, logits, progress: (
+            weight * minimum_class_confusion(logits.chunk(2)[1], temperature)
+        ),
+    )
 
 
 def drcn(ground: Ground) -> Bare:
     encoder, head, decoder = ground.method.encoder, ground.method.head, ground.method.decoder
-    classifier, autoencoder = Learner(ground, [encoder, head]), Learner(ground, [encoder, decoder], "reconstruction_optimizer")
+    classifier, autoencoder = (
+        Learner(ground, [encoder, head]),
+        Learner(ground, [encoder, decoder], "reconstruction_optimizer"),
+    )
     smoothing, noise = ground.section["label_smoothing"], ground.options["noise"]
 
     def step(source: Samples, target: Samples, progress: float) -> None:
@@ -116,7 +139,10 @@ def drcn(ground: Ground) -> Bare:
 
 
 def mcd(ground: Ground) -> Bare:
-    encoder, heads = ground.method.encoder, nn.ModuleList([ground.method.head_a, ground.method.head_b])
+    encoder, heads = (
+        ground.method.encoder,
+        nn.ModuleList([ground.method.head_a, ground.method.head_b]),
+    )
     learners = [Learner(ground, networks) for networks in ([encoder, heads], [heads], [encoder])]
     smoothing, agree_steps = ground.section["label_smoothing"], ground.options["agree_steps"]
 
@@ -146,9 +172,16 @@ def mcd(ground: Ground) -> Bare:
 
 
 def adda(ground: Ground) -> Bare:
-    source_encoder, encoder, head = ground.method.encoder, ground.method.target_encoder, ground.method.head
+    source_encoder, encoder, head = (
+        ground.method.encoder,
+        ground.method.target_encoder,
+        ground.method.head,
+    )
     discriminator = ground.method.discriminator
-    of_discriminator, of_encoder = Learner(ground, [discriminator], "discriminator_optimizer"), Learner(ground, [encoder])
+    of_discriminator, of_encoder = (
+        Learner(ground, [discriminator], "discriminator_optimizer"),
+        Learner(ground, [encoder]),
+    )
 
     def step(source: Samples, target: Samples, progress: float) -> None:
         with ground.device.autocast():
@@ -180,7 +213,11 @@ def adabn(ground: Ground) -> Bare:
 
 
 def shot(ground: Ground) -> Bare:
-    encoder, head, weight = ground.method.target_encoder, ground.method.head, ground.options["pseudo_weight"]
+    encoder, head, weight = (
+        ground.method.target_encoder,
+        ground.method.head,
+        ground.options["pseudo_weight"],
+    )
     learner, labels = Learner(ground, [encoder]), torch.empty(0)
 
     def chunks() -> Iterator[Tensor]:

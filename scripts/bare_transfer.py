@@ -11,7 +11,12 @@ from bare import Bare, Ground, Learner, classify, view
 from torch import Tensor, nn
 
 from tl_runner.losses.distillation import softened_cross_entropy
-from tl_runner.losses.regularisers import batch_spectral_shrinkage, feature_map_distance, l1_sp, l2_sp
+from tl_runner.losses.regularisers import (
+    batch_spectral_shrinkage,
+    feature_map_distance,
+    l1_sp,
+    l2_sp,
+)
 from tl_runner.methods.phases import Samples
 
 CHUNK = 500  # images at once in a pass over a whole split
@@ -24,12 +29,18 @@ def finetune(ground: Ground) -> Bare:
 def regularised(ground: Ground, penalty: Callable[[Tensor], Tensor]) -> Bare:
     """Fine-tuning plus ``alpha`` times a penalty, which is given the features."""
     encoder, head = ground.method.encoder, ground.method.head
-    learner, smoothing, alpha = Learner(ground, [encoder, head]), ground.section["label_smoothing"], ground.options["alpha"]
+    learner, smoothing, alpha = (
+        Learner(ground, [encoder, head]),
+        ground.section["label_smoothing"],
+        ground.options["alpha"],
+    )
 
     def step(target: Samples, progress: float) -> None:
         with ground.device.autocast():
             features = encoder(target.x)
-            loss = F.cross_entropy(head(features), target.y, label_smoothing=smoothing) + alpha * penalty(features)
+            loss = F.cross_entropy(
+                head(features), target.y, label_smoothing=smoothing
+            ) + alpha * penalty(features)
         learner.descend(loss, progress)
 
     return Bare(step, [encoder, head])
@@ -37,12 +48,16 @@ def regularised(ground: Ground, penalty: Callable[[Tensor], Tensor]) -> Bare:
 
 def l2_start(ground: Ground) -> Bare:
     encoder, origin = ground.method.encoder, ground.method.origin
-    return regularised(ground, lambda features: l2_sp([*encoder.parameters()], [*origin.parameters()]))
+    return regularised(
+        ground, lambda features: l2_sp([*encoder.parameters()], [*origin.parameters()])
+    )
 
 
 def l1_start(ground: Ground) -> Bare:
     encoder, origin = ground.method.encoder, ground.method.origin
-    return regularised(ground, lambda features: l1_sp([*encoder.parameters()], [*origin.parameters()]))
+    return regularised(
+        ground, lambda features: l1_sp([*encoder.parameters()], [*origin.parameters()])
+    )
 
 
 def bss(ground: Ground) -> Bare:
@@ -51,7 +66,11 @@ def bss(ground: Ground) -> Bare:
 
 def linear_probe(ground: Ground) -> Bare:
     encoder, head = ground.method.encoder, ground.method.head
-    learner, smoothing, kept = Learner(ground, [head]), ground.section["label_smoothing"], torch.empty(0)
+    learner, smoothing, kept = (
+        Learner(ground, [head]),
+        ground.section["label_smoothing"],
+        torch.empty(0),
+    )
 
     @torch.no_grad()
     def extract() -> None:
@@ -59,7 +78,12 @@ def linear_probe(ground: Ground) -> Bare:
         if not len(kept):
             ground.method.eval()
             with ground.device.autocast():
-                kept = torch.cat([encoder(view(x, None, ground.device)).float() for x in ground.splits["target"].x.split(CHUNK)])
+                kept = torch.cat(
+                    [
+                        encoder(view(x, None, ground.device)).float()
+                        for x in ground.splits["target"].x.split(CHUNK)
+                    ]
+                )
 
     def step(target: Samples, progress: float) -> None:
         with ground.device.autocast():
@@ -70,7 +94,11 @@ def linear_probe(ground: Ground) -> Bare:
 
 
 def lora(ground: Ground) -> Bare:
-    encoder, head, adapters = ground.method.encoder, ground.method.head, nn.ModuleList(ground.method.adapters)
+    encoder, head, adapters = (
+        ground.method.encoder,
+        ground.method.head,
+        nn.ModuleList(ground.method.adapters),
+    )
     learner, smoothing = Learner(ground, [head, adapters]), ground.section["label_smoothing"]
 
     def step(target: Samples, progress: float) -> None:
@@ -92,7 +120,9 @@ def lwf(ground: Ground) -> Bare:
                 recorded = method.origin_head(method.origin(target.x))
             features = method.encoder(target.x)
             new = F.cross_entropy(method.head(features), target.y, label_smoothing=smoothing)
-            old = softened_cross_entropy(method.source_head(features), recorded, options["temperature"])
+            old = softened_cross_entropy(
+                method.source_head(features), recorded, options["temperature"]
+            )
         learner.descend(new + options["weight"] * old, progress)
 
     return Bare(step, networks)
@@ -121,11 +151,16 @@ class Passes:
 
 def delta(ground: Ground) -> Bare:
     method, options = ground.method, ground.options
-    learner, smoothing = Learner(ground, [method.encoder, method.head]), ground.section["label_smoothing"]
+    learner, smoothing = (
+        Learner(ground, [method.encoder, method.head]),
+        ground.section["label_smoothing"],
+    )
     maps = {True: [], False: []}
     for now, network in ((True, method.encoder), (False, method.start_network)):
         for path in method.held:
-            network.get_submodule(path).register_forward_hook(lambda layer, given, out, now=now: maps[now].append(out))
+            network.get_submodule(path).register_forward_hook(
+                lambda layer, given, out, now=now: maps[now].append(out)
+            )
 
     def step(target: Samples, progress: float) -> None:
         for found in maps.values():
@@ -150,8 +185,12 @@ def joint(ground: Ground) -> Bare:
 
     def step(target: Samples, source: Samples, progress: float) -> None:
         with ground.device.autocast():
-            new = F.cross_entropy(method.head(method.encoder(target.x)), target.y, label_smoothing=smoothing)
-            old = F.cross_entropy(method.source_head(method.encoder(source.x)), source.y, label_smoothing=smoothing)
+            new = F.cross_entropy(
+                method.head(method.encoder(target.x)), target.y, label_smoothing=smoothing
+            )
+            old = F.cross_entropy(
+                method.source_head(method.encoder(source.x)), source.y, label_smoothing=smoothing
+            )
         learner.descend(new + weight * old, progress)
 
     return Bare(step, networks)
@@ -169,8 +208,15 @@ def multitask(ground: Ground) -> Bare:
             for task, head in network.heads.items():
                 y = target.y if task == "class" else target.also[task]
                 said = head(features)
-                losses.append(F.cross_entropy(said, y, label_smoothing=smoothing) if sizes[task] else F.mse_loss(said[:, 0], y))
-            found = [torch.autograd.grad(loss, features, retain_graph=True)[0].flatten() for loss in losses]
+                losses.append(
+                    F.cross_entropy(said, y, label_smoothing=smoothing)
+                    if sizes[task]
+                    else F.mse_loss(said[:, 0], y)
+                )
+            found = [
+                torch.autograd.grad(loss, features, retain_graph=True)[0].flatten()
+                for loss in losses
+            ]
             for a, b in combinations(found, 2):
                 F.cosine_similarity(a, b, dim=0)
         learner.descend(torch.stack(losses).sum(), progress)

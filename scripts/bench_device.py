@@ -3,8 +3,8 @@
     python scripts/bench_device.py device=cpu
     python scripts/bench_device.py device=cuda data=mnist2usps train.batch_size=1024
 
-One process, the options in turns, medians; the first turns, in which compilation happens, are not counted. The last line
-is the smallest ratio of the option that the device uses by default.
+One process, the options in turns, medians; the first turns, in which compilation happens, are not
+counted. The last line is the smallest ratio of the option that the device uses by default.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import argparse
 
 from bench_loop import in_turns, runner_epoch
 
-from tl_runner import run
-from tl_runner.build import method_of
-from tl_runner.plan import check
+from tl_runner.build.method import method_of
+from tl_runner.config.compose import check
+from tl_runner.jobs import run
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
-from tl_runner.training.loop import PhaseLoop
+from tl_runner.training.phase_loop import PhaseLoop
 
 OPTIONS = {
     "fp32": (),
@@ -46,12 +46,18 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def config_of(words):
-        return check(["method=adda", *arguments.overrides, "device.channels_last=false", *words], sweep=False)[0].config
+        return check(
+            ["method=adda", *arguments.overrides, "device.channels_last=false", *words], sweep=False
+        )[0].config
 
     plain = devices.resolve(config_of(())["device"])
     options = {**OPTIONS, **(CUDA_ONLY if plain.torch.type == "cuda" else {})}
     if arguments.no_compile:
-        options = {name: words for name, words in options.items() if "compile" not in name and "graphs" not in name}
+        options = {
+            name: words
+            for name, words in options.items()
+            if "compile" not in name and "graphs" not in name
+        }
     smallest = float("inf")
     for number in (0, 1):
         loops, images = {}, 0
@@ -64,9 +70,16 @@ def main() -> None:
             for network in method.networks():
                 device.accelerate(network)
             phase = method.phases()[number]
-            reads = {domain: task.splits[split].to(device.torch, device.channels_last) for domain, split in phase.reads.items()}
-            batches = Batches(reads, phase.batch_size, arguments.steps, device, augment, (0, phase.name))
-            loops[name] = runner_epoch(PhaseLoop(method, phase, batches, device, 0, arguments.turns + 2))
+            reads = {
+                domain: task.splits[split].to(device.torch, device.channels_last)
+                for domain, split in phase.reads.items()
+            }
+            batches = Batches(
+                reads, phase.batch_size, arguments.steps, device, augment, (0, phase.name)
+            )
+            loops[name] = runner_epoch(
+                PhaseLoop(method, phase, batches, device, 0, arguments.turns + 2)
+            )
             images = arguments.steps * phase.batch_size * len(phase.reads)
             loops[name]()  # compiles
         speeds = in_turns(loops, arguments.turns, images, plain)

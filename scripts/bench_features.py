@@ -1,12 +1,14 @@
-"""What a fit on features costs: ours against skada's adapter of the same method, on the same arrays, in one process, in turns.
+"""What a fit on features costs: ours against skada's adapter of the same method, on the same
+arrays, in one process, in turns.
 
     pip install skada cvxopt
     python scripts/bench_features.py
     python scripts/bench_features.py --samples 4000 --methods tca,jda,coral
 
-The arrays are made up: two Gaussian mixtures of ten classes in 256 dimensions, the second one shifted, `--samples` rows of both together.
-Measured is the adaptation alone, without the classifier after it; of `jda`, which skada has not, ours alone. Printed are medians over the
-turns. The last line is the smallest ratio, our speed over skada's.
+The arrays are made up: two Gaussian mixtures of ten classes in 256 dimensions, the second one
+shifted, `--samples` rows of both together. Measured is the adaptation alone, without the classifier
+after it; of `jda`, which skada has not, ours alone. Printed are medians over the turns. The last
+line is the smallest ratio, our speed over skada's.
 """
 
 from __future__ import annotations
@@ -21,10 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from tl_runner.build import method_of
-from tl_runner.data.tasks import Outline
-from tl_runner.methods.on_features import Aligned, Domains, OnFeatures, Weighted
-from tl_runner.plan import check
+from tl_runner.build.method import method_of
+from tl_runner.config.compose import check
+from tl_runner.data.task import Outline
+from tl_runner.methods.features._base import Aligned, Domains, OnFeatures, Weighted
 
 WIDTH, CLASSES = 256, 10
 WORDS = {  # of ours, so that both compute the same
@@ -47,17 +49,24 @@ def main(words: Sequence[str] | None = None) -> None:
     arrays = made_up(asked.samples // 2)
     known = bool(find_spec("skada"))
     print(
-        f"{asked.samples:,} samples of {WIDTH} features, {torch.get_num_threads()} threads, torch {torch.__version__}, {asked.turns} turns"
+        f"{asked.samples:,} samples of {WIDTH} features, {torch.get_num_threads()} threads, torch "
+        f"{torch.__version__}, {asked.turns} turns"
     )
     print("skada" + ("" if known else " is not installed: pip install skada cvxopt"))
     print(f"{'method':<20} {'ours, s':>9} {'skada, s':>9} {'ours is':>9}")
     ratios = []
     for name in asked.methods.split(","):
-        variants = {"ours": ours(name, arrays)} | ({"skada": theirs(name, arrays)} if known and name != "jda" else {})
+        variants = {"ours": ours(name, arrays)} | (
+            {"skada": theirs(name, arrays)} if known and name != "jda" else {}
+        )
         times = in_turns(variants, asked.turns)
         ratio = times["skada"] / times["ours"] if "skada" in times else float("nan")
         ratios += [ratio] if "skada" in times else []
-        print(f"{name:<20} {times['ours']:>9.3f} {times.get('skada', float('nan')):>9.3f} {ratio:>8.2f}x", flush=True)
+        print(
+            f"{name:<20} {times['ours']:>9.3f} {times.get('skada', float('nan')):>9.3f} "
+            f"{ratio:>8.2f}x",
+            flush=True,
+        )
     print(f"{min(ratios):.3f}" if ratios else "nan")
 
 
@@ -98,7 +107,9 @@ def ours(name: str, arrays: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Callab
         with torch.no_grad():
             if isinstance(method, Aligned):
                 return method.align(domains)
-            return method.weights(domains) if isinstance(method, Weighted) else method.moved(domains)  # type: ignore[attr-defined]
+            return (
+                method.weights(domains) if isinstance(method, Weighted) else method.moved(domains)
+            )  # type: ignore[attr-defined]
 
     return fit
 
@@ -108,13 +119,18 @@ def theirs(name: str, arrays: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Call
     import skada
 
     source, y, target = arrays
-    x, domain = np.concatenate([source, target]), np.r_[np.ones(len(source), int), -np.ones(len(target), int)]
+    x, domain = (
+        np.concatenate([source, target]),
+        np.r_[np.ones(len(source), int), -np.ones(len(target), int)],
+    )
     labels = np.r_[y, -np.ones(len(target), int)]
     gamma = gamma_of(arrays)
     make = {
         "subspace_alignment": lambda: skada.SubspaceAlignmentAdapter(n_components=50),
         "coral": lambda: skada.CORALAdapter(reg=1e-6),
-        "tca": lambda: skada.TransferComponentAnalysisAdapter(kernel="rbf", n_components=50, mu=0.1),
+        "tca": lambda: skada.TransferComponentAnalysisAdapter(
+            kernel="rbf", n_components=50, mu=0.1
+        ),
         "kmm": lambda: skada.KMMReweightAdapter(gamma=gamma, B=1000.0),
         "kliep": lambda: skada.KLIEPReweightAdapter(gamma=gamma, n_centers=100, random_state=0),
         "ot_da": lambda: skada.EntropicOTMappingAdapter(reg_e=0.05, norm="max"),
@@ -123,7 +139,8 @@ def theirs(name: str, arrays: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Call
 
 
 def gamma_of(arrays: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
-    """Of the kernels: 1 over the median squared distance. KLIEP of ours finds its own in its fit."""
+    """Of the kernels: 1 over the median squared distance. KLIEP of ours finds its own in its
+    fit."""
     source, _, target = arrays
     return float(1 / np.median(((source[-500:, None] - target[None, :500]) ** 2).sum(2)))
 

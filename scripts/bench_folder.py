@@ -1,12 +1,15 @@
-"""A folder of pictures to training steps: images per second of the runner against a plain ImageFolder and DataLoader, as a ratio.
+"""A folder of pictures to training steps: images per second of the runner against a plain
+ImageFolder and DataLoader, as a ratio.
 
     python scripts/bench_folder.py cifar10-images/train
-    python scripts/bench_folder.py cifar10-images/train --jpeg 256         # the same pictures, first saved as JPEGs of that size
+    python scripts/bench_folder.py cifar10-images/train --jpeg 256         # the same pictures,
+    first saved as JPEGs of that size
 
-Both train the same network with the same optimiser, batch size and kinds of random views, in one process, an epoch each in turns;
-the plain loop decodes every picture in every epoch in its worker processes, the runner has decoded all of them before its first
-one. Printed are the first epoch, decoding included, the median of the later ones, and what each delivers where nothing is trained; the
-last line is the ratio of the later epochs, runner over plain.
+Both train the same network with the same optimiser, batch size and kinds of random views, in one
+process, an epoch each in turns; the plain loop decodes every picture in every epoch in its worker
+processes, the runner has decoded all of them before its first one. Printed are the first epoch,
+decoding included, the median of the later ones, and what each delivers where nothing is trained;
+the last line is the ratio of the later epochs, runner over plain.
 """
 
 from __future__ import annotations
@@ -26,21 +29,25 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from tl_runner import run
-from tl_runner.build import method_of
-from tl_runner.plan import check
+from tl_runner.build.method import method_of
+from tl_runner.config.compose import check
+from tl_runner.jobs import run
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
-from tl_runner.training.loop import PhaseLoop
+from tl_runner.training.phase_loop import PhaseLoop
 
 BATCH = 128
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--jpeg", type=int, metavar="SIDE", help="save the pictures as JPEGs of SIDE pixels first")
+    parser.add_argument(
+        "--jpeg", type=int, metavar="SIDE", help="save the pictures as JPEGs of SIDE pixels first"
+    )
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=4)
@@ -50,17 +57,34 @@ def main(argv: list[str] | None = None) -> None:
         if asked.jpeg:
             asked.folder = as_jpegs(asked.folder, Path(cache) / "jpegs", asked.jpeg)
         words = [
-            "method=target_only", "data=folder", f"data.target_dir={asked.folder}", f"data.size={asked.size}", "data.target_labels=all",
-            "data.test_fraction=0.01", "data.val_fraction=0.0", f"data.workers={asked.workers}", f"cache.dir={cache}", "backbone=small_cnn",
-            f"train.batch_size={BATCH}", "train.steps_per_epoch=null",
-        ]  # fmt: skip
+            "method=target_only",
+            "data=folder",
+            f"data.target_dir={asked.folder}",
+            f"data.size={asked.size}",
+            "data.target_labels=all",
+            "data.test_fraction=0.01",
+            "data.val_fraction=0.0",
+            f"data.workers={asked.workers}",
+            f"cache.dir={cache}",
+            "backbone=small_cnn",
+            f"train.batch_size={BATCH}",
+            "train.steps_per_epoch=null",
+        ]
         config = check(words, sweep=False)[0].config
         device = devices.resolve(config["device"])
         began = time.perf_counter()
         runner, images = runner_epochs(config, device, 2 * asked.epochs)
         decoded = time.perf_counter() - began
-        loops = {"runner": runner, "plain": plain_epochs(config, device, asked.folder, asked.size, asked.workers, images // BATCH)}
-        print(f"{device.describe()}, torch {torch.__version__}, {images:,} pictures an epoch, {asked.workers} workers")
+        loops = {
+            "runner": runner,
+            "plain": plain_epochs(
+                config, device, asked.folder, asked.size, asked.workers, images // BATCH
+            ),
+        }
+        print(
+            f"{device.describe()}, torch {torch.__version__}, {images:,} pictures an epoch, "
+            f"{asked.workers} workers"
+        )
         seconds: dict[str, list[float]] = {name: [] for name in loops}
         idle: dict[str, list[float]] = {name: [] for name in loops}
         for _ in range(asked.epochs):
@@ -71,11 +95,17 @@ def main(argv: list[str] | None = None) -> None:
                     device.synchronize()
                     found[name].append(time.perf_counter() - started)
     seconds["runner"][0] += decoded
-    later, delivered = ({name: images / statistics.median(s[1:]) for name, s in found.items()} for found in (seconds, idle))
+    later, delivered = (
+        {name: images / statistics.median(s[1:]) for name, s in found.items()}
+        for found in (seconds, idle)
+    )
     print(f"{'':<8} {'first epoch, s':>15} {'later, img/s':>14} {'only delivered, img/s':>22}")
     for name, s in seconds.items():
         print(f"{name:<8} {s[0]:>15.1f} {later[name]:>14,.0f} {delivered[name]:>22,.0f}")
-    print(f"{'ratio':<8} {'':>15} {later['runner'] / later['plain']:>14.2f} {delivered['runner'] / delivered['plain']:>22.2f}")
+    print(
+        f"{'ratio':<8} {'':>15} {later['runner'] / later['plain']:>14.2f} "
+        f"{delivered['runner'] / delivered['plain']:>22.2f}"
+    )
     print(f"{later['runner'] / later['plain']:.3f}")
 
 
@@ -85,7 +115,10 @@ def runner_epochs(config: dict, device: Device, epochs: int) -> tuple[Callable[[
     method = method_of(config, task.outline())
     device.place(method)
     phase = method.phases()[-1]
-    splits = {domain: task.splits[name].to(device.torch, device.channels_last) for domain, name in phase.reads.items()}
+    splits = {
+        domain: task.splits[name].to(device.torch, device.channels_last)
+        for domain, name in phase.reads.items()
+    }
     batches = Batches(splits, BATCH, None, device, augment, (0, phase.name))
     loop, numbers = PhaseLoop(method, phase, batches, device, 0, epochs), iter(range(epochs))
 
@@ -111,24 +144,52 @@ def as_jpegs(folder: Path, to: Path, side: int) -> Path:
     return to
 
 
-def plain_epochs(config: dict, device: Device, folder: Path, size: int, workers: int, steps: int) -> Callable[[bool], None]:
+def plain_epochs(
+    config: dict, device: Device, folder: Path, size: int, workers: int, steps: int
+) -> Callable[[bool], None]:
     """One epoch a call of the loop that everybody writes."""
     views = config["data"]["augment"]
-    transform = transforms.Compose([
-        transforms.Resize(size), transforms.CenterCrop(size), transforms.RandomHorizontalFlip(views["flip"]),
-        transforms.RandomAffine(views["rotate"], (views["translate"],) * 2, (1 / (1 + views["scale"]), 1 + views["scale"]), views["shear"]),
-        transforms.ToTensor(),
-    ])  # fmt: skip
+    transform = transforms.Compose(
+        [
+            transforms.Resize(size),
+            transforms.CenterCrop(size),
+            transforms.RandomHorizontalFlip(views["flip"]),
+            transforms.RandomAffine(
+                views["rotate"],
+                (views["translate"],) * 2,
+                (1 / (1 + views["scale"]), 1 + views["scale"]),
+                views["shear"],
+            ),
+            transforms.ToTensor(),
+        ]
+    )
     data = ImageFolder(str(folder), transform)
-    loader = DataLoader(data, BATCH, shuffle=True, num_workers=workers, drop_last=True, persistent_workers=workers > 0)
+    loader = DataLoader(
+        data,
+        BATCH,
+        shuffle=True,
+        num_workers=workers,
+        drop_last=True,
+        persistent_workers=workers > 0,
+    )
     classes = len(data.classes)
     width = (size // 4) ** 2 * 64
     network = nn.Sequential(
-        nn.Conv2d(3, 32, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.MaxPool2d(2), nn.ReLU(),
-        nn.Flatten(), nn.Linear(width, 128), nn.ReLU(), nn.Linear(128, classes),
-    )  # fmt: skip
+        nn.Conv2d(3, 32, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.MaxPool2d(2),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(width, 128),
+        nn.ReLU(),
+        nn.Linear(128, classes),
+    )
     device.place(network)
-    optimizer = torch.optim.Adam(network.parameters(), config["train"]["optimizer"]["lr"], fused=True)
+    optimizer = torch.optim.Adam(
+        network.parameters(), config["train"]["optimizer"]["lr"], fused=True
+    )
 
     def epoch(train: bool) -> None:
         network.train()

@@ -1,11 +1,13 @@
-"""The runner's loop against bare ones written by hand: images per second of each method's own phase, as a ratio.
+"""The runner's loop against bare ones written by hand: images per second of each method's own
+phase, as a ratio.
 
-    python scripts/bench_loop.py                                   # every method, 9 turns of 40 steps
-    python scripts/bench_loop.py --methods dann,mcd data=mnist2usps
+    python scripts/bench_loop.py                                   # every method, 9 turns of 40
+    steps python scripts/bench_loop.py --methods dann,mcd data=mnist2usps
 
-Both train the same networks on the same tensors on the same device with the same losses, augmentation and optimisers, in one
-process, in turns; the bare loops (``bare_loops.py``) are what one would write for that one method. ADDA trains without its gate, so
-that both do the same work. Printed are medians over the turns; the last line is the smallest ratio, runner over bare.
+Both train the same networks on the same tensors on the same device with the same losses,
+augmentation and optimisers, in one process, in turns; the bare loops (``bare_loops.py``) are what
+one would write for that one method. ADDA trains without its gate, so that both do the same work.
+Printed are medians over the turns; the last line is the smallest ratio, runner over bare.
 """
 
 from __future__ import annotations
@@ -19,62 +21,92 @@ import torch
 from bare import Ground, epochs
 from bare_loops import BARE
 
-from tl_runner import run
-from tl_runner.build import method_of
+from tl_runner.build.method import method_of
+from tl_runner.config.compose import check
+from tl_runner.config.paths import CONF_DIR
+from tl_runner.jobs import run
 from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Phase
-from tl_runner.paths import CONF_DIR
-from tl_runner.plan import check
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
-from tl_runner.training.loop import PhaseLoop
+from tl_runner.training.phase_loop import PhaseLoop
 
 ALWAYS_TRAINING = {"adda": ("method.adapt.gate=0",)}
-FEWSHOT = ("- _maml", "- _meta", "needs: [episodes", "_on_features", "- tca")  # in the YAML of a method of few-shot tasks or of features
-FIXED = ("method", "backbone.bn=", "data.target_labels=", "experiment=")  # what the bare loops do not follow
+# in the YAML of a method of few-shot tasks or of features
+FEWSHOT = ("- _maml", "- _meta", "needs: [episodes", "_on_features", "- tca")
+# what the bare loops do not follow
+FIXED = ("method", "backbone.bn=", "data.target_labels=", "experiment=")
 
 
 def shipped() -> list[str]:
-    """The methods under ``conf/method`` that read batches of images; learners of few-shot tasks are ``bench_maml.py``'s."""
+    """The methods under ``conf/method`` that read batches of images; learners of few-shot tasks are
+    ``bench_maml.py``'s."""
     files = (CONF_DIR / "method").glob("[!_]*.yaml")
-    return sorted(path.stem for path in files if not any(word in path.read_text() for word in FEWSHOT))
+    return sorted(
+        path.stem for path in files if not any(word in path.read_text() for word in FEWSHOT)
+    )
 
 
 def chosen(names: str | None) -> list[str]:
-    """The methods to measure, in the order of ``BARE``; ends the script where one has no bare loop."""
+    """The methods to measure, in the order of ``BARE``; ends the script where one has no bare
+    loop."""
     wanted = names.split(",") if names else shipped()
     if unknown := set(wanted) - set(shipped()):
-        raise SystemExit(f"--methods: no {', '.join(sorted(unknown))} under conf/method. There are {', '.join(shipped())}.")
+        raise SystemExit(
+            f"--methods: no {', '.join(sorted(unknown))} under conf/method. There are "
+            f"{', '.join(shipped())}."
+        )
     if unmeasured := set(wanted) - set(BARE):
-        raise SystemExit(f"No bare loop for {', '.join(sorted(unmeasured))}: write one in scripts/bare_loops.py and name it in BARE.")
+        raise SystemExit(
+            f"No bare loop for {', '.join(sorted(unmeasured))}: write one in "
+            "scripts/bare_loops.py and name it in BARE."
+        )
     return [name for name in BARE if name in wanted]
 
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", help="as for tl-run: device=cuda data=mnist2usps train.batch_size=64 ...")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="as for tl-run: device=cuda data=mnist2usps train.batch_size=64 ...",
+    )
     parser.add_argument("--methods", help="comma-separated; all by default")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--steps", type=int, default=40)
     asked = parser.parse_intermixed_args(words)
     names = chosen(asked.methods)
     if refused := [word for word in asked.overrides if word.startswith(FIXED)]:
-        raise SystemExit(f"{refused[0]}: the bare loops are written for the methods as shipped. Leave it out; --methods chooses.")
+        raise SystemExit(
+            f"{refused[0]}: the bare loops are written for the methods as shipped. Leave it out; "
+            "--methods chooses."
+        )
 
     smallest = float("inf")
     for name in names:
         phase, device, speeds = measured(name, asked.overrides, asked.turns, asked.steps)
         if name == names[0]:
-            print(f"{device.describe()}, torch {torch.__version__}, {asked.turns} turns of {asked.steps} steps")
-            print(f"{'method':<12} {'phase':<10} {'runner img/s':>14} {'bare img/s':>14} {'ratio':>8}")
+            print(
+                f"{device.describe()}, torch {torch.__version__}, {asked.turns} turns of "
+                f"{asked.steps} steps"
+            )
+            print(
+                f"{'method':<12} {'phase':<10} {'runner img/s':>14} {'bare img/s':>14} {'ratio':>8}"
+            )
         ratio = speeds["runner"] / speeds["bare"]
         smallest = min(smallest, ratio)
-        print(f"{name:<12} {phase:<10} {speeds['runner']:>14,.0f} {speeds['bare']:>14,.0f} {ratio:>8.3f}", flush=True)
+        print(
+            f"{name:<12} {phase:<10} {speeds['runner']:>14,.0f} {speeds['bare']:>14,.0f} "
+            f"{ratio:>8.3f}",
+            flush=True,
+        )
     print(f"{smallest:.3f}")
 
 
-def measured(name: str, overrides: Sequence[str], turns: int, steps: int) -> tuple[str, Device, dict[str, float]]:
+def measured(
+    name: str, overrides: Sequence[str], turns: int, steps: int
+) -> tuple[str, Device, dict[str, float]]:
     """(phase, device, images per second of runner and bare) of a method's last phase."""
     words = [f"method={name}", *ALWAYS_TRAINING.get(name, ()), *overrides]
     config = check(words, sweep=False)[0].config
@@ -86,21 +118,35 @@ def measured(name: str, overrides: Sequence[str], turns: int, steps: int) -> tup
         phase = trained(method)
         if phase.begin:
             phase.begin()
-        splits = {domain: task.splits[split].to(device.torch, device.channels_last) for domain, split in phase.reads.items()}
+        splits = {
+            domain: task.splits[split].to(device.torch, device.channels_last)
+            for domain, split in phase.reads.items()
+        }
         views = augment if phase.augment else None
         if kind == "runner":
             batches = Batches(splits, phase.batch_size, steps, device, views, (0, phase.name))
-            loops[kind] = runner_epoch(PhaseLoop(method, phase, batches, device, 0, epochs=turns + 1))
+            loops[kind] = runner_epoch(
+                PhaseLoop(method, phase, batches, device, 0, epochs=turns + 1)
+            )
         else:
-            section = config["method"].get(phase.name) or config["method"]["distil"]  # generations have that in common
+            # generations have that in common
+            section = config["method"].get(phase.name) or config["method"]["distil"]
             ground = Ground(method, config["method"], section, splits, device)
             loops[kind] = epochs(ground, BARE[name](ground), steps, turns + 1, views)
-    return phase.name, device, in_turns(loops, turns, steps * phase.batch_size * len(phase.reads), device)
+    return (
+        phase.name,
+        device,
+        in_turns(loops, turns, steps * phase.batch_size * len(phase.reads), device),
+    )
 
 
 def trained(method: Method) -> Phase:
     """The last phase in which networks learn."""
-    return next(phase for phase in reversed(method.phases()) if any(update.networks for update in phase.updates))
+    return next(
+        phase
+        for phase in reversed(method.phases())
+        if any(update.networks for update in phase.updates)
+    )
 
 
 def placed(method: Method, device: Device) -> Method:
@@ -124,7 +170,9 @@ def runner_epoch(loop: PhaseLoop) -> Callable[[], None]:
     return epoch
 
 
-def in_turns(loops: dict[str, Callable[[], None]], turns: int, images: int, device: Device) -> dict[str, float]:
+def in_turns(
+    loops: dict[str, Callable[[], None]], turns: int, images: int, device: Device
+) -> dict[str, float]:
     """Median images per second of each, after one turn to warm up; who goes first alternates."""
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     for turn in range(turns + 1):

@@ -4,10 +4,12 @@
     python scripts/bench_maml.py device.threads=2
     python scripts/bench_maml.py device=cuda --cases 5w1s1,20w5s5
 
-The network is Conv-4 with strides, the meta-batch 32 tasks, the tasks are the same for all; each variant does whole meta-steps, the
-outer Adam's step among them, in one process, in turns. `5w1s5` is 5-way 1-shot with 5 inner steps. Printed are medians over the turns and
-the most memory that a step took beyond what was there before it, of a process of its own. A variant whose package is not installed is
-left out, with a word. The last line is the smallest ratio, our speed over a reference's, of the 5-way 1-shot cases.
+The network is Conv-4 with strides, the meta-batch 32 tasks, the tasks are the same for all; each
+variant does whole meta-steps, the outer Adam's step among them, in one process, in turns. `5w1s5`
+is 5-way 1-shot with 5 inner steps. Printed are medians over the turns and the most memory that a
+step took beyond what was there before it, of a process of its own. A variant whose package is not
+installed is left out, with a word. The last line is the smallest ratio, our speed over a
+reference's, of the 5-way 1-shot cases.
 """
 
 from __future__ import annotations
@@ -25,15 +27,15 @@ import torch.nn.functional as F
 from bench_loop import in_turns, runner_epoch
 from torch import nn
 
-from tl_runner import run
-from tl_runner.build import method_of
-from tl_runner.methods.maml import MAML
+from tl_runner.build.method import method_of
+from tl_runner.config.compose import check
+from tl_runner.jobs import run
+from tl_runner.methods.fewshot.maml import MAML
 from tl_runner.methods.phases import Batch
-from tl_runner.plan import check
 from tl_runner.training import device as devices
 from tl_runner.training.device import Device
-from tl_runner.training.episodes import TaskBatches
-from tl_runner.training.loop import PhaseLoop
+from tl_runner.training.phase_loop import PhaseLoop
+from tl_runner.training.task_batches import TaskBatches
 
 CASES = "5w1s1,5w1s5,5w5s1,20w1s5"
 TASKS = 32
@@ -42,7 +44,11 @@ Step = Callable[[Batch], None]
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", help="as for tl-run: device=cuda device.threads=2 backbone.filters=32 ...")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        help="as for tl-run: device=cuda device.threads=2 backbone.filters=32 ...",
+    )
     parser.add_argument("--cases", default=CASES)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2)
@@ -56,9 +62,16 @@ def main(words: Sequence[str] | None = None) -> None:
         loop, variants, plan = made(case, asked.overrides, asked.steps)
         if not ratios:
             absent = [name for name in PEERS if name not in variants]
-            print(f"{loop.device.describe()}, torch {torch.__version__}, {TASKS} tasks, {asked.turns} turns of {asked.steps} meta-steps")
-            print(f"not installed: {', '.join(absent)}" if absent else "all references are installed")
-            print(f"{'case':<8} {'variant':<28} {'ms a meta-step':>15} {'ours is':>9} {'peak MB':>9}")
+            print(
+                f"{loop.device.describe()}, torch {torch.__version__}, {TASKS} tasks, "
+                f"{asked.turns} turns of {asked.steps} meta-steps"
+            )
+            print(
+                f"not installed: {', '.join(absent)}" if absent else "all references are installed"
+            )
+            print(
+                f"{'case':<8} {'variant':<28} {'ms a meta-step':>15} {'ours is':>9} {'peak MB':>9}"
+            )
         speeds = in_turns(variants, asked.turns, asked.steps, loop.device)
         ours = next(iter(speeds))
         for name, speed in speeds.items():
@@ -66,16 +79,31 @@ def main(words: Sequence[str] | None = None) -> None:
             ratios += [(case, ratio)] if name != ours else []
             peak = alone(name, case, asked.overrides, plan)
             shown = f"ours, {plan}" if name == ours else name
-            print(f"{case:<8} {shown:<28} {1e3 / speed:>15.0f} {ratio:>8.2f}x {peak:>9,.0f}", flush=True)
-    print(f"{min(ratio for case, ratio in ratios if case.startswith('5w1s') or not asked.cases.count('5w1s')):.3f}")
+            print(
+                f"{case:<8} {shown:<28} {1e3 / speed:>15.0f} {ratio:>8.2f}x {peak:>9,.0f}",
+                flush=True,
+            )
+    print(
+        f"{min(r for case, r in ratios if case.startswith('5w1s') or '5w1s' not in asked.cases):.3f}"
+    )
 
 
-def made(case: str, overrides: Sequence[str], steps: int) -> tuple[PhaseLoop, dict[str, Callable[[], None]], str]:
-    """(our loop, the variants by name, ours first: each some meta-steps a call, the plan that ours measured to be the fastest)."""
+def made(
+    case: str, overrides: Sequence[str], steps: int
+) -> tuple[PhaseLoop, dict[str, Callable[[], None]], str]:
+    """(our loop, the variants by name, ours first: each some meta-steps a call, the plan that ours
+    measured to be the fastest)."""
     ways, rest = case.split("w")
     shots, inner = rest.split("s")
-    words = ["method=maml", f"data.ways={ways}", f"data.shots={shots}", f"data.queries={shots}", f"method.inner.steps={inner}",
-             f"method.meta.batch_size={TASKS}", *overrides]  # fmt: skip
+    words = [
+        "method=maml",
+        f"data.ways={ways}",
+        f"data.shots={shots}",
+        f"data.queries={shots}",
+        f"method.inner.steps={inner}",
+        f"method.meta.batch_size={TASKS}",
+        *overrides,
+    ]
     config = check(words, sweep=False)[0].config
     device = devices.resolve(config["device"])
     task, _ = run.load_data(config)
@@ -83,8 +111,11 @@ def made(case: str, overrides: Sequence[str], steps: int) -> tuple[PhaseLoop, di
     assert isinstance(method, MAML)
     device.place(method)
     (phase,) = method.phases()
-    batches = TaskBatches({"tasks": task.episodes["meta_train"].to(device.torch)}, TASKS, steps, device, (0, "meta"))
-    loop = PhaseLoop(method, phase, batches, device, 0, epochs=1000)  # a run that is worth measuring
+    batches = TaskBatches(
+        {"tasks": task.episodes["meta_train"].to(device.torch)}, TASKS, steps, device, (0, "meta")
+    )
+    # a run that is worth measuring
+    loop = PhaseLoop(method, phase, batches, device, 0, epochs=1000)
     plan = loop.fastest()
     loop.follow(plan)
     options = config["method"]["inner"] | {"lr": config["method"]["meta"]["optimizer"]["lr"]}
@@ -97,8 +128,12 @@ def made(case: str, overrides: Sequence[str], steps: int) -> tuple[PhaseLoop, di
 
         return some
 
-    there = {name: make for name, make in REFERENCES.items() if name not in PEERS or find_spec(name)}
-    others = {name: over(make(plain(method, device), options, device)) for name, make in there.items()}
+    there = {
+        name: make for name, make in REFERENCES.items() if name not in PEERS or find_spec(name)
+    }
+    others = {
+        name: over(make(plain(method, device), options, device)) for name, make in there.items()
+    }
     return loop, {"ours": runner_epoch(loop)} | others, plan
 
 
@@ -107,13 +142,29 @@ def plain(method: MAML, device: Device) -> nn.Module:
     layers: list[nn.Module] = []
     for layer in method.encoder.layers:
         if isinstance(layer, nn.Conv2d):
-            layers.append(nn.Conv2d(layer.in_channels, layer.out_channels, 3, layer.stride, 1, bias=layer.bias is not None))
+            layers.append(
+                nn.Conv2d(
+                    layer.in_channels,
+                    layer.out_channels,
+                    3,
+                    layer.stride,
+                    1,
+                    bias=layer.bias is not None,
+                )
+            )
         elif [*layer.parameters()]:
             layers.append(nn.BatchNorm2d(len(layer.weight), track_running_stats=False))
         else:
             layers.append(layer)
-    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(method.head.in_features, method.head.out_features))
-    for own, theirs in zip(network.parameters(), [*method.encoder.parameters(), *method.head.parameters()], strict=True):
+    network = nn.Sequential(
+        *layers,
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(method.head.in_features, method.head.out_features),
+    )
+    for own, theirs in zip(
+        network.parameters(), [*method.encoder.parameters(), *method.head.parameters()], strict=True
+    ):
         own.data.copy_(theirs.data)
     device.place(network)
     return network
@@ -136,8 +187,14 @@ def by_hand(network: nn.Module, options: Mapping[str, Any], device: Device) -> S
             for _ in range(options["steps"]):
                 loss = F.cross_entropy(torch.func.functional_call(network, weights, (x,)), y)
                 gradients = torch.autograd.grad(loss, list(weights.values()), create_graph=True)
-                weights = {name: w - options["rate"] * g for (name, w), g in zip(weights.items(), gradients, strict=True)}
-            (F.cross_entropy(torch.func.functional_call(network, weights, (asked,)), truth) / TASKS).backward()
+                weights = {
+                    name: w - options["rate"] * g
+                    for (name, w), g in zip(weights.items(), gradients, strict=True)
+                }
+            (
+                F.cross_entropy(torch.func.functional_call(network, weights, (asked,)), truth)
+                / TASKS
+            ).backward()
         optimizer.step()
 
     return step
@@ -153,7 +210,10 @@ def with_higher(network: nn.Module, options: Mapping[str, Any], device: Device) 
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
         for x, y, asked, truth in tasks_of(batch):
-            with higher.innerloop_ctx(network, inner, copy_initial_weights=False) as (adapted, descent):
+            with higher.innerloop_ctx(network, inner, copy_initial_weights=False) as (
+                adapted,
+                descent,
+            ):
                 for _ in range(options["steps"]):
                     descent.step(F.cross_entropy(adapted(x), y))
                 (F.cross_entropy(adapted(asked), truth) / TASKS).backward()
@@ -194,9 +254,24 @@ REFERENCES: dict[str, Callable[[nn.Module, Mapping[str, Any], Device], Step]] = 
 
 def alone(name: str, case: str, overrides: Sequence[str], plan: str) -> float:
     """:func:`memory` in a process of its own."""
-    batching = ["method.task_batching=loop"] if plan == "loop" else ["method.task_batching=vmap", f"method.chunk={plan.split()[-1]}"]
-    command = [sys.executable, __file__, "--memory-of", name, "--cases", case, *batching, *overrides]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+    batching = (
+        ["method.task_batching=loop"]
+        if plan == "loop"
+        else ["method.task_batching=vmap", f"method.chunk={plan.split()[-1]}"]
+    )
+    command = [
+        sys.executable,
+        __file__,
+        "--memory-of",
+        name,
+        "--cases",
+        case,
+        *batching,
+        *overrides,
+    ]
+    return float(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1]
+    )
 
 
 def memory(name: str, case: str, overrides: Sequence[str]) -> float:
@@ -210,12 +285,20 @@ def memory(name: str, case: str, overrides: Sequence[str]) -> float:
         before = resident("VmRSS")
     for _ in range(2):
         variants[name]()
-    return (torch.cuda.max_memory_allocated() / 2**20 if loop.device.torch.type == "cuda" else resident("VmHWM")) - before
+    return (
+        torch.cuda.max_memory_allocated() / 2**20
+        if loop.device.torch.type == "cuda"
+        else resident("VmHWM")
+    ) - before
 
 
 def resident(field: str) -> float:
     """MB of this process, as Linux counts them."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    (line,) = (
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(field)
+    )
     return int(line.split()[1]) / 1024
 
 

@@ -1,17 +1,23 @@
-"""tl-run against pytorch-adapt and a plain PyTorch loop: seconds per training step of DANN and DAN from MNIST to USPS.
+"""tl-run against pytorch-adapt and a plain PyTorch loop: seconds per training step of DANN and DAN
+from MNIST to USPS.
 
-    pip install 'pytorch-adapt==0.0.83' 'setuptools<81'        # the setuptools for a dependency of it that imports pkg_resources
-    python scripts/bench_peers.py data.root=$HOME/data             # 9 turns of 40 steps
+    pip install 'pytorch-adapt==0.0.83' 'setuptools<81'        # the setuptools for a dependency of
+    it that imports pkg_resources python scripts/bench_peers.py data.root=$HOME/data             # 9
+    turns of 40 steps
 
-Same LeNet, head and discriminator, 64 + 64 images a step, no augmentation; in one process, in turns, medians.
+Same LeNet, head and discriminator, 64 + 64 images a step, no augmentation; in one process, in
+turns, medians.
 
 - ``tl-run``: its loop as it ships, on tensors that live on the device.
-- ``pytorch-adapt``: its ``DANN`` and its ``Aligner`` with as many Gaussian kernels, and the same estimate of the MMD, as ours, fed
-  as in its examples: torchvision's data sets with transforms of each sample (to a tensor, normalised), its
-  ``CombinedSourceAndTargetDataset`` and ``DataloaderCreator``, plain ``torch.optim.Adam``.
-- ``by hand``: the bare loop of ``bare_loops.py`` on a ``DataLoader`` for each of the same torchvision data sets.
+- ``pytorch-adapt``: its ``DANN`` and its ``Aligner`` with as many Gaussian kernels, and the same
+  estimate of the MMD, as ours, fed as in its examples: torchvision's data sets with transforms of
+  each sample (to a tensor, normalised), its ``CombinedSourceAndTargetDataset`` and
+  ``DataloaderCreator``, plain ``torch.optim.Adam``.
+- ``by hand``: the bare loop of ``bare_loops.py`` on a ``DataLoader`` for each of the same
+  torchvision data sets.
 
-The loaders run in the process or in two workers. The last line is our smallest gain over pytorch-adapt's better loader, in times.
+The loaders run in the process or in two workers. The last line is our smallest gain over
+pytorch-adapt's better loader, in times.
 """
 
 from __future__ import annotations
@@ -33,30 +39,38 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import datasets, transforms
 
-from tl_runner import run
-from tl_runner.build import method_of
+from tl_runner.build.method import method_of
+from tl_runner.config.compose import check
+from tl_runner.jobs import run
 from tl_runner.methods.phases import Samples
-from tl_runner.plan import check
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
-from tl_runner.training.loop import PhaseLoop
+from tl_runner.training.phase_loop import PhaseLoop
 
 try:
     from pytorch_adapt.adapters import DANN, Aligner
     from pytorch_adapt.containers import Models, Optimizers
-    from pytorch_adapt.datasets import CombinedSourceAndTargetDataset, DataloaderCreator, SourceDataset, TargetDataset
+    from pytorch_adapt.datasets import (
+        CombinedSourceAndTargetDataset,
+        DataloaderCreator,
+        SourceDataset,
+        TargetDataset,
+    )
     from pytorch_adapt.layers import MMDLoss
     from pytorch_adapt.layers.utils import get_kernel_scales
     from pytorch_adapt.utils.common_functions import batch_to_device
 except ImportError as error:
     raise SystemExit(
-        f"pytorch-adapt cannot be imported ({error}). Install it: pip install 'pytorch-adapt==0.0.83' 'setuptools<81'"
+        f"pytorch-adapt cannot be imported ({error}). Install it: pip install "
+        "'pytorch-adapt==0.0.83' 'setuptools<81'"
     ) from error
 
 METHODS = ("dann", "dan")
 WORKERS = (0, 2)
-SETTLE = 6  # steps before each turn's clock starts, which use up what a loader's workers fetched in the others' turns
+# steps before each turn's clock starts, which use up what a loader's workers fetched in the others'
+# turns
+SETTLE = 6
 PLAIN = [f"data.augment.{key}=0" for key in ("rotate", "translate", "scale", "stretch", "shear")]
 
 Steps = Callable[[int], None]  # trains for so many steps
@@ -64,20 +78,39 @@ Steps = Callable[[int], None]  # trains for so many steps
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("overrides", nargs="*", help="as for tl-run: data.root=$HOME/data device=cuda ...")
+    parser.add_argument(
+        "overrides", nargs="*", help="as for tl-run: data.root=$HOME/data device=cuda ..."
+    )
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--steps", type=int, default=40)
     asked = parser.parse_intermixed_args(words)
     smallest = float("inf")
     for method in METHODS:
-        config = check([f"method={method}", "data=mnist2usps", "train.batch_size=64", *PLAIN, *asked.overrides], sweep=False)[0].config
+        config = check(
+            [
+                f"method={method}",
+                "data=mnist2usps",
+                "train.batch_size=64",
+                *PLAIN,
+                *asked.overrides,
+            ],
+            sweep=False,
+        )[0].config
         device = devices.resolve(config["device"])
         if method == METHODS[0]:
-            print(f"{device.describe()}, torch {torch.__version__}, {asked.turns} turns of {asked.steps} steps")
+            print(
+                f"{device.describe()}, torch {torch.__version__}, {asked.turns} turns of "
+                f"{asked.steps} steps"
+            )
             print(f"{'method':<8} {'who':<28} {'ms a step':>10} {'tl-run gains':>13}")
-        seconds = in_turns(contestants(config, device, asked.steps), asked.turns, asked.steps, device)
+        seconds = in_turns(
+            contestants(config, device, asked.steps), asked.turns, asked.steps, device
+        )
         for who, taken in seconds.items():
-            print(f"{method:<8} {who:<28} {1e3 * taken:>10.2f} {taken / seconds['tl-run']:>13.2f}", flush=True)
+            print(
+                f"{method:<8} {who:<28} {1e3 * taken:>10.2f} {taken / seconds['tl-run']:>13.2f}",
+                flush=True,
+            )
         peer = min(taken for who, taken in seconds.items() if who.startswith("pytorch-adapt"))
         smallest = min(smallest, peer / seconds["tl-run"])
     print(f"{smallest:.3f}")
@@ -97,7 +130,10 @@ def ours(config: dict[str, Any], device: Device, steps: int) -> Steps:
     assert augment is None
     method = placed(method_of(config, task.outline()), device)
     phase = method.phases()[-1]
-    splits = {domain: task.splits[name].to(device.torch, device.channels_last) for domain, name in phase.reads.items()}
+    splits = {
+        domain: task.splits[name].to(device.torch, device.channels_last)
+        for domain, name in phase.reads.items()
+    }
     batches = Batches(splits, phase.batch_size, steps, device, None, (0, phase.name))
     loop, numbers = PhaseLoop(method, phase, batches, device, 0, epochs=100), count()
 
@@ -124,7 +160,10 @@ def pytorch_adapt(config: dict[str, Any], device: Device, workers: int) -> Steps
         assert (options["kernel_ratio"], options["estimator"]) == (2.0, "unbiased")
         reach = (options["kernels"] - 1) / 2
         scales = get_kernel_scales(low=-reach, high=reach, num_kernels=options["kernels"], base=2.0)
-        adapter = Aligner(**containers, hook_kwargs={"loss_fn": MMDLoss(kernel_scales=scales, mmd_type="quadratic")})
+        adapter = Aligner(
+            **containers,
+            hook_kwargs={"loss_fn": MMDLoss(kernel_scales=scales, mmd_type="quadratic")},
+        )
     mnist, usps = digits(config)
     combined = CombinedSourceAndTargetDataset(SourceDataset(mnist), TargetDataset(usps))
     create = DataloaderCreator(batch_size=options["adapt"]["batch_size"], num_workers=workers)
@@ -144,7 +183,10 @@ def by_hand(config: dict[str, Any], device: Device, workers: int) -> Steps:
     method = method_of(config, run.load_data(config)[0].outline()).to(device.torch)
     bare = BARE[options["name"]](Ground(method, options, options["adapt"], {}, device))
     size = options["adapt"]["batch_size"]
-    loaders = [DataLoader(d, batch_size=size, shuffle=True, drop_last=True, num_workers=workers) for d in digits(config)]
+    loaders = [
+        DataLoader(d, batch_size=size, shuffle=True, drop_last=True, num_workers=workers)
+        for d in digits(config)
+    ]
     sources, targets = map(forever, loaders)
 
     def train(steps: int) -> None:
@@ -152,17 +194,26 @@ def by_hand(config: dict[str, Any], device: Device, workers: int) -> Steps:
         for step in range(steps):
             (xs, ys), (xt, _) = next(sources), next(targets)
             source = Samples(xs.to(device.torch), ys.to(device.torch), torch.empty(0))
-            bare.step(source=source, target=Samples(xt.to(device.torch), None, torch.empty(0)), progress=step / steps)
+            bare.step(
+                source=source,
+                target=Samples(xt.to(device.torch), None, torch.empty(0)),
+                progress=step / steps,
+            )
 
     return train
 
 
 def digits(config: dict[str, Any]) -> tuple[Dataset, Dataset]:
-    """MNIST and USPS as most code reads them: a PIL image at a time, to normalised float tensors of 28x28."""
+    """MNIST and USPS as most code reads them: a PIL image at a time, to normalised float tensors of
+    28x28."""
     root = Path(config["data"]["root"]).expanduser()
     tensors = [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]
     mnist = datasets.MNIST(str(root), train=True, transform=transforms.Compose(tensors))
-    usps = datasets.USPS(str(root / "USPS"), train=True, transform=transforms.Compose([transforms.Resize(28), *tensors]))
+    usps = datasets.USPS(
+        str(root / "USPS"),
+        train=True,
+        transform=transforms.Compose([transforms.Resize(28), *tensors]),
+    )
     return mnist, usps
 
 
@@ -172,7 +223,8 @@ def forever(loader: DataLoader) -> Iterator[Any]:
 
 
 def in_turns(loops: dict[str, Steps], turns: int, steps: int, device: Device) -> dict[str, float]:
-    """Median seconds per step of each, after one turn to warm up; who goes first changes with every turn."""
+    """Median seconds per step of each, after one turn to warm up; who goes first changes with every
+    turn."""
     seconds: dict[str, list[float]] = {name: [] for name in loops}
     names = list(loops)
     for turn in range(turns + 1):

@@ -1,10 +1,12 @@
-"""How far one method is behind another on the target's test images, with a paired bootstrap interval.
+"""How far one method is behind another on the target's test images, with a paired bootstrap
+interval.
 
     python scripts/bootstrap_gap.py outputs/sweeps/RUN_ID shot target_only
 
-For each data set of the sweep: accuracy of the second minus accuracy of the first, in points, the mean over the seeds that both
-have. The interval is the percentiles of 10,000 resamples; each draws test images, the same for every run, and seeds. It reads
-``result.json`` and ``predictions.npz`` of the runs, whose images must be the same.
+For each data set of the sweep: accuracy of the second minus accuracy of the first, in points, the
+mean over the seeds that both have. The interval is the percentiles of 10,000 resamples; each draws
+test images, the same for every run, and seeds. It reads ``result.json`` and ``predictions.npz`` of
+the runs, whose images must be the same.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def found(sweep: Path, methods: tuple[str, str]) -> dict[str, dict[str, dict[int
     for file in sorted(sweep.rglob("result.json")):
         result = json.loads(file.read_text())
         if result.get("status") == "done" and result["choices"]["method"] in methods:
-            runs[result["choices"]["data"]][result["choices"]["method"]][result["seed"]] = file.parent
+            runs[result["choices"]["data"]][result["choices"]["method"]][result["seed"]] = (
+                file.parent
+            )
     return runs
 
 
@@ -60,7 +64,9 @@ def gap(behind: list[Path], ahead: list[Path], seed: int = 0) -> tuple[float, fl
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sweep", type=Path)
     parser.add_argument("behind")
     parser.add_argument("ahead", nargs="?", default="target_only")
@@ -70,8 +76,13 @@ def main() -> None:
         if not seeds:
             print(f"{data}: no seed that both have")
             continue
-        mean, low, high = gap(*([by_method[m][s] for s in seeds] for m in (words.behind, words.ahead)))
-        print(f"{data}: {words.behind} is {mean:.2f} points [{low:+.2f}, {high:+.2f}] behind {words.ahead} ({len(seeds)} seeds)")
+        mean, low, high = gap(
+            *([by_method[m][s] for s in seeds] for m in (words.behind, words.ahead))
+        )
+        print(
+            f"{data}: {words.behind} is {mean:.2f} points [{low:+.2f}, {high:+.2f}] behind "
+            f"{words.ahead} ({len(seeds)} seeds)"
+        )
 
 
 if __name__ == "__main__":

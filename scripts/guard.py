@@ -3,13 +3,15 @@
     OMP_NUM_THREADS=1 python scripts/guard.py table.json --data-root ~/data
     OMP_NUM_THREADS=1 python scripts/guard.py other.json --data-root ~/data --against table.json
 
-Every choice of ``method=`` runs under ``debug=smoke`` on the data that it defaults to, every choice of ``data=`` and
-``backbone=`` with a method that suits it. Of each run the table holds the SHA-256 of the final weights, of
-``metrics.jsonl`` without wall times, of the predictions, and of the names in ``result.json``. A change that is to move
-code and no number leaves the table as it was. Files that a data set reads are made up here, but for MNIST, USPS and
-Omniglot, which come from ``--data-root`` and are left out where they are not there.
+Every choice of ``method=`` runs under ``debug=smoke`` on the data that it defaults to, every choice
+of ``data=`` and ``backbone=`` with a method that suits it. Of each run the table holds the SHA-256
+of the final weights, of ``metrics.jsonl`` without wall times, of the predictions, and of the names
+in ``result.json``. A change that is to move code and no number leaves the table as it was. Files
+that a data set reads are made up here, but for MNIST, USPS and Omniglot, which come from
+``--data-root`` and are left out where they are not there.
 
-Runs what is importable as ``tl_runner``: set PYTHONPATH to look at another checkout. The last line is a digest of the table.
+Runs what is importable as ``tl_runner``: set PYTHONPATH to look at another checkout. The last line
+is a digest of the table.
 """
 
 from __future__ import annotations
@@ -54,8 +56,14 @@ def choices(group: str) -> list[str]:
 def built_from(group: str, name: str) -> set[str]:
     """A choice and every file of its group that it takes its defaults from."""
     content = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8")) or {}
-    parts = [str(p).partition("@")[0].removeprefix(f"/{group}/") for p in content.get("defaults", []) if isinstance(p, str)]
-    return {name}.union(*(built_from(group, part) for part in parts if (CONF / group / f"{part}.yaml").exists()))
+    parts = [
+        str(p).partition("@")[0].removeprefix(f"/{group}/")
+        for p in content.get("defaults", [])
+        if isinstance(p, str)
+    ]
+    return {name}.union(
+        *(built_from(group, part) for part in parts if (CONF / group / f"{part}.yaml").exists())
+    )
 
 
 def make_files(folder: Path) -> dict[str, list[str]]:
@@ -84,7 +92,9 @@ def make_files(folder: Path) -> dict[str, list[str]]:
     things = pictures(folder / "things", [f"thing{i:02}" for i in range(24)], 10)
     for name in ("train/a.png", "val/b.png", "test/c.png"):
         pictures(folder / "backgrounds" / name.partition("/")[0], ["of"], 2)
-        (folder / "backgrounds" / name.partition("/")[0] / "of" / "0.png").rename(folder / "backgrounds" / name)
+        (folder / "backgrounds" / name.partition("/")[0] / "of" / "0.png").rename(
+            folder / "backgrounds" / name
+        )
     make_svhn(folder / "root" / "SVHN")
     make_cifar10(folder / "root")
     return {
@@ -137,7 +147,9 @@ def make_cifar10(root: Path) -> None:
     (root / FOLDER).mkdir(parents=True)
     CIFAR10.sizes = (100, 20)  # type: ignore[assignment]
     for name in ("train_list", "test_list"):
-        setattr(datasets.CIFAR10, name, [[file, None] for file, _ in getattr(datasets.CIFAR10, name)])
+        setattr(
+            datasets.CIFAR10, name, [[file, None] for file, _ in getattr(datasets.CIFAR10, name)]
+        )
     datasets.CIFAR10.meta = {**datasets.CIFAR10.meta, "md5": None}
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
         content = {
@@ -160,9 +172,14 @@ def commands(made: Mapping[str, list[str]], root: Path | None) -> dict[str, list
             words.append("method.task_batching=vmap")  # auto goes by a clock
         found[f"method={method}"] = words
     others = {  # data that the default method cannot learn from
-        "cifar10": "finetune", "split_digits": "lwf", "mnist": "target_only", "multitask_digits": "multitask",
-        "glyphs": "maml", "omniglot": "maml", "sinusoid": "maml",
-    }  # fmt: skip
+        "cifar10": "finetune",
+        "split_digits": "lwf",
+        "mnist": "target_only",
+        "multitask_digits": "multitask",
+        "glyphs": "maml",
+        "omniglot": "maml",
+        "sinusoid": "maml",
+    }
     for data in choices("data"):
         if data in ON_DISK and (root is None or not (root / ON_DISK[data]).exists()):
             print(
@@ -195,7 +212,9 @@ def digest(parts: Iterable[tuple[str, Any]]) -> str:
             value = value.detach().contiguous().numpy()
         if isinstance(value, np.ndarray):
             found.update(f"{value.dtype} {value.shape}\n".encode())
-            found.update(value.tobytes() if value.dtype != object else repr(value.tolist()).encode())
+            found.update(
+                value.tobytes() if value.dtype != object else repr(value.tolist()).encode()
+            )
         else:
             found.update(json.dumps(value, sort_keys=True).encode())
     return found.hexdigest()
@@ -213,13 +232,19 @@ def digests(folder: Path) -> dict[str, str]:
     """What a run left, in four digests."""
     best = torch.load(folder / "checkpoints" / "best.pt", map_location="cpu", weights_only=True)
     last = torch.load(folder / "checkpoints" / "last.pt", map_location="cpu", weights_only=True)
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line)
+        for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     kept = [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
     with np.load(folder / "predictions.npz") as predictions:
         arrays = {name: predictions[name] for name in predictions.files}
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return {
-        "weights": digest([(f"best {k}", v) for k, v in best["method"].items()] + [(f"last {k}", v) for k, v in last["method"].items()]),
+        "weights": digest(
+            [(f"best {k}", v) for k, v in best["method"].items()]
+            + [(f"last {k}", v) for k, v in last["method"].items()]
+        ),
         "metrics": digest([("rows", kept)]),
         "predictions": digest(arrays.items()),
         "result": digest([("names", sorted(names(result)))]),
@@ -243,7 +268,9 @@ def run(words: list[str], folder: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("table", type=Path, help="JSON file to write")
     parser.add_argument("--data-root", type=Path, help="holds MNIST, USPS and omniglot-py")
     parser.add_argument(
@@ -251,7 +278,9 @@ def main() -> None:
         type=Path,
         help="a table from before: every difference is listed, and the exit code is 1",
     )
-    parser.add_argument("--only", nargs="*", default=[], help="names such as method=dann; all without")
+    parser.add_argument(
+        "--only", nargs="*", default=[], help="names such as method=dann; all without"
+    )
     given = parser.parse_args()
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -267,15 +296,25 @@ def main() -> None:
             if given.only and name not in given.only:
                 continue
             table[name] = run(words, Path(place) / "runs" / name.replace("=", "-"))
-            said = table[name].get("failed") or " ".join(f"{k} {v[:12]}" for k, v in table[name].items())
+            said = table[name].get("failed") or " ".join(
+                f"{k} {v[:12]}" for k, v in table[name].items()
+            )
             if before is not None:
-                wrong = [k for k in {*table[name], *before.get(name, {})} if table[name].get(k) != before.get(name, {}).get(k)]
+                wrong = [
+                    k
+                    for k in {*table[name], *before.get(name, {})}
+                    if table[name].get(k) != before.get(name, {}).get(k)
+                ]
                 said = f"DIFFERS in {', '.join(sorted(wrong))}: {said}" if wrong else "same"
             print(f"{name:32} {said}", flush=True)
     given.table.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
     print(f"{len(table)} runs, {time.perf_counter() - began:.0f} s")
     print(hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest())
-    compared = {k: v for k, v in before.items() if not given.only or k in given.only} if before is not None else table
+    compared = (
+        {k: v for k, v in before.items() if not given.only or k in given.only}
+        if before is not None
+        else table
+    )
     sys.exit(compared != table or any("failed" in row for row in table.values()))
 
 

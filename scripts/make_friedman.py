@@ -1,12 +1,15 @@
-"""Feature vectors with numbers, made up: variants of Friedman's first function as sources, the function itself as target.
+"""Feature vectors with numbers, made up: variants of Friedman's first function as sources, the
+function itself as target.
 
     python scripts/make_friedman.py friedman --draws 10
-    tl-run -m data=arrays 'data.source_file=friedman/source_${seed}.npz' 'data.target_file=friedman/target_${seed}.npz' backbone=raw \
+    tl-run -m data=arrays 'data.source_file=friedman/source_${seed}.npz'
+    'data.target_file=friedman/target_${seed}.npz' backbone=raw \
         method=tradaboost_r2 'seed=range(10)'
 
-After Pardoe & Stone, "Boosting for Regression Transfer", ICML 2010, section 4: y = a1 10 sin(pi (b1 x1 + c1) (b2 x2 + c2)) +
-a2 20 (b3 x3 + c3 - 1/2)^2 + a3 10 (b4 x4 + c4) + a4 5 (b5 x5 + c5) + noise of deviation 1, ten features in [0, 1] of which five count. The
-target has a = b = 1 and c = 0; of each source a and b are normal about 1 with deviation 0.1 d, c about 0 with 0.05 d.
+After Pardoe & Stone, "Boosting for Regression Transfer", ICML 2010, section 4: y = a1 10 sin(pi (b1
+x1 + c1) (b2 x2 + c2)) + a2 20 (b3 x3 + c3 - 1/2)^2 + a3 10 (b4 x4 + c4) + a4 5 (b5 x5 + c5) + noise
+of deviation 1, ten features in [0, 1] of which five count. The target has a = b = 1 and c = 0; of
+each source a and b are normal about 1 with deviation 0.1 d, c about 0 with 0.05 d.
 """
 
 from __future__ import annotations
@@ -43,7 +46,12 @@ def rows(draw: np.random.Generator, n: int, apart: float) -> tuple[np.ndarray, n
     c = 0.05 * apart * draw.standard_normal(5)
     x = draw.uniform(size=(n, 10))
     z = x[:, :5] * b + c
-    y = a[0] * 10 * np.sin(np.pi * z[:, 0] * z[:, 1]) + a[1] * 20 * (z[:, 2] - 0.5) ** 2 + a[2] * 10 * z[:, 3] + a[3] * 5 * z[:, 4]
+    y = (
+        a[0] * 10 * np.sin(np.pi * z[:, 0] * z[:, 1])
+        + a[1] * 20 * (z[:, 2] - 0.5) ** 2
+        + a[2] * 10 * z[:, 3]
+        + a[3] * 5 * z[:, 4]
+    )
     return x.astype(np.float32), y + draw.standard_normal(n)
 
 

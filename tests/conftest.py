@@ -1,4 +1,5 @@
-"""Shared fixtures: the command in this process, real data where there is any, a tiny run's overrides."""
+"""Shared fixtures: the command in this process, real data where there is any, a tiny run's
+overrides."""
 
 from __future__ import annotations
 
@@ -9,15 +10,17 @@ from functools import cache
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: workers that share cores do not fight for them
+    # before torch is imported: workers that share cores do not fight for them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import made_digits
 import pytest
 import yaml
 
-from tl_runner import cli, plugins
+from tl_runner import plugins
+from tl_runner.cli import run as cli
+from tl_runner.config.paths import CONF_DIR
 from tl_runner.methods.base import Method
-from tl_runner.paths import CONF_DIR
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -35,7 +38,8 @@ TINY = (
 
 @cache
 def data_root() -> Path | None:
-    """The data root with MNIST and USPS, or None; asked while tests are collected, before one changes the environment."""
+    """The data root with MNIST and USPS, or None; asked while tests are collected, before one
+    changes the environment."""
     for root in (os.environ.get("TL_DATA_ROOT"), ROOT.parent / "shared" / "data", ROOT / "data"):
         if root and (Path(root) / "MNIST").is_dir() and (Path(root) / "USPS").is_dir():
             return Path(root).resolve()
@@ -44,19 +48,24 @@ def data_root() -> Path | None:
 
 @cache
 def module_of(group: str, choice: str) -> str:
-    """The module that a shipped choice names, by its files alone: to compose every choice takes a minute, while tests are collected."""
+    """The module that a shipped choice names, by its files alone: to compose every choice takes a
+    minute, while tests are collected."""
     file = CONF_DIR / group / f"{choice}.yaml"
     content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
     own = content.get(group, content)
     if name := own.get("module", own.get("name")):
         return name
-    parts = [part for part in content.get("defaults", []) if isinstance(part, str) and part != "_self_"]
-    return next(module_of(group, part) for part in parts if (CONF_DIR / group / f"{part}.yaml").exists())
+    parts = [
+        part for part in content.get("defaults", []) if isinstance(part, str) and part != "_self_"
+    ]
+    return next(
+        module_of(group, part) for part in parts if (CONF_DIR / group / f"{part}.yaml").exists()
+    )
 
 
 def method_class(name: str) -> type:
     """Of a shipped choice of ``method``."""
-    return plugins.class_in("methods", module_of("method", name), Method)
+    return plugins.class_in("methods/*", module_of("method", name), Method)
 
 
 def pytest_collection_modifyitems(items) -> None:
@@ -67,7 +76,9 @@ def pytest_collection_modifyitems(items) -> None:
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
         if item.get_closest_marker("real_data") and data_root() is None:
-            item.add_marker(pytest.mark.skip(reason="no MNIST and USPS under TL_DATA_ROOT or ../shared/data"))
+            item.add_marker(
+                pytest.mark.skip(reason="no MNIST and USPS under TL_DATA_ROOT or ../shared/data")
+            )
 
 
 @dataclass

@@ -1,7 +1,9 @@
-"""``python kill_driver.py PLACE N words...``: tl-run that sends itself SIGKILL at the N-th visit of a place.
+"""``python kill_driver.py PLACE N words...``: tl-run that sends itself SIGKILL at the N-th visit of
+a place.
 
-Places: ``step`` (before a training step), ``evaluation`` (in the middle of predictions), ``checkpoint`` (half of the
-file written), ``renamed`` (right after the file got its name). A helper of test_resume.py, no test itself.
+Places: ``step`` (before a training step), ``evaluation`` (in the middle of predictions),
+``checkpoint`` (half of the file written), ``renamed`` (right after the file got its name). A helper
+of test_resume.py, no test itself.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-from tl_runner.training import checkpoints, evaluation  # noqa: E402
-from tl_runner.training.loop import PhaseLoop  # noqa: E402
+from tl_runner.training import checkpoints  # noqa: E402
+from tl_runner.training import evaluator as evaluation  # noqa: E402
+from tl_runner.training.phase_loop import PhaseLoop  # noqa: E402
 
 if place == "step":
     step = PhaseLoop._step
@@ -63,6 +66,6 @@ else:
 
     checkpoints.write_atomic = killed_write
 
-from tl_runner import cli  # noqa: E402
+from tl_runner.cli import run as cli  # noqa: E402
 
 cli.main(words)

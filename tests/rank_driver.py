@@ -1,8 +1,9 @@
-"""``python rank_driver.py COMMANDS.json``: tl-run, one command after another, in a process with a rank.
+"""``python rank_driver.py COMMANDS.json``: tl-run, one command after another, in a process with a
+rank.
 
-A command is ``{"words": [...], "port": ..., "at": n, "whom": ...}``: at training step ``n`` rank 1 sends SIGTERM to
-``itself`` or to its parent, ``torchrun``, or fails (``nobody``); ``port`` replaces MASTER_PORT. What each says ends with a
-line ``exit CODE``.
+A command is ``{"words": [...], "port": ..., "at": n, "whom": ...}``: at training step ``n`` rank 1
+sends SIGTERM to ``itself`` or to its parent, ``torchrun``, or fails (``nobody``); ``port`` replaces
+MASTER_PORT. What each says ends with a line ``exit CODE``.
 A helper of test_ranks.py, no test itself.
 """
 
@@ -16,8 +17,8 @@ import time
 import traceback
 from pathlib import Path
 
-from tl_runner import cli
-from tl_runner.training.loop import PhaseLoop
+from tl_runner.cli import run as cli
+from tl_runner.training.phase_loop import PhaseLoop
 
 step = PhaseLoop._step
 command: dict = {}

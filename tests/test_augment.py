@@ -23,14 +23,24 @@ def test_it_is_torchvisions_affine_map(kind):
     view = Affine(**{kind: amount})(images(1), generator)
     u = torch.rand(1, 6, generator=torch.Generator().manual_seed(5))[0] * 2 - 1
     angle = u[0].item() * amount if kind == "rotate" else 0.0
-    shift = [-u[4].item() * amount * 28, -u[5].item() * amount * 28] if kind == "translate" else [0.0, 0.0]
+    shift = (
+        [-u[4].item() * amount * 28, -u[5].item() * amount * 28]
+        if kind == "translate"
+        else [0.0, 0.0]
+    )
     scale = (1 + amount) ** u[2].item() if kind == "scale" else 1.0
     # torchvision turns the picture, ours the grid it is read from: the angle's sign differs
     same = vision.affine(
-        images(1), angle=-angle, translate=shift, scale=scale, shear=[0.0, 0.0], interpolation=vision.InterpolationMode.BILINEAR
+        images(1),
+        angle=-angle,
+        translate=shift,
+        scale=scale,
+        shear=[0.0, 0.0],
+        interpolation=vision.InterpolationMode.BILINEAR,
     )
     inside = (..., slice(3, -3), slice(3, -3)) if kind == "rotate" else ...
-    # torchvision rounds a translation to whole pixels on tensors only for nearest; bilinear keeps fractions
+    # torchvision rounds a translation to whole pixels on tensors only for nearest; bilinear keeps
+    # fractions
     assert (view - same)[inside].abs().mean() < 0.02
 
 
@@ -64,8 +74,11 @@ def test_colours_change_as_torchvisions_do_image_by_image(kind):
     factors = 1 + 0.4 * (2 * torch.rand(4, 1, 1, 1, generator=torch.Generator().manual_seed(3)) - 1)
     assert len(factors.unique()) == 4
     adjust = getattr(vision, f"adjust_{kind}")
-    same = torch.cat([adjust(image[None], factor.item()) for image, factor in zip(x, factors, strict=True)])
-    torch.testing.assert_close(views, same, atol=2e-3, rtol=0)  # torchvision's weights of the colours have four digits
+    same = torch.cat(
+        [adjust(image[None], factor.item()) for image, factor in zip(x, factors, strict=True)]
+    )
+    # torchvision's weights of the colours have four digits
+    torch.testing.assert_close(views, same, atol=2e-3, rtol=0)
 
 
 def test_some_images_are_mirrored_and_parts_of_a_batch_draw_what_the_whole_would():
@@ -74,13 +87,17 @@ def test_some_images_are_mirrored_and_parts_of_a_batch_draw_what_the_whole_would
     assert 0.2 < mirrored.float().mean() < 0.4
     assert torch.equal(Views(flip=1.0)(x, None), x.flip(-1))
     whole = views(x, torch.Generator().manual_seed(1))
-    halves = [views(part, torch.Generator().manual_seed(1), i, 2) for i, part in enumerate(x.split(100))]
+    halves = [
+        views(part, torch.Generator().manual_seed(1), i, 2) for i, part in enumerate(x.split(100))
+    ]
     assert torch.equal(whole, torch.cat(halves))
 
 
 def test_views_without_colours_are_the_affine_ones():
     ranges = {"rotate": 20.0, "scale": 0.2}
     x = colours()
-    first, second = (kind(**ranges)(x, torch.Generator().manual_seed(0)) for kind in (Affine, Views))
+    first, second = (
+        kind(**ranges)(x, torch.Generator().manual_seed(0)) for kind in (Affine, Views)
+    )
     assert torch.equal(first, second)
     assert not Views()

@@ -15,13 +15,27 @@ from tl_runner.errors import ConfigError
 def test_dtn_is_the_network_of_the_digits_experiments():
     network = DTN((3, 32, 32), batch_norm=True, dropout=0.5)
     convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)]
-    assert [(c.in_channels, c.out_channels) for c in convolutions] == [(3, 64), (64, 128), (128, 256)]
-    assert {(c.kernel_size, c.stride, c.padding) for c in convolutions} == {((5, 5), (2, 2), (2, 2))}
+    assert [(c.in_channels, c.out_channels) for c in convolutions] == [
+        (3, 64),
+        (64, 128),
+        (128, 256),
+    ]
+    assert {(c.kernel_size, c.stride, c.padding) for c in convolutions} == {
+        ((5, 5), (2, 2), (2, 2))
+    }
     (linear,) = (m for m in network.modules() if isinstance(m, nn.Linear))
     assert (linear.in_features, linear.out_features) == (256 * 4 * 4, network.out_features)
-    assert [m.p for m in network.modules() if isinstance(m, nn.Dropout2d | nn.Dropout)] == pytest.approx([0.1, 0.3, 0.5, 0.5])
+    assert [
+        m.p for m in network.modules() if isinstance(m, nn.Dropout2d | nn.Dropout)
+    ] == pytest.approx([0.1, 0.3, 0.5, 0.5])
     kinds = [type(m).__name__ for m in network.layers]
-    assert kinds == ["Conv2d", "BatchNorm2d", "Dropout2d", "ReLU"] * 3 + ["Flatten", "Linear", "BatchNorm1d", "ReLU", "Dropout"]
+    assert kinds == ["Conv2d", "BatchNorm2d", "Dropout2d", "ReLU"] * 3 + [
+        "Flatten",
+        "Linear",
+        "BatchNorm1d",
+        "ReLU",
+        "Dropout",
+    ]
     plain = DTN((3, 32, 32), batch_norm=False, dropout=0.0)
     assert not [m for m in plain.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
 
@@ -41,7 +55,11 @@ def test_images_that_are_too_small(kind, least):
 
 def test_the_perceptron_drops_units_of_its_inputs_and_after_each_layer():
     net = MLP((1, 8, 8), hidden=[32, 16], batch_norm=False, dropout=0.5, input_dropout=0.2)
-    assert [type(layer).__name__ for layer in net.layers] == ["Flatten", "Dropout", *2 * ["Linear", "ReLU", "Dropout"]]
+    assert [type(layer).__name__ for layer in net.layers] == [
+        "Flatten",
+        "Dropout",
+        *2 * ["Linear", "ReLU", "Dropout"],
+    ]
     assert [layer.p for layer in net.layers if isinstance(layer, nn.Dropout)] == [0.2, 0.5, 0.5]
     x = torch.ones(400, 1, 8, 8)
     dropped = (net.layers[:2](x) == 0).float().mean().item()

@@ -1,4 +1,5 @@
-"""The variants of the MAML benchmark do the arithmetic of ours: the same weights after a meta-step."""
+"""The variants of the MAML benchmark do the arithmetic of ours: the same weights after a
+meta-step."""
 
 from __future__ import annotations
 
@@ -8,8 +9,15 @@ import pytest
 import torch
 from conftest import ROOT
 
-WORDS = ("device=cpu", "backbone.filters=4", "data.images=4", "method.task_batching=vmap", "method.meta.optimizer.name=sgd",
-         "method.meta.optimizer.lr=0.001", "method.meta.optimizer.momentum=0.0")  # fmt: skip
+WORDS = (
+    "device=cpu",
+    "backbone.filters=4",
+    "data.images=4",
+    "method.task_batching=vmap",
+    "method.meta.optimizer.name=sgd",
+    "method.meta.optimizer.lr=0.001",
+    "method.meta.optimizer.momentum=0.0",
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +33,12 @@ def test_a_reference_computes_what_ours_does(bench, name, monkeypatch):
     if name in bench.PEERS and not find_spec(name):
         pytest.skip(f"{name} is not installed")
     made = []
-    monkeypatch.setattr(bench, "plain", lambda *given, plain=bench.plain: made.append(plain(*given)) or made[-1])
-    monkeypatch.setattr(torch.optim, "Adam", lambda parameters, lr, fused: torch.optim.SGD(parameters, lr=lr))
+    monkeypatch.setattr(
+        bench, "plain", lambda *given, plain=bench.plain: made.append(plain(*given)) or made[-1]
+    )
+    monkeypatch.setattr(
+        torch.optim, "Adam", lambda parameters, lr, fused: torch.optim.SGD(parameters, lr=lr)
+    )
     monkeypatch.setattr(bench, "PEERS", () if name == "loop over tasks" else (name,))
     monkeypatch.setattr(bench, "REFERENCES", {name: bench.REFERENCES[name]})
     loop, variants, plan = bench.made("5w1s2", WORDS, 1)
@@ -35,7 +47,11 @@ def test_a_reference_computes_what_ours_does(bench, name, monkeypatch):
     for variant in variants.values():
         variant()
     ours = {k: p.detach() - before[k] for k, p in loop.method.named_parameters()}
-    theirs = [p.detach() - old for p, old in zip(made[0].parameters(), before.values(), strict=True)]
+    theirs = [
+        p.detach() - old for p, old in zip(made[0].parameters(), before.values(), strict=True)
+    ]
     for (key, a), b in zip(ours.items(), theirs, strict=True):
         assert a.abs().max() > 0, key
-        torch.testing.assert_close(a, b, rtol=2e-3, atol=1e-7, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            a, b, rtol=2e-3, atol=1e-7, msg=lambda text, key=key: f"{key}: {text}"
+        )

@@ -1,4 +1,5 @@
-"""The bare loops of the benchmarks do the arithmetic of the methods that they are measured against."""
+"""The bare loops of the benchmarks do the arithmetic of the methods that they are measured
+against."""
 
 from __future__ import annotations
 
@@ -28,9 +29,16 @@ def scripts():
     return bare_loops, bench_loop, bare
 
 
-FEWSHOT = {"maml", "fomaml", "anil", "reptile", "meta_sgd", "protonet", "pretrain_all"}  # test_bench_maml.py, test_meta_gradients.py
-ON_FEATURES = {path.stem for path in (ROOT / "conf" / "method").glob("[!_]*.yaml") if "_on_features" in path.read_text()} | {"jda"}
-SHIPPED = sorted({path.stem for path in (ROOT / "conf" / "method").glob("[!_]*.yaml")} - FEWSHOT - ON_FEATURES)
+# test_bench_maml.py, test_meta_gradients.py
+FEWSHOT = {"maml", "fomaml", "anil", "reptile", "meta_sgd", "protonet", "pretrain_all"}
+ON_FEATURES = {
+    path.stem
+    for path in (ROOT / "conf" / "method").glob("[!_]*.yaml")
+    if "_on_features" in path.read_text()
+} | {"jda"}
+SHIPPED = sorted(
+    {path.stem for path in (ROOT / "conf" / "method").glob("[!_]*.yaml")} - FEWSHOT - ON_FEATURES
+)
 
 
 def test_every_shipped_method_has_a_bare_loop(scripts):
@@ -59,7 +67,11 @@ def test_the_peer_benchmark_says_how_to_install_its_peer(scripts, monkeypatch):
 def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch):
     bare_loops, bench_loop, tools = scripts
     # a step of plain gradient descent is as big as its gradient, where Adam's hides a factor
-    words = ("train.optimizer.name=sgd", "train.limit.samples=64", *bench_loop.ALWAYS_TRAINING.get(name, ()))
+    words = (
+        "train.optimizer.name=sgd",
+        "train.limit.samples=64",
+        *bench_loop.ALWAYS_TRAINING.get(name, ()),
+    )
     config, task, method, device = build(f"method={name}", *words)
     number = [p.name for p in method.phases()].index(bench_loop.trained(method).name)
     section = config["method"].get(method.phases()[number].name) or config["method"]["distil"]
@@ -91,7 +103,13 @@ def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch
     changed = [key for key in after if not torch.equal(after[key], before[key])]
     assert changed
     for key in after:
-        torch.testing.assert_close(by_hand[key], after[key], rtol=1e-5, atol=1e-7, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            by_hand[key],
+            after[key],
+            rtol=1e-5,
+            atol=1e-7,
+            msg=lambda text, key=key: f"{key}: {text}",
+        )
 
 
 def test_the_gap_of_two_methods_is_that_of_their_predictions(tmp_path, monkeypatch):
@@ -107,11 +125,19 @@ def test_the_gap_of_two_methods_is_that_of_their_predictions(tmp_path, monkeypat
             order = np.random.default_rng(seed).permutation(100)
             said = np.eye(2)[(np.arange(100) >= right).astype(int)]
             arrays = {"probabilities": said[order], "labels": labels, "ids": order}
-            np.savez(folder / "predictions.npz", **{f"target_test/{name}": array for name, array in arrays.items()})
+            np.savez(
+                folder / "predictions.npz",
+                **{f"target_test/{name}": array for name, array in arrays.items()},
+            )
             choices = {"method": method, "data": "mnist2usps"}
-            (folder / "result.json").write_text(json.dumps({"status": "done", "choices": choices, "seed": seed}))
+            (folder / "result.json").write_text(
+                json.dumps({"status": "done", "choices": choices, "seed": seed})
+            )
     runs = bootstrap_gap.found(tmp_path, ("shot", "target_only"))["mnist2usps"]
-    mean, low, high = bootstrap_gap.gap(*([runs[m][s] for s in (0, 1)] for m in ("shot", "target_only")))
+    mean, low, high = bootstrap_gap.gap(
+        *([runs[m][s] for s in (0, 1)] for m in ("shot", "target_only"))
+    )
     assert mean == pytest.approx(6)
-    assert low == pytest.approx(6 - 1.96 * (100 * 0.06 * 0.94) ** 0.5, abs=1)  # pairs differ on 6 images of 100
+    # pairs differ on 6 images of 100
+    assert low == pytest.approx(6 - 1.96 * (100 * 0.06 * 0.94) ** 0.5, abs=1)
     assert high == pytest.approx(6 + 1.96 * (100 * 0.06 * 0.94) ** 0.5, abs=1)

@@ -1,4 +1,5 @@
-"""Data: splits, protocols, who sees which label. The MNIST and USPS files here are made up, in the real formats."""
+"""Data: splits, protocols, who sees which label. The MNIST and USPS files here are made up, in the
+real formats."""
 
 from __future__ import annotations
 
@@ -10,9 +11,10 @@ import pytest
 import torch
 from made_digits import make_root, shrink, write_idx
 
-from tl_runner.data import digits, rendered
+from tl_runner.data import rendered
 from tl_runner.data.augment import Affine
-from tl_runner.data.tasks import Split, Task, see_labels
+from tl_runner.data.task import Split, Task, see_labels
+from tl_runner.data.tasks import digits
 from tl_runner.errors import DataError
 
 
@@ -23,8 +25,21 @@ def made_root(tmp_path, monkeypatch):
 
 
 def load(root, **changes):
-    options = {"source": "mnist", "target": "usps", "root": str(root), "download": False, "protocol": "full"}
-    options |= {"usps_split": "official", "val_fraction": 0.1, "target_labels": 0, "seed": 0, "size": 28, "channels": 1}
+    options = {
+        "source": "mnist",
+        "target": "usps",
+        "root": str(root),
+        "download": False,
+        "protocol": "full",
+    }
+    options |= {
+        "usps_split": "official",
+        "val_fraction": 0.1,
+        "target_labels": 0,
+        "seed": 0,
+        "size": 28,
+        "channels": 1,
+    }
     return digits.load(**{**options, **changes})
 
 
@@ -34,7 +49,13 @@ def sizes(task):
 
 def test_full_protocol(made_root):
     task = load(made_root)
-    assert sizes(task) == {"source_train": 54, "source_val": 6, "source_test": 20, "target_train": 50, "target_test": 15}
+    assert sizes(task) == {
+        "source_train": 54,
+        "source_val": 6,
+        "source_test": 20,
+        "target_train": 50,
+        "target_test": 15,
+    }
     assert task.shape == (1, 28, 28)
     assert task.splits["target_train"].y is None
     train, val = (set(task.splits[s].ids.tolist()) for s in ("source_train", "source_val"))
@@ -49,11 +70,19 @@ def test_sampled_protocol_draws_by_the_seed_and_validates_on_the_rest(made_root)
         load(made_root, protocol="sampled"),
         load(made_root, protocol="sampled", seed=1),
     )
-    assert sizes(task) == {"source_train": 20, "source_val": 2, "source_test": 20, "target_train": 15, "target_test": 15}
+    assert sizes(task) == {
+        "source_train": 20,
+        "source_val": 2,
+        "source_test": 20,
+        "target_train": 15,
+        "target_test": 15,
+    }
     for split in ("source_train", "target_train"):
         assert torch.equal(task.splits[split].ids, again.splits[split].ids)
         assert not torch.equal(task.splits[split].ids, other.splits[split].ids)
-    assert not set(task.splits["source_train"].ids.tolist()) & set(task.splits["source_val"].ids.tolist())
+    assert not set(task.splits["source_train"].ids.tolist()) & set(
+        task.splits["source_val"].ids.tolist()
+    )
 
 
 def test_the_random_usps_split_is_drawn_once_from_the_pool(made_root):
@@ -63,14 +92,21 @@ def test_the_random_usps_split_is_drawn_once_from_the_pool(made_root):
     train, test = (set(task.splits[s].ids.tolist()) for s in ("target_train", "target_test"))
     assert not train & test
     assert train | test == set(range(65))
-    assert torch.equal(task.splits["target_test"].ids, load(made_root, usps_split="random", seed=9).splits["target_test"].ids)
+    assert torch.equal(
+        task.splits["target_test"].ids,
+        load(made_root, usps_split="random", seed=9).splits["target_test"].ids,
+    )
 
 
 def test_usps_pixels_are_the_files_values_resized(made_root):
     with bz2.open(made_root / "USPS" / "usps.t.bz2", "rt") as file:
-        first = np.array([float(v.split(":")[1]) for v in file.readline().split()[1:]]).reshape(1, 1, 16, 16)
+        first = np.array([float(v.split(":")[1]) for v in file.readline().split()[1:]]).reshape(
+            1, 1, 16, 16
+        )
     small = torch.tensor(((first + 1) / 2 * 255).astype(np.uint8)).float()
-    expected = torch.nn.functional.interpolate(small, (28, 28), mode="bilinear", align_corners=False).round()
+    expected = torch.nn.functional.interpolate(
+        small, (28, 28), mode="bilinear", align_corners=False
+    ).round()
     assert torch.equal(load(made_root).splits["target_test"].x[:1].float(), expected)
     assert load(made_root).splits["target_test"].y[:3].tolist() == [0, 1, 2]
 
@@ -78,12 +114,21 @@ def test_usps_pixels_are_the_files_values_resized(made_root):
 def test_the_other_way_round(made_root):
     task = load(made_root, source="usps", target="mnist")
     assert task.name == "usps2mnist"
-    assert sizes(task) == {"source_train": 45, "source_val": 5, "source_test": 15, "target_train": 60, "target_test": 20}
+    assert sizes(task) == {
+        "source_train": 45,
+        "source_val": 5,
+        "source_test": 15,
+        "target_train": 60,
+        "target_test": 20,
+    }
 
 
 def test_a_changed_file_is_read_again(made_root):
     before = load(made_root).splits["source_train"].x
-    write_idx(made_root / "MNIST" / "raw" / "train-images-idx3-ubyte", np.full((60, 28, 28), 200, dtype=np.uint8))
+    write_idx(
+        made_root / "MNIST" / "raw" / "train-images-idx3-ubyte",
+        np.full((60, 28, 28), 200, dtype=np.uint8),
+    )
     assert not torch.equal(before, load(made_root).splits["source_train"].x)
 
 
@@ -105,7 +150,14 @@ def test_a_budget_is_per_class():
 
 @pytest.mark.parametrize(("source", "target"), [("fonts", "digits"), ("digits", "fonts")])
 def test_embedded_digits(source, target):
-    options = {"source": source, "target": target, "per_face": 3, "jitter": {"rotate": 5.0}, "val_fraction": 0.1, "target_labels": 0}
+    options = {
+        "source": source,
+        "target": target,
+        "per_face": 3,
+        "jitter": {"rotate": 5.0},
+        "val_fraction": 0.1,
+        "target_labels": 0,
+    }
     task, again, other = (rendered.load(**options, seed=s) for s in (0, 0, 1))
     assert len(rendered.font_files()) >= 20
     assert task.splits["source_train"].y.bincount().min() > 40
@@ -141,7 +193,11 @@ def test_jitter_keeps_the_digit_inside():
 
 def test_domains_must_share_shape_and_range():
     def split(high, side=4):
-        return Split(torch.full((3, 1, side, side), high, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64), torch.arange(3))
+        return Split(
+            torch.full((3, 1, side, side), high, dtype=torch.uint8),
+            torch.zeros(3, dtype=torch.int64),
+            torch.arange(3),
+        )
 
     Task("fine", ("a",), {"source_train": split(255), "target_test": split(200)}, "")
     with pytest.raises(DataError, match="brightest"):
@@ -155,7 +211,12 @@ def test_domains_must_share_shape_and_range():
 @pytest.mark.real_data
 def test_the_real_sets_have_their_published_sizes(real_root):
     task = load(real_root, val_fraction=0.0)
-    assert sizes(task) == {"source_train": 60000, "source_test": 10000, "target_train": 7291, "target_test": 2007}
+    assert sizes(task) == {
+        "source_train": 60000,
+        "source_test": 10000,
+        "target_train": 7291,
+        "target_test": 2007,
+    }
     assert task.splits["source_test"].y[:5].tolist() == [7, 2, 1, 0, 4]
     random = load(real_root, usps_split="random", val_fraction=0.0)
     assert (len(random.splits["target_train"]), len(random.splits["target_test"])) == (7438, 1860)
@@ -163,7 +224,8 @@ def test_the_real_sets_have_their_published_sizes(real_root):
     assert (len(drawn.splits["source_train"]), len(drawn.splits["target_train"])) == (2000, 1800)
 
 
-# SHA-256 of the ids that were drawn, by (source, target, protocol) at seed 1, when the recorded results were measured
+# SHA-256 of the ids that were drawn, by (source, target, protocol) at seed 1, when the recorded
+# results were measured
 DRAWN = {
     ("mnist", "usps", "full"): "ef614424365048ce",
     ("mnist", "usps", "sampled"): "93057990c08eeee6",
@@ -177,5 +239,7 @@ DRAWN = {
 def test_the_draws_are_those_of_the_recorded_results(real_root, choice):
     source, target, protocol = choice
     task = load(real_root, source=source, target=target, protocol=protocol, seed=1)
-    ids = torch.cat([task.splits[name].ids for name in ("source_train", "source_val", "target_train")])
+    ids = torch.cat(
+        [task.splits[name].ids for name in ("source_train", "source_val", "target_train")]
+    )
     assert hashlib.sha256(ids.numpy().tobytes()).hexdigest()[:16] == DRAWN[choice]

@@ -1,4 +1,5 @@
-"""Distances between domains and transferability scores, against scipy, scikit-learn and direct computations."""
+"""Distances between domains and transferability scores, against scipy, scikit-learn and direct
+computations."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ import torch
 
 from tl_runner.losses.coral import coral
 from tl_runner.losses.mmd import mmd
-from tl_runner.similarity import domains, transferability
+from tl_runner.similarity import distances as domains
+from tl_runner.similarity import transferability
 
 RNG = np.random.default_rng
 
@@ -51,19 +53,26 @@ def test_the_permutation_test_is_that_of_every_split_by_hand():
 
 def test_the_permutation_test_holds_its_level_and_finds_a_shift():
     draw = RNG(1)
-    same = [domains.mmd_test(draw.standard_normal((15, 3)), draw.standard_normal((20, 3)), 99, i)[1] for i in range(200)]
+    same = [
+        domains.mmd_test(draw.standard_normal((15, 3)), draw.standard_normal((20, 3)), 99, i)[1]
+        for i in range(200)
+    ]
     assert 0.01 <= np.mean(np.array(same) <= 0.05) <= 0.1
     assert domains.mmd_test(*sets(shift=2.0))[1] <= 0.01
 
 
 def test_the_coral_distance_is_the_losses():
     source, target = sets()
-    assert domains.coral_distance(source, target) == pytest.approx(coral(torch.from_numpy(source), torch.from_numpy(target)).item())
+    assert domains.coral_distance(source, target) == pytest.approx(
+        coral(torch.from_numpy(source), torch.from_numpy(target)).item()
+    )
 
 
 def test_wasserstein_is_scipys_feature_by_feature():
     source, target = sets(40, 40)
-    expected = np.mean([scipy.stats.wasserstein_distance(source[:, j], target[:, j]) for j in range(4)])
+    expected = np.mean(
+        [scipy.stats.wasserstein_distance(source[:, j], target[:, j]) for j in range(4)]
+    )
     assert domains.wasserstein(source, target) == pytest.approx(expected)
     few, many = sets(200, 300)
     expected = np.mean([scipy.stats.wasserstein_distance(few[:, j], many[:, j]) for j in range(4)])
@@ -96,19 +105,34 @@ def test_logme_is_the_greatest_evidence():
 
         def evidence(log_a, log_b, t, f=f, n=n, d=d):
             covariance = np.eye(n) / np.exp(log_b) + f @ f.T / np.exp(log_a)
-            return scipy.stats.multivariate_normal.logpdf(t, np.zeros(n), covariance, allow_singular=True) / n
+            return (
+                scipy.stats.multivariate_normal.logpdf(
+                    t, np.zeros(n), covariance, allow_singular=True
+                )
+                / n
+            )
 
         for c in (0, 1):
             t = (y == c).astype(float)
             best = max(
-                -scipy.optimize.minimize(lambda v, t=t: -evidence(*v, t), start, method="Nelder-Mead", options={"maxiter": 4000}).fun
+                -scipy.optimize.minimize(
+                    lambda v, t=t: -evidence(*v, t),
+                    start,
+                    method="Nelder-Mead",
+                    options={"maxiter": 4000},
+                ).fun
                 for start in ([0, 0], [3, 3])
             )
             u, s, _ = np.linalg.svd(f, full_matrices=False)
             found = transferability._evidence(t, (u.T @ t) ** 2, s**2, n, d)
             assert found == pytest.approx(best, abs=2e-3)
         assert transferability.logme(f, y) == pytest.approx(
-            np.mean([transferability._evidence((y == c) * 1.0, (u.T @ (y == c)) ** 2, s**2, n, d) for c in (0, 1)])
+            np.mean(
+                [
+                    transferability._evidence((y == c) * 1.0, (u.T @ (y == c)) ** 2, s**2, n, d)
+                    for c in (0, 1)
+                ]
+            )
         )
 
 

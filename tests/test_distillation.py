@@ -1,4 +1,5 @@
-"""What distillation promises: a teacher that stays as it is, a student taught as its paper says, both compared with labels alone."""
+"""What distillation promises: a teacher that stays as it is, a student taught as its paper says,
+both compared with labels alone."""
 
 from __future__ import annotations
 
@@ -11,13 +12,22 @@ from conftest import TINY, results
 from test_methods import build, go, loop_of, same, state
 from torch import nn
 
-from tl_runner.backbones.layers import Watched, outputs
-from tl_runner.backbones.layers import parts as parts_of
+from tl_runner.backbones._inner_layers import Watched, outputs
+from tl_runner.backbones._inner_layers import parts as parts_of
 from tl_runner.backbones.resnet20 import ResNet20
 from tl_runner.losses.distillation import soft_targets, softened_cross_entropy
-from tl_runner.methods.fitnet_joint import regressor
+from tl_runner.methods.distillation.fitnet_joint import regressor
 
-METHODS = ("kd", "fitnet", "fitnet_joint", "attention_transfer", "rkd", "dkd", "multi_teacher", "self_distill")
+METHODS = (
+    "kd",
+    "fitnet",
+    "fitnet_joint",
+    "attention_transfer",
+    "rkd",
+    "dkd",
+    "multi_teacher",
+    "self_distill",
+)
 SMALL = ("backbone@teacher=lenet",)  # quicker than the shipped one
 ALL = ("data.target_labels=all",)
 
@@ -42,7 +52,9 @@ def last(method):
 @pytest.mark.parametrize("views", [True, False])
 @pytest.mark.parametrize("name", METHODS)
 def test_the_teacher_stays_as_it_is_to_the_bit(name, views):
-    task, method, device = made(f"method={name}", f"method.distil.augment={str(views).lower()}", *ALL)
+    task, method, device = made(
+        f"method={name}", f"method.distil.augment={str(views).lower()}", *ALL
+    )
     teachers = method.teachers
     begun = method.phases()[last(method)]
     if begun.begin:
@@ -51,7 +63,9 @@ def test_the_teacher_stays_as_it_is_to_the_bit(name, views):
     before = state(teachers)
     assert any("running_mean" in key for key in before)
     modes = []
-    hook = teachers[0].encoder.register_forward_hook(lambda layer, given, out: modes.append((layer.training, out.requires_grad)))
+    hook = teachers[0].encoder.register_forward_hook(
+        lambda layer, given, out: modes.append((layer.training, out.requires_grad))
+    )
     go(loop, epochs=2)
     hook.remove()
     assert same(before, state(teachers))
@@ -66,7 +80,10 @@ def test_the_teacher_stays_as_it_is_to_the_bit(name, views):
 def test_it_is_in_no_checkpoint_of_the_student(tl_run, tmp_path):
     ended = tl_run(*TINY, *SMALL, "method=kd", f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
-    best, whole = (torch.load(tmp_path / "run" / "checkpoints" / f"{n}.pt", weights_only=True)["method"] for n in ("best", "last"))
+    best, whole = (
+        torch.load(tmp_path / "run" / "checkpoints" / f"{n}.pt", weights_only=True)["method"]
+        for n in ("best", "last")
+    )
     assert {key.partition(".")[0] for key in best} == {"encoder", "head"}
     assert {key.partition(".")[0] for key in whole} == {"encoder", "head", "teachers", "alone"}
 
@@ -84,26 +101,33 @@ def test_it_is_asked_once_where_the_images_are_always_the_same(name):
         if not fixed:
             assert loop.phase.once is None
         asked = []
-        method.teachers[0].encoder.register_forward_hook(lambda layer, given, out, asked=asked: asked.append(len(out)))
+        method.teachers[0].encoder.register_forward_hook(
+            lambda layer, given, out, asked=asked: asked.append(len(out))
+        )
         found[fixed] = go(loop, epochs=2)
         if fixed:
-            assert sum(asked) == len(loop.batches.splits["target"]) + 2  # and two images for the shapes
+            # and two images for the shapes
+            assert sum(asked) == len(loop.batches.splits["target"]) + 2
         else:
             assert asked == [50] * 8
-    for key, value in found[True].items():  # the same answers, up to the rounding of other batch sizes
+    for key, value in found[
+        True
+    ].items():  # the same answers, up to the rounding of other batch sizes
         assert value == pytest.approx(found[False][key], rel=2e-3), key
 
 
 def test_too_many_answers_are_not_kept(monkeypatch):
     task, method, device = made("method=kd", "method.distil.augment=false")
-    monkeypatch.setattr("tl_runner.methods.distillation.KEPT", 100)
+    monkeypatch.setattr("tl_runner.methods.distillation._base.KEPT", 100)
     loop = loop_of(method, last(method), task, device)
     go(loop)
     assert loop.once == {}
 
 
 def test_mixed_images_are_asked_about_anew():
-    still = [f"data.augment.{key}=0" for key in ("rotate", "translate", "scale", "stretch", "shear")]
+    still = [
+        f"data.augment.{key}=0" for key in ("rotate", "translate", "scale", "stretch", "shear")
+    ]
     assert made("method=kd", *still)[1].phases()[-1].once is not None
     assert made("method=kd", *still, "train.mixup=0.5")[1].phases()[-1].once is None
 
@@ -111,7 +135,9 @@ def test_mixed_images_are_asked_about_anew():
 # ---- labels
 
 
-@pytest.mark.parametrize("words", [("method=kd", "method.temperature=4"), ("method=kd", "method.temperature=1")])
+@pytest.mark.parametrize(
+    "words", [("method=kd", "method.temperature=4"), ("method=kd", "method.temperature=1")]
+)
 def test_without_labels_the_soft_targets_keep_t_squared(words):
     task, method, device = made(*words, "method.label_weight=0", "method.distil.augment=false")
     loop = loop_of(method, last(method), task, device)
@@ -123,23 +149,50 @@ def test_without_labels_the_soft_targets_keep_t_squared(words):
     method.eval()
     losses = method.step(batch, 0.0)
     assert set(losses) == {"soft_targets"}
-    expected = soft_targets(method(batch.target.x), method.teachers[0](batch.target.x), method.temperature)
+    expected = soft_targets(
+        method(batch.target.x), method.teachers[0](batch.target.x), method.temperature
+    )
     torch.testing.assert_close(losses["soft_targets"], expected)
-    p, q = ((net(batch.target.x) / method.temperature).softmax(1) for net in (method.teachers[0], method))
-    torch.testing.assert_close(expected, method.temperature**2 * (p * (p.log() - q.log())).sum(1).mean(), rtol=1e-3, atol=1e-6)
+    p, q = (
+        (net(batch.target.x) / method.temperature).softmax(1)
+        for net in (method.teachers[0], method)
+    )
+    torch.testing.assert_close(
+        expected,
+        method.temperature**2 * (p * (p.log() - q.log())).sum(1).mean(),
+        rtol=1e-3,
+        atol=1e-6,
+    )
 
 
-@pytest.mark.parametrize(("words", "reads"), [
-    ((), {"source": "source_train", "target": "target_train"}),
-    (("data.target_labels=3",), {"source": "source_train", "labelled": "target_labelled", "target": "target_train"}),
-    (ALL, {"source": "source_train", "target": "target_labelled"}),
-    (("data=split_digits", "data.source_classes=null", "data.target_classes=null"), {"target": "target_labelled"}),
-    (("data=split_digits", "data.source_classes=null", "data.target_classes=null", "data.target_labels=3"),
-     {"labelled": "target_labelled", "target": "target_train"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "reads"),
+    [
+        ((), {"source": "source_train", "target": "target_train"}),
+        (
+            ("data.target_labels=3",),
+            {"source": "source_train", "labelled": "target_labelled", "target": "target_train"},
+        ),
+        (ALL, {"source": "source_train", "target": "target_labelled"}),
+        (
+            ("data=split_digits", "data.source_classes=null", "data.target_classes=null"),
+            {"target": "target_labelled"},
+        ),
+        (
+            (
+                "data=split_digits",
+                "data.source_classes=null",
+                "data.target_classes=null",
+                "data.target_labels=3",
+            ),
+            {"labelled": "target_labelled", "target": "target_train"},
+        ),
+    ],
+)
 def test_what_is_taught_and_what_is_labelled(words, reads):
     task, method, device = made("method=kd", *words)
-    assert list(method.phases()[-1].reads.items()) == list(reads.items())  # the first one's size is an epoch's
+    # the first one's size is an epoch's
+    assert list(method.phases()[-1].reads.items()) == list(reads.items())
     labels = {split for split in reads.values() if split != "target_train"}
     for phase in method.phases()[:-1]:
         assert set(phase.reads.values()) == labels
@@ -148,26 +201,48 @@ def test_what_is_taught_and_what_is_labelled(words, reads):
 
 
 def test_the_labels_loss_is_of_every_labelled_image():
-    task, method, device = made("method=kd", "data.target_labels=3", "backbone.batch_norm=false", "method.label_weight=0.3")
+    task, method, device = made(
+        "method=kd", "data.target_labels=3", "backbone.batch_norm=false", "method.label_weight=0.3"
+    )
     loop = loop_of(method, last(method), task, device)
     loop.begin_epoch(0)
     batch = loop.batches[0]
     _, losses = method.learned(batch)
-    images, y = torch.cat([batch.source.x, batch.labelled.x]), torch.cat([batch.source.y, batch.labelled.y])
-    torch.testing.assert_close(losses["cross_entropy"], 0.3 * nn.functional.cross_entropy(method(images), y))
+    images, y = (
+        torch.cat([batch.source.x, batch.labelled.x]),
+        torch.cat([batch.source.y, batch.labelled.y]),
+    )
+    torch.testing.assert_close(
+        losses["cross_entropy"], 0.3 * nn.functional.cross_entropy(method(images), y)
+    )
 
 
-@pytest.mark.parametrize("words", [
-    (),
-    ("data.target_labels=3",),
-    ALL,
-    ("data=split_digits", "data.source_classes=null", "data.target_classes=null", "data.target_labels=3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("data.target_labels=3",),
+        ALL,
+        (
+            "data=split_digits",
+            "data.source_classes=null",
+            "data.target_classes=null",
+            "data.target_labels=3",
+        ),
+    ],
+)
 def test_both_students_take_as_many_steps_an_epoch(tl_run, tmp_path, words):
     tiny = [w for w in TINY if not w.startswith(("train.steps", "train.epochs"))]
-    run = ("train.epochs=1", "train.steps_per_epoch=null", "train.batch_size=16", f"hydra.run.dir={tmp_path / 'run'}")
+    run = (
+        "train.epochs=1",
+        "train.steps_per_epoch=null",
+        "train.batch_size=16",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert tl_run(*tiny, *SMALL, "method=kd", *words, *run).code == 0
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     steps = {row["phase"]: row["step"] for row in rows if "step" in row}
     assert steps["teach"] == steps["alone"] == steps["distil"]
 
@@ -184,13 +259,20 @@ def test_both_students_start_from_the_same_weights():
 @pytest.fixture
 def trained(tl_run, tmp_path):
     """A run on printed digits, to teach."""
-    ended = tl_run(*TINY, "method=source_only", "backbone.batch_norm=true", f"hydra.run.dir={tmp_path / 'teacher'}")
+    ended = tl_run(
+        *TINY,
+        "method=source_only",
+        "backbone.batch_norm=true",
+        f"hydra.run.dir={tmp_path / 'teacher'}",
+    )
     assert ended.code == 0, ended.text
     return tmp_path / "teacher"
 
 
 def test_a_run_teaches(tl_run, tmp_path, trained):
-    ended = tl_run(*TINY, "method=kd", f"method.teacher={trained}", f"hydra.run.dir={tmp_path / 'run'}")
+    ended = tl_run(
+        *TINY, "method=kd", f"method.teacher={trained}", f"hydra.run.dir={tmp_path / 'run'}"
+    )
     assert ended.code == 0, ended.text
     assert f"teacher: {trained}, source_only on fonts2digits" in ended.text
     score = json.loads((trained / "result.json").read_text())["score"]
@@ -205,9 +287,14 @@ def test_a_run_teaches(tl_run, tmp_path, trained):
 
 
 def test_the_student_predicts_when_the_teacher_is_gone(tl_run, tmp_path, trained):
-    from tl_runner.trained import FinishedRun
+    from tl_runner.build.finished_run import FinishedRun
 
-    assert tl_run(*TINY, "method=fitnet", f"method.teacher={trained}", f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    assert (
+        tl_run(
+            *TINY, "method=fitnet", f"method.teacher={trained}", f"hydra.run.dir={tmp_path / 'run'}"
+        ).code
+        == 0
+    )
     trained.rename(tmp_path / "elsewhere")
     run = FinishedRun(tmp_path / "run")
     assert {name for name, _ in run.method.named_children()} == {"encoder", "head", "teachers"}
@@ -231,7 +318,10 @@ def test_a_file_of_weights_teaches(tl_run, tmp_path, trained):
     assert "method.teacher=" in ended.err
     assert "of the teacher's weights" in ended.err
     assert "Name its network with backbone@teacher=" in ended.err
-    torch.save({k: v[:5] if k.startswith("head") else v for k, v in weights.items()}, tmp_path / "weights.pt")
+    torch.save(
+        {k: v[:5] if k.startswith("head") else v for k, v in weights.items()},
+        tmp_path / "weights.pt",
+    )
     ended = tl_run(*words, *SMALL)
     assert ended.code == 2
     assert "its head tells 5 classes apart, and this data has 10" in ended.err
@@ -241,7 +331,9 @@ def test_a_file_of_weights_teaches(tl_run, tmp_path, trained):
     assert "has 0 layers of 10 x 500" in ended.err
 
 
-def test_a_teacher_that_changed_meanwhile_is_not_gone_on_with(tl_run, tmp_path, trained, monkeypatch):
+def test_a_teacher_that_changed_meanwhile_is_not_gone_on_with(
+    tl_run, tmp_path, trained, monkeypatch
+):
     from test_resume import interrupted
 
     words = (*TINY, "method=kd", f"method.teacher={trained}", f"hydra.run.dir={tmp_path / 'run'}")
@@ -255,33 +347,74 @@ def test_a_teacher_that_changed_meanwhile_is_not_gone_on_with(tl_run, tmp_path, 
     assert "best.pt changed since the run began" in ended.err
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (("method.teacher=nowhere",), "method.teacher=nowhere: there is no such folder or file."),
-    (("data=split_digits", "data.source_classes=null", "data.target_classes=[1, 2]"), "tells 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 apart"),
-    (("data=split_digits", "data.source_classes=null", "data.target_classes=null", "data.size=32"), "images of 1x28x28"),
-    (("method.teacher=[{},{}]",), "names 2 teachers, and this method has one. method=multi_teacher"),
-    (("method=multi_teacher",), "one teacher is method=kd"),
-    (("method.leave_out=[10]",), "classes are numbered 0 to 9"),
-    (("method.leave_out=[3]",), "needs data.target_labels=all"),
-    (("method.match_prior=true",), "method.leave_out, which names none"),
-    (("backbone.bn=domain_specific",), "one student learns from all images"),
-    (("method=dkd", "data.target_labels=0"), "learns from target labels"),
-    (("method=dkd", "data.target_labels=all", "train.mixup=0.2"), "method=dkd tells the label's class from the others"),
-    (("method.distil.augment=false", "train.mixup=0.2"), "method.distil.augment=false mixes no images"),
-    (("method=rkd", "method.distil.batch_size=2"), "method.distil.batch_size should be at least 3"),
-    (("method=fitnet", "method.student_layers=[layers.3,layers.7]"), "this method has one hint"),
-    (("data.target_labels=all", "method.leave_out=[0,1,2,3,4,5,6,7,8]"), "two are needed"),
-    (("method.match_prior=true", "method.leave_out=[1]", "data.target_labels=all", "selection=im"), "selection=im has nothing to choose"),
-    (("method.teacher=" + 300 * "a",), "there is no such folder or file"),
-    (("method.teach.epochs=3",), "method.teach.epochs=3: method.teacher="),
-    (("backbone@teacher=mlp",), "is trained and brings its network"),
-    (("method=fitnet", "train.patience=1"), "nothing scores it. Set method.hint.patience=null"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("method.teacher=nowhere",), "method.teacher=nowhere: there is no such folder or file."),
+        (
+            ("data=split_digits", "data.source_classes=null", "data.target_classes=[1, 2]"),
+            "tells 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 apart",
+        ),
+        (
+            (
+                "data=split_digits",
+                "data.source_classes=null",
+                "data.target_classes=null",
+                "data.size=32",
+            ),
+            "images of 1x28x28",
+        ),
+        (
+            ("method.teacher=[{},{}]",),
+            "names 2 teachers, and this method has one. method=multi_teacher",
+        ),
+        (("method=multi_teacher",), "one teacher is method=kd"),
+        (("method.leave_out=[10]",), "classes are numbered 0 to 9"),
+        (("method.leave_out=[3]",), "needs data.target_labels=all"),
+        (("method.match_prior=true",), "method.leave_out, which names none"),
+        (("backbone.bn=domain_specific",), "one student learns from all images"),
+        (("method=dkd", "data.target_labels=0"), "learns from target labels"),
+        (
+            ("method=dkd", "data.target_labels=all", "train.mixup=0.2"),
+            "method=dkd tells the label's class from the others",
+        ),
+        (
+            ("method.distil.augment=false", "train.mixup=0.2"),
+            "method.distil.augment=false mixes no images",
+        ),
+        (
+            ("method=rkd", "method.distil.batch_size=2"),
+            "method.distil.batch_size should be at least 3",
+        ),
+        (
+            ("method=fitnet", "method.student_layers=[layers.3,layers.7]"),
+            "this method has one hint",
+        ),
+        (("data.target_labels=all", "method.leave_out=[0,1,2,3,4,5,6,7,8]"), "two are needed"),
+        (
+            (
+                "method.match_prior=true",
+                "method.leave_out=[1]",
+                "data.target_labels=all",
+                "selection=im",
+            ),
+            "selection=im has nothing to choose",
+        ),
+        (("method.teacher=" + 300 * "a",), "there is no such folder or file"),
+        (("method.teach.epochs=3",), "method.teach.epochs=3: method.teacher="),
+        (("backbone@teacher=mlp",), "is trained and brings its network"),
+        (("method=fitnet", "train.patience=1"), "nothing scores it. Set method.hint.patience=null"),
+    ],
+)
 def test_what_cannot_be_is_said_before_anything_is_trained(tl_run, trained, words, said):
     if "method.teacher=[{},{}]" in words:
         shutil.copytree(trained, trained.with_name("another"))
     words = [word.format(trained, trained.with_name("another")) for word in words]
-    given = [] if any(word.startswith("method.teacher=") for word in words) else [f"method.teacher={trained}"]
+    given = (
+        []
+        if any(word.startswith("method.teacher=") for word in words)
+        else [f"method.teacher={trained}"]
+    )
     method = [] if any(word.startswith("method=") for word in words) else ["method=kd"]
     ended = tl_run(*TINY, *method, *given, *words)
     assert ended.code == 2, ended.text
@@ -289,8 +422,22 @@ def test_what_cannot_be_is_said_before_anything_is_trained(tl_run, trained, word
 
 
 def test_a_teacher_that_saw_target_labels_is_on_record(tl_run, tmp_path):
-    assert tl_run(*TINY, "method=target_only", "data.target_labels=5", f"hydra.run.dir={tmp_path / 'teacher'}").code == 0
-    ended = tl_run(*TINY, "method=kd", f"method.teacher={tmp_path / 'teacher'}", "seed=1", f"hydra.run.dir={tmp_path / 'run'}")
+    assert (
+        tl_run(
+            *TINY,
+            "method=target_only",
+            "data.target_labels=5",
+            f"hydra.run.dir={tmp_path / 'teacher'}",
+        ).code
+        == 0
+    )
+    ended = tl_run(
+        *TINY,
+        "method=kd",
+        f"method.teacher={tmp_path / 'teacher'}",
+        "seed=1",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert ended.code == 0, ended.text
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["uses_target_labels"] is True
@@ -304,23 +451,45 @@ def test_a_teacher_that_saw_target_labels_is_on_record(tl_run, tmp_path):
     )
     plain = tl_run(*TINY, "method=kd", *SMALL, f"hydra.run.dir={tmp_path / 'plain'}")
     assert plain.code == 0
-    assert json.loads((tmp_path / "plain" / "result.json").read_text())["uses_target_labels"] is False
+    assert (
+        json.loads((tmp_path / "plain" / "result.json").read_text())["uses_target_labels"] is False
+    )
 
 
 def test_a_teacher_of_another_seed_may_know_what_is_held_out(tl_run, tmp_path, trained):
-    ended = tl_run(*TINY, "method=kd", f"method.teacher={trained}", "seed=1", f"hydra.run.dir={tmp_path / 'run'}")
+    ended = tl_run(
+        *TINY,
+        "method=kd",
+        f"method.teacher={trained}",
+        "seed=1",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert ended.code == 0, ended.text
     assert "was trained with seed 0: images that are held out for validation here" in ended.text
 
 
 def test_a_student_without_labels_predicts_and_teaches(tl_run, tmp_path):
     data = ("data=split_digits", "data.source_classes=null", "data.target_classes=null")
-    assert tl_run(*TINY, *data, "method=target_only", f"hydra.run.dir={tmp_path / 'teacher'}").code == 0
-    unlabelled = (*data, "data.target_labels=0", "method=kd", "method.alone=false", "method.label_weight=0")
+    assert (
+        tl_run(*TINY, *data, "method=target_only", f"hydra.run.dir={tmp_path / 'teacher'}").code
+        == 0
+    )
+    unlabelled = (
+        *data,
+        "data.target_labels=0",
+        "method=kd",
+        "method.alone=false",
+        "method.label_weight=0",
+    )
     given = f"method.teacher={tmp_path / 'teacher'}"
     ended = tl_run(*TINY, *unlabelled, given, f"hydra.run.dir={tmp_path / 'student'}")
     assert ended.code == 0, ended.text
-    ended = tl_run(*TINY, *unlabelled, f"method.teacher={tmp_path / 'student'}", f"hydra.run.dir={tmp_path / 'next'}")
+    ended = tl_run(
+        *TINY,
+        *unlabelled,
+        f"method.teacher={tmp_path / 'student'}",
+        f"hydra.run.dir={tmp_path / 'next'}",
+    )
     assert ended.code == 0, ended.text
     ended = tl_run(*TINY, *data, "data.target_labels=0", "method=kd", given)
     assert ended.code == 2
@@ -328,27 +497,53 @@ def test_a_student_without_labels_predicts_and_teaches(tl_run, tmp_path):
 
 
 def test_a_teacher_of_vectors_sees_them_in_its_own_scale(tl_run, tmp_path):
-    """Made up: two files of vectors with other means; the teacher's test score is that of its own run."""
+    """Made up: two files of vectors with other means; the teacher's test score is that of its own
+    run."""
     import numpy as np
 
     draw = np.random.default_rng(0)
     y = draw.integers(0, 3, 300)
     x = np.eye(3)[y] @ draw.normal(size=(3, 6)) * 3 + draw.normal(size=(300, 6))
-    np.savez(tmp_path / "a.npz", x=x[:200].astype("f4"), y=y[:200], x_test=x[200:].astype("f4"), y_test=y[200:])
+    np.savez(
+        tmp_path / "a.npz",
+        x=x[:200].astype("f4"),
+        y=y[:200],
+        x_test=x[200:].astype("f4"),
+        y_test=y[200:],
+    )
     np.savez(tmp_path / "b.npz", x=(40 * x[:200] + 9).astype("f4"), y=y[:200])
     words = [w for w in TINY if not w.startswith("data.")]
     data = ("data=arrays", f"data.target_file={tmp_path / 'a.npz'}", "data.target_labels=all")
-    assert tl_run(*words, *data, "method=target_only", f"hydra.run.dir={tmp_path / 'teacher'}").code == 0
+    assert (
+        tl_run(*words, *data, "method=target_only", f"hydra.run.dir={tmp_path / 'teacher'}").code
+        == 0
+    )
     source = f"data.source_file={tmp_path / 'b.npz'}"
-    ended = tl_run(*words, *data, source, "method=kd", f"method.teacher={tmp_path / 'teacher'}", f"hydra.run.dir={tmp_path / 'run'}")
+    ended = tl_run(
+        *words,
+        *data,
+        source,
+        "method=kd",
+        f"method.teacher={tmp_path / 'teacher'}",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert ended.code == 0, ended.text
-    teacher, run = (json.loads((tmp_path / n / "result.json").read_text()) for n in ("teacher", "run"))
+    teacher, run = (
+        json.loads((tmp_path / n / "result.json").read_text()) for n in ("teacher", "run")
+    )
     assert teacher["outline"]["scale"] != run["outline"]["scale"]
-    assert run["phases"][0]["metrics"]["target_test"]["accuracy"] == pytest.approx(teacher["score"], abs=0.011)
+    assert run["phases"][0]["metrics"]["target_test"]["accuracy"] == pytest.approx(
+        teacher["score"], abs=0.011
+    )
 
 
 def test_a_preset_says_that_there_is_a_teacher(tl_run):
-    ended = tl_run("experiment=distil_photos", "data.target_dir=photos", "backbone@teacher=lenet", "dry_run=true")
+    ended = tl_run(
+        "experiment=distil_photos",
+        "data.target_dir=photos",
+        "backbone@teacher=lenet",
+        "dry_run=true",
+    )
     assert ended.code == 0, ended.text
     ended = tl_run("method=dann", "teacher.batch_norm=false", "dry_run=true")
     assert ended.code == 2
@@ -359,7 +554,14 @@ def test_a_choice_for_the_teacher_needs_a_method_that_has_one(tl_run):
     ended = tl_run("method=dann", "backbone@teacher=mlp", "dry_run=true")
     assert ended.code == 2
     assert "method=dann has no teacher. method=kd has one." in ended.err
-    ended = tl_run("-m", "method=target_only,kd", "data.target_labels=5", "backbone@teacher=mlp", "teacher.hidden=[9]", "dry_run=true")
+    ended = tl_run(
+        "-m",
+        "method=target_only,kd",
+        "data.target_labels=5",
+        "backbone@teacher=mlp",
+        "teacher.hidden=[9]",
+        "dry_run=true",
+    )
     assert ended.code == 0, ended.text
     ended = tl_run("method=kd", "teacher.hidden=[9]", "dry_run=true")
     assert "backbone@teacher=mlp would have it" in ended.err
@@ -371,15 +573,30 @@ def test_a_choice_for_the_teacher_needs_a_method_that_has_one(tl_run):
 def test_a_sweep_trains_its_teacher_once(tl_run, tmp_path, made_up_root):
     data = ("data=mnist", f"data.root={made_up_root}", "data.val_fraction=0")
     train = ("device=cpu", "figures=false", "train.epochs=1", "train.batch_size=20")
-    swept = ("method=kd,rkd", "backbone=mlp", "backbone.hidden=[8],[16]", "seed=0,1", "method.teacher_seed=5")
-    ended = tl_run("-m", *data, *train, *swept, *SMALL, "train.steps_per_epoch=2", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    swept = (
+        "method=kd,rkd",
+        "backbone=mlp",
+        "backbone.hidden=[8],[16]",
+        "seed=0,1",
+        "method.teacher_seed=5",
+    )
+    ended = tl_run(
+        "-m",
+        *data,
+        *train,
+        *swept,
+        *SMALL,
+        "train.steps_per_epoch=2",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    )
     assert ended.code == 0, ended.text
     found = [result["phases"][0] for result in results(tmp_path / "sweep")]
     assert len(found) == 8
     assert sum("shared" not in phase for phase in found) == 1
     assert len({json.dumps(phase["metrics"]) for phase in found}) == 1
     alone = [result["phases"][1] for result in results(tmp_path / "sweep")]
-    assert sum("shared" not in phase for phase in alone) == 4  # of each size and seed one; the second method takes it over
+    # of each size and seed one; the second method takes it over
+    assert sum("shared" not in phase for phase in alone) == 4
 
 
 # ---- FitNets
@@ -393,7 +610,13 @@ def test_the_hint_trains_the_student_up_to_the_guided_layer_alone():
     before = state(method)
     go(loop_of(method, where, task, device), epochs=1)
     changed = {key for key, value in state(method).items() if not torch.equal(value, before[key])}
-    upto = ("encoder.layers.0.", "encoder.layers.1.", "encoder.layers.4.", "encoder.layers.5.", "regressor.")
+    upto = (
+        "encoder.layers.0.",
+        "encoder.layers.1.",
+        "encoder.layers.4.",
+        "encoder.layers.5.",
+        "regressor.",
+    )
     assert changed
     assert all(key.startswith(upto) for key in changed), changed
     assert any("running_mean" in key for key in changed)
@@ -417,7 +640,9 @@ def test_the_second_stage_goes_on_from_the_first_and_its_weight_falls():
 
 
 def test_the_joint_variant_adds_the_mean_squared_distance():
-    task, method, device = made("method=fitnet_joint", "method.weight=7", "backbone.batch_norm=false")
+    task, method, device = made(
+        "method=fitnet_joint", "method.weight=7", "backbone.batch_norm=false"
+    )
     loop = loop_of(method, last(method), task, device)
     loop.begin_epoch(0)
     batch = loop.batches[0]
@@ -425,13 +650,16 @@ def test_the_joint_variant_adds_the_mean_squared_distance():
     method.eval()
     ((guided, hint),) = method.layers
     student = Watched(method, method.encoder, [guided])(batch.target.x).layers[guided]
-    teacher = Watched(method.teachers[0], method.teachers[0].encoder, [hint])(batch.target.x).layers[hint]
+    teacher = Watched(method.teachers[0], method.teachers[0].encoder, [hint])(
+        batch.target.x
+    ).layers[hint]
     expected = 7 * (method.regressor(student) - teacher).square().mean()
     torch.testing.assert_close(method.step(batch, 0.0)["hint"], expected)
 
 
 def test_the_regressor_has_the_papers_shape():
-    """Section 2.2: a convolution without padding whose kernel takes the guided size to the hint's."""
+    """Section 2.2: a convolution without padding whose kernel takes the guided size to the
+    hint's."""
     net = regressor((8, 12, 10), (16, 8, 8), rectified=True)
     assert net(torch.rand(2, 8, 12, 10)).shape == (2, 16, 8, 8)
     assert net[0].kernel_size == (5, 3)
@@ -439,16 +667,37 @@ def test_the_regressor_has_the_papers_shape():
     assert [type(layer) for layer in regressor((8,), (16,), rectified=False)] == [nn.Linear]
 
 
-@pytest.mark.parametrize(("name", "words", "said"), [
-    ("fitnet", ("student_layers=[layers.77]",), "has no layer layers.77. Did you mean 'layers.7'? It has layers.0 (20, 24, 24)"),
-    ("fitnet_joint", ("student_layers=[layers.7]", "teacher_layers=[layers.0]"), "gives (50, 4, 4) and the hint (20, 24, 24)"),
-    ("attention_transfer", ("student_layers=[layers.7]", "teacher_layers=[layers.3]"), "maps of one height and width"),
-    ("attention_transfer", ("student_layers=[layers.7,layers.3]", "teacher_layers=[layers.3]"), "they go in pairs"),
-    ("attention_transfer", (), "the student has none. Choose networks that halve images alike"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "words", "said"),
+    [
+        (
+            "fitnet",
+            ("student_layers=[layers.77]",),
+            "has no layer layers.77. Did you mean 'layers.7'? It has layers.0 (20, 24, 24)",
+        ),
+        (
+            "fitnet_joint",
+            ("student_layers=[layers.7]", "teacher_layers=[layers.0]"),
+            "gives (50, 4, 4) and the hint (20, 24, 24)",
+        ),
+        (
+            "attention_transfer",
+            ("student_layers=[layers.7]", "teacher_layers=[layers.3]"),
+            "maps of one height and width",
+        ),
+        (
+            "attention_transfer",
+            ("student_layers=[layers.7,layers.3]", "teacher_layers=[layers.3]"),
+            "they go in pairs",
+        ),
+        ("attention_transfer", (), "the student has none. Choose networks that halve images alike"),
+    ],
+)
 def test_layers_that_cannot_be_compared_are_refused_with_those_there_are(tl_run, name, words, said):
     backbone = () if words else ("backbone=mlp",)
-    ended = tl_run(*TINY, *SMALL, f"method={name}", *backbone, *(f"method.{word}" for word in words))
+    ended = tl_run(
+        *TINY, *SMALL, f"method={name}", *backbone, *(f"method.{word}" for word in words)
+    )
     assert ended.code == 2
     assert said in ended.err
     assert "teach 1/" not in ended.text
@@ -456,7 +705,12 @@ def test_layers_that_cannot_be_compared_are_refused_with_those_there_are(tl_run,
 
 def test_attention_is_compared_at_every_size_that_both_have():
     _, method, _ = made("method=attention_transfer")
-    assert method.layers == [("layers.1", "layers.1"), ("layers.3", "layers.3"), ("layers.6", "layers.6"), ("layers.8", "layers.8")]
+    assert method.layers == [
+        ("layers.1", "layers.1"),
+        ("layers.3", "layers.3"),
+        ("layers.6", "layers.6"),
+        ("layers.8", "layers.8"),
+    ]
 
 
 # ---- several teachers, generations
@@ -464,16 +718,26 @@ def test_attention_is_compared_at_every_size_that_both_have():
 
 def test_every_weighting_of_teachers():
     for weighting in ("average", "agreement", "gate", "validation"):
-        task, method, device = made("method=multi_teacher", "method.teachers=2", f"method.weighting={weighting}", *ALL)
+        task, method, device = made(
+            "method=multi_teacher", "method.teachers=2", f"method.weighting={weighting}", *ALL
+        )
         names = [phase.name for phase in method.phases()]
-        assert names == ["teach", "teach_2", "alone", *(["weigh"] if weighting == "validation" else []), "distil"]
+        assert names == [
+            "teach",
+            "teach_2",
+            "alone",
+            *(["weigh"] if weighting == "validation" else []),
+            "distil",
+        ]
         assert not same(state(method.teachers[0]), state(method.teachers[1]))
         means = go(loop_of(method, last(method), task, device))
         assert ("gate" in means) is (weighting == "gate")
 
 
 def test_teachers_weigh_by_the_log_odds_of_being_right():
-    task, method, device = made("method=multi_teacher", "method.teachers=3", "method.weighting=validation")
+    task, method, device = made(
+        "method=multi_teacher", "method.teachers=3", "method.weighting=validation"
+    )
     y = task.splits["source_val"].y
     for teacher, right in zip(method.teachers, (0.9, 0.5, 0.0), strict=True):
         wrong = torch.arange(len(y)) >= round(right * len(y))
@@ -483,17 +747,27 @@ def test_teachers_weigh_by_the_log_odds_of_being_right():
     assert len(y) < 500  # one chunk
     a = [round(right * len(y)) / len(y) for right in (0.9, 0.5)]
     odds = [torch.tensor(v / (1 - v) * 9).log().item() for v in a]
-    assert method.shares.tolist() == pytest.approx([odds[0] / sum(odds), odds[1] / sum(odds), 0.0], rel=1e-4)
+    assert method.shares.tolist() == pytest.approx(
+        [odds[0] / sum(odds), odds[1] / sum(odds), 0.0], rel=1e-4
+    )
     assert method.findings([])["shares"] == [round(share, 4) for share in method.shares.tolist()]
 
 
 def test_the_gate_learns_from_labels_and_leaves_the_student_alone():
-    task, method, device = made("method=multi_teacher", "method.weighting=gate", "method.weight=0", "method.label_weight=0", *ALL)
+    task, method, device = made(
+        "method=multi_teacher",
+        "method.weighting=gate",
+        "method.weight=0",
+        "method.label_weight=0",
+        *ALL,
+    )
     loop = loop_of(method, last(method), task, device)
     before = state(method)
     go(loop)
     moved = {
-        k.partition(".")[0] for k, v in state(method).items() if not torch.equal(v, before[k]) and "running" not in k and "num_b" not in k
+        k.partition(".")[0]
+        for k, v in state(method).items()
+        if not torch.equal(v, before[k]) and "running" not in k and "num_b" not in k
     }
     assert moved == {"gate"}
 
@@ -516,12 +790,25 @@ def test_each_generation_learns_from_the_one_before():
 
 # ---- classes that the student never sees
 
-LEFT_OUT = ("method=kd", "method.leave_out=[3,5]", "data=split_digits", "data.source_classes=null", "data.target_classes=null")
+LEFT_OUT = (
+    "method=kd",
+    "method.leave_out=[3,5]",
+    "data=split_digits",
+    "data.source_classes=null",
+    "data.target_classes=null",
+)
 
 
 def test_classes_are_left_out_of_what_the_student_sees(tl_run, tmp_path):
     words = [w for w in TINY if "limit" not in w]
-    ended = tl_run(*words, *SMALL, *LEFT_OUT, "method.match_prior=true", "train.epochs=4", f"hydra.run.dir={tmp_path / 'run'}")
+    ended = tl_run(
+        *words,
+        *SMALL,
+        *LEFT_OUT,
+        "method.match_prior=true",
+        "train.epochs=4",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
     names = [phase["name"] for phase in result["phases"]]
@@ -533,13 +820,15 @@ def test_classes_are_left_out_of_what_the_student_sees(tl_run, tmp_path):
     labels = np.load(tmp_path / "run" / "predictions.npz")["target_labelled/labels"]
     for c in (3, 5):
         assert share[c] == pytest.approx((labels == c).mean(), abs=0.02)
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     moved = next(row for row in rows if row["phase"] == "match_prior" and "bias_3" in row)
     assert moved["bias_3"] > 0
 
 
 def test_no_batch_has_them():
-    from tl_runner.data.tasks import without
+    from tl_runner.data.task import without
 
     _, task, method, _ = build(*SMALL, *LEFT_OUT)
     phases = {phase.name: phase for phase in method.phases()}
@@ -613,7 +902,9 @@ def test_what_a_layer_depends_on_is_what_has_a_gradient():
         if not path:
             continue
         found = {}
-        hook = net.get_submodule(path).register_forward_hook(lambda layer, given, out, found=found: found.update(out=out))
+        hook = net.get_submodule(path).register_forward_hook(
+            lambda layer, given, out, found=found: found.update(out=out)
+        )
         net(torch.rand(2, 3, 32, 32))
         hook.remove()
         found["out"].square().sum().backward()
@@ -624,11 +915,21 @@ def test_what_a_layer_depends_on_is_what_has_a_gradient():
 
 
 def test_the_record_says_what_each_network_costs(tl_run, tmp_path):
-    words = ("method=kd", "backbone=mlp", "backbone.hidden=[20]", "backbone@teacher=mlp", "teacher.hidden=[30,40]")
+    words = (
+        "method=kd",
+        "backbone=mlp",
+        "backbone.hidden=[20]",
+        "backbone@teacher=mlp",
+        "teacher.hidden=[30,40]",
+    )
     ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
-    weights = {"teach": 784 * 30 + 30 * 40 + 40 * 10, "alone": 784 * 20 + 20 * 10, "distil": 784 * 20 + 20 * 10}
+    weights = {
+        "teach": 784 * 30 + 30 * 40 + 40 * 10,
+        "alone": 784 * 20 + 20 * 10,
+        "distil": 784 * 20 + 20 * 10,
+    }
     biases = {"teach": 80, "alone": 30, "distil": 30}
     for name, found in result["costs"].items():
         assert found["flops"] == 2 * weights[name]

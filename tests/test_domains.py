@@ -11,7 +11,7 @@ from scipy.io import loadmat, savemat
 from test_data import load, sizes
 
 from tl_runner.data.images import fit, fitted
-from tl_runner.data.tasks import Split, joined
+from tl_runner.data.task import Split, joined
 from tl_runner.errors import ConfigError, DataError
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
@@ -29,8 +29,18 @@ def root(made_up_root):
 
 def test_several_sources(root):
     task = load(root, source=["fonts", "mnist"], **FONTS)
-    assert (task.name, task.sources, task.targets) == ("fonts and mnist to usps", ("fonts", "mnist"), ("usps",))
-    assert sizes(task) == {"source_train": 189 + 54, "source_val": 21 + 6, "source_test": 230, "target_train": 50, "target_test": 15}
+    assert (task.name, task.sources, task.targets) == (
+        "fonts and mnist to usps",
+        ("fonts", "mnist"),
+        ("usps",),
+    )
+    assert sizes(task) == {
+        "source_train": 189 + 54,
+        "source_val": 21 + 6,
+        "source_test": 230,
+        "target_train": 50,
+        "target_test": 15,
+    }
     assert task.protocol.startswith("full: 189 rendered, 54 MNIST and 50 USPS training images")
     for name in ("source_train", "source_val", "source_test"):
         assert (
@@ -54,7 +64,10 @@ def test_several_targets(root):
     assert task.splits["target_train"].domain.tolist() == [0] * 1200 + [1] * 50
     labelled = task.splits["target_labelled"]
     assert (10 * labelled.domain + labelled.y).bincount().tolist() == [2] * 20
-    union, parts = task.splits["target_test"], [task.splits[f"target_test_{name}"] for name in ("digits", "usps")]
+    union, parts = (
+        task.splits["target_test"],
+        [task.splits[f"target_test_{name}"] for name in ("digits", "usps")],
+    )
     assert union.domain.tolist() == [0] * 597 + [1] * 15
     assert torch.equal(union.x, torch.cat([part.x for part in parts]))
     assert torch.equal(union.y, torch.cat([part.y for part in parts]))
@@ -79,12 +92,20 @@ def test_a_sample_from_a_set_with_too_few_images_leaves_some_to_validate_on(root
 
 def test_the_domain_goes_where_its_samples_go():
     def split(n, labels=True):
-        return Split(torch.full((n, 1, 2, 2), n, dtype=torch.uint8), torch.arange(n) if labels else None, torch.arange(n))
+        return Split(
+            torch.full((n, 1, 2, 2), n, dtype=torch.uint8),
+            torch.arange(n) if labels else None,
+            torch.arange(n),
+        )
 
     both = joined([split(2), split(3)])
     assert both.domain.tolist() == [0, 0, 1, 1, 1]
     assert both.take(torch.tensor([4, 0])).domain.tolist() == [1, 0]
-    assert both.to(torch.device("cpu")).domain.tolist() == both.without_labels().domain.tolist() == both.domain.tolist()
+    assert (
+        both.to(torch.device("cpu")).domain.tolist()
+        == both.without_labels().domain.tolist()
+        == both.domain.tolist()
+    )
     assert joined([split(2), split(3, labels=False)]).y is None
     alone = split(2)
     assert joined([alone]) is alone
@@ -107,10 +128,14 @@ def test_domains_that_cannot_be(root, changes, said):
 
 def test_a_domain_of_the_users_own(root, tmp_path, monkeypatch):
     (tmp_path / "my_digits.py").write_text(
-        "import torch\nfrom tl_runner.data.domain import Domain\nfrom tl_runner.data.tasks import Split\n\n\n"
-        "class Mine(Domain):\n    title = 'mine'\n\n    def __init__(self, shade):\n        self.shade = shade\n\n"
-        "    def read(self, root, download, seed):\n        x = torch.full((20, 3, 9, 9), self.shade, dtype=torch.uint8)\n"
-        "        part = Split(x, torch.arange(20) % 10, torch.arange(20))\n        return part, part, {}\n"
+        "import torch\nfrom tl_runner.data.domain import Domain\nfrom tl_runner.data.task import "
+        "Split\n\n\n"
+        "class Mine(Domain):\n    title = 'mine'\n\n    def __init__(self, shade):\n        "
+        "self.shade = shade\n\n"
+        "    def read(self, root, download, seed):\n        x = torch.full((20, 3, 9, 9), "
+        "self.shade, dtype=torch.uint8)\n"
+        "        part = Split(x, torch.arange(20) % 10, torch.arange(20))\n        return part, "
+        "part, {}\n"
     )
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_digits.py").rename(tmp_path / "my_package" / "shades.py")
@@ -154,7 +179,11 @@ def test_enlarging_is_bilinear():
         for j in range(10):
             y, x = (max((k + 0.5) * 0.4 - 0.5, 0.0) for k in (i, j))
             u, v = y - int(y), x - int(x)
-            exact = sum(wi * wj * at(int(y) + di, int(x) + dj) for di, wi in ((0, 1 - u), (1, u)) for dj, wj in ((0, 1 - v), (1, v)))
+            exact = sum(
+                wi * wj * at(int(y) + di, int(x) + dj)
+                for di, wi in ((0, 1 - u), (1, u))
+                for dj, wj in ((0, 1 - v), (1, v))
+            )
             assert abs(large[0, 0, i, j].item() - exact) < 0.501
 
 
@@ -162,13 +191,26 @@ def test_shrinking_averages_as_pil_does():
     colour = random_images(2, 3, 32, 32)
     small = fit(colour, (3, 12, 12))
     for n in range(2):
-        pil = Image.fromarray(colour[n].permute(1, 2, 0).numpy()).resize((12, 12), Image.Resampling.BILINEAR)
-        assert (small[n].permute(1, 2, 0).int() - torch.tensor(np.array(pil)).int()).abs().max() <= 1
-    assert fit(torch.full((1, 3, 32, 32), 255, dtype=torch.uint8), (1, 28, 28)).unique().tolist() == [255]
+        pil = Image.fromarray(colour[n].permute(1, 2, 0).numpy()).resize(
+            (12, 12), Image.Resampling.BILINEAR
+        )
+        assert (
+            small[n].permute(1, 2, 0).int() - torch.tensor(np.array(pil)).int()
+        ).abs().max() <= 1
+    assert fit(
+        torch.full((1, 3, 32, 32), 255, dtype=torch.uint8), (1, 28, 28)
+    ).unique().tolist() == [255]
 
 
 def test_every_domain_is_brought_to_the_size_and_channels(root):
-    task = load(root, source=["fonts", "svhn", "mnist"], target=["usps", "digits"], size=20, channels=3, **FONTS)
+    task = load(
+        root,
+        source=["fonts", "svhn", "mnist"],
+        target=["usps", "digits"],
+        size=20,
+        channels=3,
+        **FONTS,
+    )
     assert {tuple(split.x.shape[1:]) for split in task.splits.values()} == {(3, 20, 20)}
     assert task.protocol.endswith("20x20 in colour")
     assert load(root, source="svhn").shape == (1, 28, 28)
@@ -179,9 +221,15 @@ def test_every_domain_is_brought_to_the_size_and_channels(root):
 
 def test_svhn(root):
     task = load(root, source="svhn", target="mnist", size=32, channels=3, val_fraction=0.0)
-    assert sizes(task) == {"source_train": 40, "source_test": 20, "target_train": 60, "target_test": 20}
+    assert sizes(task) == {
+        "source_train": 40,
+        "source_test": 20,
+        "target_train": 60,
+        "target_test": 20,
+    }
     train = task.splits["source_train"]
-    assert train.y.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0] * 4  # the files say 10 for the digit 0
+    # the files say 10 for the digit 0
+    assert train.y.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0] * 4
     x = loadmat(root / "SVHN" / "train_32x32.mat")["X"]
     for n in (0, 17, 39):
         assert torch.equal(train.x[n], torch.tensor(x[..., n]).permute(2, 0, 1))
@@ -230,16 +278,32 @@ def test_a_failed_download_of_svhn_says_what_was_wanted(tmp_path, monkeypatch):
         raise RuntimeError("no route to host")
 
     monkeypatch.setattr(datasets.SVHN, "download", fail)
-    with pytest.raises(DataError, match=r"download of SVHN failed: no route to host\n.*test_32x32.mat"):
+    with pytest.raises(
+        DataError, match=r"download of SVHN failed: no route to host\n.*test_32x32.mat"
+    ):
         load(tmp_path, source="svhn", download=True)
 
 
 def test_a_batch_says_which_source_each_image_is_from(root):
     task = load(root, source=["fonts", "mnist"], target="usps", **FONTS)
     device = devices.resolve(
-        {"name": "cpu", "precision": "fp32", "channels_last": "auto", "compile": False, "cuda_graphs": False, "threads": None}
+        {
+            "name": "cpu",
+            "precision": "fp32",
+            "channels_last": "auto",
+            "compile": False,
+            "cuda_graphs": False,
+            "threads": None,
+        }
     )
-    batches = Batches({"source": task.splits["source_train"], "target": task.splits["target_train"]}, 64, 2, device, None, (0, "adapt"))
+    batches = Batches(
+        {"source": task.splits["source_train"], "target": task.splits["target_train"]},
+        64,
+        2,
+        device,
+        None,
+        (0, "adapt"),
+    )
     batches.begin_epoch(0)
     batch = batches[1]
     assert set(batch.source.domain.tolist()) == {0, 1}
@@ -248,11 +312,20 @@ def test_a_batch_says_which_source_each_image_is_from(root):
 
 
 def test_each_target_of_several_is_scored_and_shown(tl_run, tmp_path, made_up_root):
-    words = (*(w for w in TINY if "limit" not in w), "data=digits_multi", "data.source=fonts", "data.target=[digits,usps]")
-    ended = tl_run(*words, "method=dann", f"data.root={made_up_root}", f"hydra.run.dir={tmp_path / 'run'}")
+    words = (
+        *(w for w in TINY if "limit" not in w),
+        "data=digits_multi",
+        "data.source=fonts",
+        "data.target=[digits,usps]",
+    )
+    ended = tl_run(
+        *words, "method=dann", f"data.root={made_up_root}", f"hydra.run.dir={tmp_path / 'run'}"
+    )
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
-    each = {name: result["metrics"][f"target_test_{name}"]["accuracy"] for name in ("digits", "usps")}
+    each = {
+        name: result["metrics"][f"target_test_{name}"]["accuracy"] for name in ("digits", "usps")
+    }
     sizes = {name: result["sizes"][f"target_test_{name}"] for name in each}
     pooled = sum(each[name] * sizes[name] for name in each) / sum(sizes.values())
     assert result["score"] == pytest.approx(pooled)

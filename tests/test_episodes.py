@@ -1,4 +1,5 @@
-"""Few-shot tasks: what is drawn, from which classes; how learners of them are scored, batched, killed and taken up again."""
+"""Few-shot tasks: what is drawn, from which classes; how learners of them are scored, batched,
+killed and taken up again."""
 
 from __future__ import annotations
 
@@ -16,20 +17,29 @@ from test_meta_gradients import SHOTS, WAYS, batch, made
 from test_resume import assert_same, interrupted
 
 from tl_runner import randomness
-from tl_runner.data import folder_episodes, glyphs, omniglot, sinusoid
 from tl_runner.data.episodes import ImageEpisodes, by_class, turned
-from tl_runner.data.tasks import Split
+from tl_runner.data.task import Split
+from tl_runner.data.tasks import folder_episodes, glyphs, omniglot, sinusoid
 from tl_runner.errors import DataError
-from tl_runner.methods.anil import ANIL
-from tl_runner.methods.maml import MAML
-from tl_runner.methods.meta_sgd import MetaSGD
-from tl_runner.methods.protonet import ProtoNet
-from tl_runner.methods.reptile import Reptile
-from tl_runner.training.episodes import half_width, report, scored
+from tl_runner.methods.fewshot.anil import ANIL
+from tl_runner.methods.fewshot.maml import MAML
+from tl_runner.methods.fewshot.meta_sgd import MetaSGD
+from tl_runner.methods.fewshot.protonet import ProtoNet
+from tl_runner.methods.fewshot.reptile import Reptile
+from tl_runner.training.task_batches import half_width, report, scored
 
 PROTOCOL = {"ways": 5, "shots": 1, "queries": 2, "training": {}, "tasks": {"val": 10, "test": 20}}
-TINY = ("device=cpu", "figures=false", "backbone.filters=4", "data.images=4", "data.tasks.val=4", "data.tasks.test=8", "train.epochs=2",
-        "train.steps_per_epoch=3", "method.meta.batch_size=4")  # fmt: skip
+TINY = (
+    "device=cpu",
+    "figures=false",
+    "backbone.filters=4",
+    "data.images=4",
+    "data.tasks.val=4",
+    "data.tasks.test=8",
+    "train.epochs=2",
+    "train.steps_per_epoch=3",
+    "method.meta.batch_size=4",
+)
 
 
 def labelled(classes: int = 12, images: int = 6) -> Split:
@@ -81,10 +91,13 @@ def test_classes_of_unlike_sizes_give_their_own_images():
     assert len(torch.cat([found.support_index, found.query_index]).unique()) == 10
 
 
-@pytest.mark.parametrize(("protocol", "said"), [
-    ({"ways": 13, "shots": 1, "queries": 1}, "12 classes, and a task takes 13"),
-    ({"ways": 5, "shots": 4, "queries": 3}, "6 images, and a task takes 4 to learn from and 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        ({"ways": 13, "shots": 1, "queries": 1}, "12 classes, and a task takes 13"),
+        ({"ways": 5, "shots": 4, "queries": 3}, "6 images, and a task takes 4 to learn from and 3"),
+    ],
+)
 def test_what_cannot_be_drawn_is_said(protocol, said):
     with pytest.raises(DataError, match=said):
         ImageEpisodes(labelled(), "omniglot: meta_val", **protocol)
@@ -117,8 +130,16 @@ def test_the_turns_of_a_tasks_classes_do_not_hang_together():
 
 
 def test_sinusoids_are_what_the_paper_says():
-    task = sinusoid.load(shots=5, queries=50, training={"shots": 10, "queries": 10}, tasks={"val": 5, "test": 5},
-                         amplitude=(0.1, 5.0), phase=(0.0, np.pi), x=(-5.0, 5.0), seed=0)  # fmt: skip
+    task = sinusoid.load(
+        shots=5,
+        queries=50,
+        training={"shots": 10, "queries": 10},
+        tasks={"val": 5, "test": 5},
+        amplitude=(0.1, 5.0),
+        phase=(0.0, np.pi),
+        x=(-5.0, 5.0),
+        seed=0,
+    )
     found = draws(task.episodes["meta_test"], tasks=500)
     assert found.support.shape == (500, 5, 1, 1, 1)
     assert found.query_y.shape == (500, 50)
@@ -173,7 +194,9 @@ def drawings(root: Path, monkeypatch, zipped: bool) -> Path:
                     image[10 * character : 10 * character + 30, 10 + i : 60] = False
                     content = BytesIO()
                     Image.fromarray(image).save(content, "PNG")
-                    archive[f"{part}/{alphabet}/character{character:02}/00{character}_{i:02}.png"] = content.getvalue()
+                    archive[
+                        f"{part}/{alphabet}/character{character:02}/00{character}_{i:02}.png"
+                    ] = content.getvalue()
         folder = root / omniglot.FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         if zipped:
@@ -187,15 +210,28 @@ def drawings(root: Path, monkeypatch, zipped: bool) -> Path:
 
 
 def read(root: Path, cache: Path, **more):
-    settings = {**PROTOCOL, "ways": 2, "queries": 1, "val_classes": 2, "rotations": {"train": True, "test": True}, "seed": 0}
+    settings = {
+        **PROTOCOL,
+        "ways": 2,
+        "queries": 1,
+        "val_classes": 2,
+        "rotations": {"train": True, "test": True},
+        "seed": 0,
+    }
     return omniglot.load(root=str(root), download=False, cache=str(cache), **settings | more)
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_omniglot_is_read_from_zip_files_and_from_folders_and_decoded_once(tmp_path, monkeypatch, zipped):
+def test_omniglot_is_read_from_zip_files_and_from_folders_and_decoded_once(
+    tmp_path, monkeypatch, zipped
+):
     root = drawings(tmp_path / "data", monkeypatch, zipped)
     task = read(root, tmp_path / "cache")
-    assert {name: len(e) for name, e in task.episodes.items()} == {"meta_train": 8, "meta_val": 8, "meta_test": 8}
+    assert {name: len(e) for name, e in task.episodes.items()} == {
+        "meta_train": 8,
+        "meta_val": 8,
+        "meta_test": 8,
+    }
     x = task.episodes["meta_train"].split.x
     assert x.shape == (24, 1, 28, 28)
     assert x.amax() == 255
@@ -230,7 +266,11 @@ def test_the_real_omniglot(tmp_path):
     if not (root / omniglot.FOLDER).is_dir():
         pytest.skip("no Omniglot under the data root")
     task = read(root, tmp_path, val_classes=100)
-    assert {name: len(e) for name, e in task.episodes.items()} == {"meta_train": 4400, "meta_val": 400, "meta_test": 1692}
+    assert {name: len(e) for name, e in task.episodes.items()} == {
+        "meta_train": 4400,
+        "meta_val": 400,
+        "meta_test": 1692,
+    }
     ids = [{*e.split.ids.tolist()} for e in task.episodes.values()]
     assert [len(own) for own in ids] == [22000, 2000, 8460]
     assert not ids[0] & ids[1]
@@ -245,14 +285,18 @@ def test_scores_are_means_over_tasks_with_1_96_standard_errors():
     scores = np.array([[0.2, 0.4], [0.2, 0.8], [0.2, 0.9]])
     found = report(scores, "accuracy")
     assert found["metrics"]["accuracy"] == pytest.approx(0.7)
-    assert found["metrics"]["accuracy_ci95"] == pytest.approx(1.96 * np.std([0.4, 0.8, 0.9], ddof=1) / 3**0.5)
+    assert found["metrics"]["accuracy_ci95"] == pytest.approx(
+        1.96 * np.std([0.4, 0.8, 0.9], ddof=1) / 3**0.5
+    )
     assert found["curve"]["steps"] == [0, 1]
     assert found["curve"]["accuracy"] == pytest.approx([0.2, 0.7])
     assert found["curve"]["ci95"] == pytest.approx([0.0, half_width(scores[:, 1])])
     assert half_width(np.array([1.0])) == 0
     said = torch.tensor([[[[0.1, 0.9], [0.8, 0.2]], [[0.9, 0.1], [0.8, 0.2]]]])
     assert scored(said, torch.tensor([[1, 0]]))[0].tolist() == [[1.0, 0.5]]
-    assert scored(torch.tensor([[[[1.0], [2.0]]]]), torch.tensor([[1.0, 4.0]]))[0].tolist() == [[2.0]]
+    assert scored(torch.tensor([[[[1.0], [2.0]]]]), torch.tensor([[1.0, 4.0]]))[0].tolist() == [
+        [2.0]
+    ]
 
 
 def test_a_task_that_diverges_is_counted_and_said():
@@ -262,13 +306,21 @@ def test_a_task_that_diverges_is_counted_and_said():
     assert finite.tolist() == [[True, False]]
     found = report(np.array([[2.0, 200.0], [0.5, 2.0]]), "mse", lost=1)
     assert found["notes"] == {
-        "mse": "1 of 2 tasks diverged in the inner loop, their errors count as 100 times the mean of the first weights'."
+        "mse": "1 of 2 tasks diverged in the inner loop, their errors count as 100 times the mean "
+        "of the first weights'."
     }
-    assert found["metrics"]["mse"] == 101.0  # left out it would look better than a method of which none diverged
+    # left out it would look better than a method of which none diverged
+    assert found["metrics"]["mse"] == 101.0
 
 
-def test_a_run_whose_tasks_all_diverge_fails_and_one_that_loses_some_says_how_many(tl_run, tmp_path):
-    words = ("method=maml", "data=sinusoid", *(w for w in TINY if w.partition(".")[0] != "backbone" and "images" not in w))
+def test_a_run_whose_tasks_all_diverge_fails_and_one_that_loses_some_says_how_many(
+    tl_run, tmp_path
+):
+    words = (
+        "method=maml",
+        "data=sinusoid",
+        *(w for w in TINY if w.partition(".")[0] != "backbone" and "images" not in w),
+    )
     words += ("data.tasks.test=40", "method.inner.test_steps=6")
     ended = tl_run(*words, "method.inner.test_rate=1e30", f"hydra.run.dir={tmp_path / 'all'}")
     assert ended.code == 1
@@ -285,7 +337,11 @@ def test_a_run_whose_tasks_all_diverge_fails_and_one_that_loses_some_says_how_ma
 
 @pytest.mark.parametrize("kind", [MAML, ANIL, MetaSGD, Reptile, ProtoNet])
 def test_scoring_changes_nothing_of_the_learner(kind):
-    method = made(kind, norm=True, optimizer="adam", batch=2) if kind is Reptile else made(kind, norm=True)
+    method = (
+        made(kind, norm=True, optimizer="adam", batch=2)
+        if kind is Reptile
+        else made(kind, norm=True)
+    )
     method.eval()
     before = {k: v.clone() for k, v in method.state_dict().items()}
     of = batch()
@@ -304,7 +360,9 @@ def test_a_support_sets_statistics_leave_each_query_image_to_itself(kind):
     for bn in ("support", "transductive"):
         method = made(kind, norm=True, bn=bn)
         whole = method.curve(of.support, of.query)[:, :, :1]
-        part = type(of.query)(of.query.x[first["support"]], of.query.y[first["support"]], of.query.index[:, :1], WAYS)
+        part = type(of.query)(
+            of.query.x[first["support"]], of.query.y[first["support"]], of.query.index[:, :1], WAYS
+        )
         if bn == "support":
             alone[bn] = torch.allclose(whole, method.curve(of.support, part), rtol=1e-9)
         else:
@@ -328,13 +386,26 @@ def test_answers_after_a_step_are_those_of_a_network_that_took_it():
 # ---- runs
 
 
-@pytest.mark.parametrize("words", [
-    ("method=maml", "method.task_batching=vmap"),
-    ("method=protonet", "data.training.ways=6", "data.training.queries=2"),
-    pytest.param(("method=reptile", "method.task_batching=loop", "data.training.shots=2"), marks=pytest.mark.slow),
-    pytest.param(("method=meta_sgd", "method.bn=support", "method.task_batching=vmap", "method.chunk=2"), marks=pytest.mark.slow),
-    pytest.param(("method=anil", "selection=meta_val", "method.task_batching=vmap"), marks=pytest.mark.slow),
-], ids=lambda words: words[0])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("method=maml", "method.task_batching=vmap"),
+        ("method=protonet", "data.training.ways=6", "data.training.queries=2"),
+        pytest.param(
+            ("method=reptile", "method.task_batching=loop", "data.training.shots=2"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("method=meta_sgd", "method.bn=support", "method.task_batching=vmap", "method.chunk=2"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("method=anil", "selection=meta_val", "method.task_batching=vmap"),
+            marks=pytest.mark.slow,
+        ),
+    ],
+    ids=lambda words: words[0],
+)
 def test_a_killed_run_goes_on_to_the_bit(tl_run, tmp_path, monkeypatch, words):
     assert tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'whole'}").code == 0
     ended = interrupted(tl_run, monkeypatch, 5, *TINY, *words, f"hydra.run.dir={tmp_path / 'cut'}")
@@ -345,24 +416,32 @@ def test_a_killed_run_goes_on_to_the_bit(tl_run, tmp_path, monkeypatch, words):
 
 
 def test_the_plan_that_was_measured_is_recorded_and_kept(tl_run, tmp_path, monkeypatch):
-    from tl_runner.training.loop import PhaseLoop
+    from tl_runner.training.phase_loop import PhaseLoop
 
     measured = []
     monkeypatch.setattr(PhaseLoop, "fastest", lambda self: measured.append(1) or "loop")
-    ended = interrupted(tl_run, monkeypatch, 4, *TINY, "method=maml", f"hydra.run.dir={tmp_path / 'cut'}")
+    ended = interrupted(
+        tl_run, monkeypatch, 4, *TINY, "method=maml", f"hydra.run.dir={tmp_path / 'cut'}"
+    )
     assert ended.code == 130
     assert tl_run(f"resume={tmp_path / 'cut'}").code == 0
     assert measured == [1]
     assert json.loads((tmp_path / "cut" / "result.json").read_text())["phases"][0]["plan"] == "loop"
 
 
-def test_a_run_that_was_killed_when_only_its_scores_were_left_scores_as_it_trained(tl_run, tmp_path, monkeypatch):
-    from tl_runner.methods.meta_learning import MetaLearner
+def test_a_run_that_was_killed_when_only_its_scores_were_left_scores_as_it_trained(
+    tl_run, tmp_path, monkeypatch
+):
+    from tl_runner.methods.fewshot._base import MetaLearner
     from tl_runner.training.trainer import Trainer
 
     together = []
     over_tasks = MetaLearner.over_tasks
-    monkeypatch.setattr(MetaLearner, "over_tasks", lambda self, *a, **k: together.append(self.together) or over_tasks(self, *a, **k))
+    monkeypatch.setattr(
+        MetaLearner,
+        "over_tasks",
+        lambda self, *a, **k: together.append(self.together) or over_tasks(self, *a, **k),
+    )
     words = (*TINY, "method=maml", "method.task_batching=loop", f"hydra.run.dir={tmp_path / 'cut'}")
     with monkeypatch.context() as killed:
         killed.setattr(Trainer, "final", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -374,12 +453,18 @@ def test_a_run_that_was_killed_when_only_its_scores_were_left_scores_as_it_train
 
 
 def test_auto_takes_the_plan_of_the_least_time(monkeypatch):
-    from tl_runner.training.loop import PhaseLoop
+    from tl_runner.training.phase_loop import PhaseLoop
 
     class Made:
         epochs, steps = 1, 100
-        phase = type("Phase", (), {"plans": {"loop": 4, "vmap of 2": 2, "vmap of 4": 1}, "name": "meta"})
-        batches = type("Batches", (), {"begin_epoch": lambda self, epoch: None, "__getitem__": lambda self, step: "batch"})()
+        phase = type(
+            "Phase", (), {"plans": {"loop": 4, "vmap of 2": 2, "vmap of 4": 1}, "name": "meta"}
+        )
+        batches = type(
+            "Batches",
+            (),
+            {"begin_epoch": lambda self, epoch: None, "__getitem__": lambda self, step: "batch"},
+        )()
         method = torch.nn.Linear(1, 1)
         followed = ""
 
@@ -420,9 +505,18 @@ def test_a_run_says_its_protocol_and_keeps_the_curve(tl_run, tmp_path):
 
 def test_fresh_tasks_in_every_step_and_the_same_test_tasks_for_every_method():
     from tl_runner.training.device import resolve
-    from tl_runner.training.episodes import TaskBatches, TaskEvaluator
+    from tl_runner.training.task_batches import TaskBatches, TaskEvaluator
 
-    device = resolve({"name": "cpu", "precision": "fp32", "channels_last": False, "compile": False, "cuda_graphs": False, "threads": None})
+    device = resolve(
+        {
+            "name": "cpu",
+            "precision": "fp32",
+            "channels_last": False,
+            "compile": False,
+            "cuda_graphs": False,
+            "threads": None,
+        }
+    )
     episodes = ImageEpisodes(labelled(30, 20), "", ways=5, shots=1, queries=1, scored=40)
     batches = TaskBatches({"tasks": episodes}, 8, 50, device, (0, "meta"))
     seen = []
@@ -430,7 +524,10 @@ def test_fresh_tasks_in_every_step_and_the_same_test_tasks_for_every_method():
         batches.begin_epoch(epoch)
         seen += [tuple(task.tolist()) for step in range(50) for task in batches[step].support.index]
     assert len(set(seen)) == len(seen) == 800
-    plans = [TaskEvaluator(made(kind), {"meta_test": episodes}, device, 7).plans["meta_test"] for kind in (MAML, ANIL)]
+    plans = [
+        TaskEvaluator(made(kind), {"meta_test": episodes}, device, 7).plans["meta_test"]
+        for kind in (MAML, ANIL)
+    ]
     assert torch.equal(*plans)
     assert torch.equal(plans[0], episodes.plan(40, randomness.generator(7, "tasks", "meta_test")))
 
@@ -451,32 +548,41 @@ def test_memory_stays_flat_over_2000_meta_steps():
     assert peaks[1] - peaks[0] < 20_000  # kB
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (("method=dann", "data=glyphs"), "method=maml or protonet does"),
-    (("method=maml", "data=fonts2digits"), "data=glyphs, data=omniglot and data=sinusoid have"),
-    (("method=protonet", "data=sinusoid"), "ask for a number"),
-    (("method=maml", "method.chunk=3"), "does not divide method.meta.batch_size=16"),
-    (("method=maml", "method.chunk=4"), "is of method.task_batching=vmap, not auto"),
-    (("method=maml", "data.training.ways=20"), "as many outputs in training as in tests, 5"),
-    (("method=maml", "method.bn=running"), "Choose transductive or support"),
-    (("method=maml", "train.steps_per_epoch=null"), "tasks have no end"),
-    (("method=maml", "train.accumulate=2"), "method.task_batching cuts a meta-batch"),
-    (("method=maml", "train.batch_size=8"), "few-shot tasks make no use of it. method.meta.batch_size counts tasks"),
-    (("method=protonet", "train.mixup=0.2"), "few-shot tasks make no use of it"),
-    (("method=protonet", "data.inner.rate=0.2"), "has no inner loop"),
-    (("method=reptile", "data.inner.rate=0.2"), "Set method.inner.* itself"),
-    (("method=maml", "device=auto", "device.precision=bf16"), "autocast misses"),
-    (("method=reptile", "data.training.shots=30"), "Lower data.training.shots or data.training.queries"),
-    (("method=maml", "device.compile=true"), "cannot be compiled yet"),
-    (("method=maml", "backbone.bn=concat"), "few-shot tasks have none"),
-    (("method=maml", "data=sinusoid", "selection=meta_val"), "ask for a number"),
-    (("method=maml", "data=sinusoid", "train.patience=2"), "ask for a number"),
-    (("method=maml", "data.shots=0"), "data.shots=0 should be a whole number of at least 1"),
-    (("method=maml", "data.shots=30"), "20 images, and a task takes 30 to learn from"),
-    (("method=maml", "data.ways=80"), "60 classes, and a task takes 80"),
-    (("method=maml", "data=sinusoid", "data.x=[1,0]"), "from the smaller to the larger"),
-    (("method=maml", "method.inner.rate=0"), "method.inner.rate=0 should be"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("method=dann", "data=glyphs"), "method=maml or protonet does"),
+        (("method=maml", "data=fonts2digits"), "data=glyphs, data=omniglot and data=sinusoid have"),
+        (("method=protonet", "data=sinusoid"), "ask for a number"),
+        (("method=maml", "method.chunk=3"), "does not divide method.meta.batch_size=16"),
+        (("method=maml", "method.chunk=4"), "is of method.task_batching=vmap, not auto"),
+        (("method=maml", "data.training.ways=20"), "as many outputs in training as in tests, 5"),
+        (("method=maml", "method.bn=running"), "Choose transductive or support"),
+        (("method=maml", "train.steps_per_epoch=null"), "tasks have no end"),
+        (("method=maml", "train.accumulate=2"), "method.task_batching cuts a meta-batch"),
+        (
+            ("method=maml", "train.batch_size=8"),
+            "few-shot tasks make no use of it. method.meta.batch_size counts tasks",
+        ),
+        (("method=protonet", "train.mixup=0.2"), "few-shot tasks make no use of it"),
+        (("method=protonet", "data.inner.rate=0.2"), "has no inner loop"),
+        (("method=reptile", "data.inner.rate=0.2"), "Set method.inner.* itself"),
+        (("method=maml", "device=auto", "device.precision=bf16"), "autocast misses"),
+        (
+            ("method=reptile", "data.training.shots=30"),
+            "Lower data.training.shots or data.training.queries",
+        ),
+        (("method=maml", "device.compile=true"), "cannot be compiled yet"),
+        (("method=maml", "backbone.bn=concat"), "few-shot tasks have none"),
+        (("method=maml", "data=sinusoid", "selection=meta_val"), "ask for a number"),
+        (("method=maml", "data=sinusoid", "train.patience=2"), "ask for a number"),
+        (("method=maml", "data.shots=0"), "data.shots=0 should be a whole number of at least 1"),
+        (("method=maml", "data.shots=30"), "20 images, and a task takes 30 to learn from"),
+        (("method=maml", "data.ways=80"), "60 classes, and a task takes 80"),
+        (("method=maml", "data=sinusoid", "data.x=[1,0]"), "from the smaller to the larger"),
+        (("method=maml", "method.inner.rate=0"), "method.inner.rate=0 should be"),
+    ],
+)
 def test_what_cannot_be_is_said_in_one_line(tl_run, words, said):
     ended = tl_run(*words, "device=cpu", "debug=smoke")
     assert ended.code == 2
@@ -484,13 +590,24 @@ def test_what_cannot_be_is_said_in_one_line(tl_run, words, said):
     assert "Traceback" not in ended.text
 
 
-def test_a_run_of_tasks_neither_labels_pictures_nor_teaches_and_its_backbone_can_be_taken_up(tl_run, tmp_path):
+def test_a_run_of_tasks_neither_labels_pictures_nor_teaches_and_its_backbone_can_be_taken_up(
+    tl_run, tmp_path
+):
     run = tmp_path / "run"
-    assert tl_run(*TINY, "method=maml", "method.task_batching=vmap", f"hydra.run.dir={run}").code == 0
+    assert (
+        tl_run(*TINY, "method=maml", "method.task_batching=vmap", f"hydra.run.dir={run}").code == 0
+    )
     ended = tl_run("method=kd", "debug=smoke", "device=cpu", f"method.teacher={run}")
     assert ended.code == 2
     assert f"backbone.weights={run}" in ended.err
-    words = ("method=source_only", "debug=smoke", "device=cpu", "figures=false", "backbone=conv4", "backbone.filters=4")
+    words = (
+        "method=source_only",
+        "debug=smoke",
+        "device=cpu",
+        "figures=false",
+        "backbone=conv4",
+        "backbone.filters=4",
+    )
     assert tl_run(*words, f"backbone.weights={run}").code == 0
 
 
@@ -500,25 +617,48 @@ def pictures_of(root: Path, classes: int, n: int = 4) -> Path:
     for c in range(classes):
         (root / f"class{c:02}").mkdir(parents=True)
         for i in range(n):
-            Image.fromarray(draw.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(root / f"class{c:02}" / f"{i}.png")
+            Image.fromarray(draw.integers(0, 255, (20, 20, 3), dtype=np.uint8)).save(
+                root / f"class{c:02}" / f"{i}.png"
+            )
     return root
 
 
-FOLDER = {**PROTOCOL, "ways": 2, "queries": 1, "size": 16, "channels": 3, "fit": "crop", "unreadable": "fail", "workers": 0, "seed": 0,
-          "classes": {"val": 3, "test": 4}, "rotations": {"train": False, "test": False}}  # fmt: skip
+FOLDER = {
+    **PROTOCOL,
+    "ways": 2,
+    "queries": 1,
+    "size": 16,
+    "channels": 3,
+    "fit": "crop",
+    "unreadable": "fail",
+    "workers": 0,
+    "seed": 0,
+    "classes": {"val": 3, "test": 4},
+    "rotations": {"train": False, "test": False},
+}
 
 
 def test_folders_of_pictures_are_tasks(tmp_path):
     root = pictures_of(tmp_path / "things", 12)
     task = folder_episodes.load(**FOLDER, target_dir=str(root), cache=str(tmp_path / "cache"))
-    assert {name: len(e) for name, e in task.episodes.items()} == {"meta_train": 5, "meta_val": 3, "meta_test": 4}
+    assert {name: len(e) for name, e in task.episodes.items()} == {
+        "meta_train": 5,
+        "meta_val": 3,
+        "meta_test": 4,
+    }
     assert "5 / 3 / 4 classes (train, val, test)" in task.protocol
     with pytest.raises(DataError, match=r"12 classes .*leave 0 for training"):
-        folder_episodes.load(**{**FOLDER, "classes": {"val": 5, "test": 10}}, target_dir=str(root), cache=str(tmp_path / "cache"))
+        folder_episodes.load(
+            **{**FOLDER, "classes": {"val": 5, "test": 10}},
+            target_dir=str(root),
+            cache=str(tmp_path / "cache"),
+        )
     (root / "class00" / "0.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"1 of 48 pictures cannot be read"):
         folder_episodes.load(**FOLDER, target_dir=str(root), cache=str(tmp_path / "cache"))
-    task = folder_episodes.load(**{**FOLDER, "unreadable": "skip"}, target_dir=str(root), cache=str(tmp_path / "cache"))
+    task = folder_episodes.load(
+        **{**FOLDER, "unreadable": "skip"}, target_dir=str(root), cache=str(tmp_path / "cache")
+    )
     assert "1 unreadable pictures skipped" in task.protocol
     assert sum(len(e.split) for e in task.episodes.values()) == 47
 
@@ -528,8 +668,17 @@ def test_stopping_early_needs_validation_classes(tl_run, tmp_path):
         for name in classes:
             (tmp_path / "pictures" / part / name).mkdir(parents=True)
             for i in range(3):
-                Image.new("L", (8, 8), 40 * i).save(tmp_path / "pictures" / part / name / f"{i}.png")
-    words = ("method=maml", "data=folder_episodes", f"data.target_dir={tmp_path / 'pictures'}", "data.ways=2", "device=cpu", "debug=smoke")
+                Image.new("L", (8, 8), 40 * i).save(
+                    tmp_path / "pictures" / part / name / f"{i}.png"
+                )
+    words = (
+        "method=maml",
+        "data=folder_episodes",
+        f"data.target_dir={tmp_path / 'pictures'}",
+        "data.ways=2",
+        "device=cpu",
+        "debug=smoke",
+    )
     ended = tl_run(*words, "train.patience=2")
     assert ended.code == 2
     assert "this data has no validation classes" in ended.err
@@ -543,7 +692,11 @@ def test_a_folders_own_parts_hold_other_classes(tmp_path):
             (made / f"class{c:02}").rename(tmp_path / "things" / part / f"class{c:02}")
     settings = {**FOLDER, "target_dir": str(tmp_path / "things"), "cache": str(tmp_path / "cache")}
     task = folder_episodes.load(**settings)
-    assert {name: len(e) for name, e in task.episodes.items()} == {"meta_train": 4, "meta_val": 2, "meta_test": 3}
+    assert {name: len(e) for name, e in task.episodes.items()} == {
+        "meta_train": 4,
+        "meta_val": 2,
+        "meta_test": 3,
+    }
     (tmp_path / "things" / "test" / "class06").rename(tmp_path / "things" / "test" / "class00")
     with pytest.raises(DataError, match="the class class00 is in train and in test"):
         folder_episodes.load(**settings)

@@ -1,4 +1,5 @@
-"""Wrong commands and broken inputs: the exit code of the design, one message that names the cure, nothing half-written.
+"""Wrong commands and broken inputs: the exit code of the design, one message that names the cure,
+nothing half-written.
 
 The data files here are made up, in the real formats.
 """
@@ -27,10 +28,19 @@ COMMANDS = {
     "misspelt data": (["data=mnist2usp"], ["no such data", "Did you mean 'mnist2usps'"]),
     "misspelt experiment": (["experiment=adda_digit"], ["Did you mean 'adda_digits'"]),
     "misspelt key": (["train.epoch=3"], ["Did you mean 'train.epochs'"]),
-    "misspelt key of the method": (["method=adda", "method.adapt.gate_windw=3"], ["Did you mean 'method.adapt.gate_window'"]),
+    "misspelt key of the method": (
+        ["method=adda", "method.adapt.gate_windw=3"],
+        ["Did you mean 'method.adapt.gate_window'"],
+    ),
     "key of another data set": (["data.protocol=full"], ["data.protocol", "no such key"]),
-    "key of another method": (["method=source_only", "method.adapt.epochs=2"], ["method.adapt.epochs", "no such key"]),
-    "text for a number": (["train.optimizer.lr=fast"], ["train.optimizer.lr='fast'", "a number above 0"]),
+    "key of another method": (
+        ["method=source_only", "method.adapt.epochs=2"],
+        ["method.adapt.epochs", "no such key"],
+    ),
+    "text for a number": (
+        ["train.optimizer.lr=fast"],
+        ["train.optimizer.lr='fast'", "a number above 0"],
+    ),
     "fraction for a count": (["train.batch_size=1.5"], ["train.batch_size=1.5", "whole number"]),
     "text for a boolean": (["device.compile=maybe"], ["device.compile='maybe'", "true or false"]),
     "negative epochs": (["train.epochs=-3"], ["train.epochs=-3", "at least 1"]),
@@ -41,15 +51,30 @@ COMMANDS = {
     "unknown selection": (["selection=best"], ["selection='best'", "one of last"]),
     "unknown optimiser": (["train.optimizer.name=adm"], ["Did you mean 'adam'"]),
     "unknown schedule": (["train.optimizer.schedule=cosin"], ["Did you mean 'cosine'"]),
-    "unknown input": (["method=adda", "method.discriminator_input=logit"], ["Did you mean 'logits'"]),
+    "unknown input": (
+        ["method=adda", "method.discriminator_input=logit"],
+        ["Did you mean 'logits'"],
+    ),
     "one beta": (["method.adapt.optimizer.betas=[0.5]"], ["a list of two"]),
     "unknown device": (["device.name=gpu"], ["device.name='gpu'", "cuda"]),
     "precision the CPU lacks": (["device=cpu", "device.precision=fp16"], ["fp16", "bf16"]),
     "graphs without CUDA": (["device=cpu", "device.cuda_graphs=true"], ["device=cuda"]),
-    "no validation images": (["selection=source_val", "data.val_fraction=0"], ["data.val_fraction above 0"]),
-    "no validation images for dev": (["selection=dev", "data.val_fraction=0"], ["selection=dev", "data.val_fraction above 0"]),
-    "no validation images to reverse on": (["selection=reverse_validation", "data.val_fraction=0"], ["data.val_fraction above 0"]),
-    "oracle without labels": (["method=target_only", "data.target_labels=0"], ["data.target_labels"]),
+    "no validation images": (
+        ["selection=source_val", "data.val_fraction=0"],
+        ["data.val_fraction above 0"],
+    ),
+    "no validation images for dev": (
+        ["selection=dev", "data.val_fraction=0"],
+        ["selection=dev", "data.val_fraction above 0"],
+    ),
+    "no validation images to reverse on": (
+        ["selection=reverse_validation", "data.val_fraction=0"],
+        ["data.val_fraction above 0"],
+    ),
+    "oracle without labels": (
+        ["method=target_only", "data.target_labels=0"],
+        ["data.target_labels"],
+    ),
     "several values without -m": (["seed=0,1"], ["Add -m"]),
     "added key": (["+foo=1"], ["foo", "no such key"]),
     "removed key": (["~train.epochs"], ["train.epochs", "neither added nor removed"]),
@@ -72,26 +97,59 @@ COMMANDS = {
     "a batch of one": (["train.batch_size=1"], ["at least 2"]),
     "a part for a choice": (["-m", "data=glob(*)"], ["data=_digits", "no such data"]),
     "a domain to itself": (["data=mnist2usps", "data.source=usps"], ["both name usps"]),
-    "a domain twice": (["data=mnist2usps", "data.source=[svhn,svhn]"], ["data.source=['svhn', 'svhn']", "a list of different ones"]),
-    "an unknown domain": (["data=mnist2usps", "data.source=mnsit"], ["data.source='mnsit'", "svhn, usps", "Did you mean 'mnist'"]),
-    "unknown domains": (["data=digits_multi", "data.source=[mnist,minst]", "data.target=usp"], ["data.source=", "'usp'", "2 things"]),
+    "a domain twice": (
+        ["data=mnist2usps", "data.source=[svhn,svhn]"],
+        ["data.source=['svhn', 'svhn']", "a list of different ones"],
+    ),
+    "an unknown domain": (
+        ["data=mnist2usps", "data.source=mnsit"],
+        ["data.source='mnsit'", "svhn, usps", "Did you mean 'mnist'"],
+    ),
+    "unknown domains": (
+        ["data=digits_multi", "data.source=[mnist,minst]", "data.target=usp"],
+        ["data.source=", "'usp'", "2 things"],
+    ),
     "source and target": (["data=digits_multi", "data.target=[fonts]"], ["both name fonts"]),
-    "impossible beside wrong": (["method=adabn", "backbone.bn=frozen", "seed=-1"], ["seed=-1", "backbone.bn=frozen would keep them"]),
+    "impossible beside wrong": (
+        ["method=adabn", "backbone.bn=frozen", "seed=-1"],
+        ["seed=-1", "backbone.bn=frozen would keep them"],
+    ),
     "a sweep's preset alone": (["debug=smok", "sweep=seeds"], ["debug=smok", "Add -m"]),
-    "a key of another choice": (["data.protocol=full"], ["data=digits_multi or mnist2mnistm or mnist2usps would have it"]),
+    "a key of another choice": (
+        ["data.protocol=full"],
+        ["data=digits_multi or mnist2mnistm or mnist2usps would have it"],
+    ),
     "another spelling": (["method=DANN"], ["Did you mean 'dann'"]),
-    "a number or a word": (["data.target_labels=al"], ["one of all or a whole number of at least 0. Did you mean 'all'"]),
-    "a domain without its keys": (["data=mnist2usps", "data.source=fonts"], ["data.per_face and data.jitter"]),
-    "missing SVHN": (["data=svhn2mnist"], ["SVHN/train_32x32.mat", "data.download=true", "data=fonts2digits"]),
+    "a number or a word": (
+        ["data.target_labels=al"],
+        ["one of all or a whole number of at least 0. Did you mean 'all'"],
+    ),
+    "a domain without its keys": (
+        ["data=mnist2usps", "data.source=fonts"],
+        ["data.per_face and data.jitter"],
+    ),
+    "missing SVHN": (
+        ["data=svhn2mnist"],
+        ["SVHN/train_32x32.mat", "data.download=true", "data=fonts2digits"],
+    ),
     "two channels": (["data=svhn2mnist", "data.channels=2"], ["data.channels=2", "one of 1, 3"]),
     "tiny images": (["data=svhn2mnist", "data.size=4"], ["data.size=4", "at least 8"]),
-    "images too small for LeNet": (["data=digits_multi", "data.source=fonts", "data.target=digits", "data.size=12"], ["16x16"]),
+    "images too small for LeNet": (
+        ["data=digits_multi", "data.source=fonts", "data.target=digits", "data.size=12"],
+        ["16x16"],
+    ),
     "empty config dir": (["--config-dir="], ["needs a folder"]),
     "another sweeper": (["-m", "hydra/sweeper=ax", "seed=0,1"], ["-m sweep=tpe"]),
     "a launcher that is not there": (["-m", "hydra/launcher=proceses", "seed=0,1"], ["processes"]),
-    "a sweep's run outside of its folder": (["-m", "seed=0,1", "hydra.sweep.subdir=../${seed}"], ["does not lie in"]),
+    "a sweep's run outside of its folder": (
+        ["-m", "seed=0,1", "hydra.sweep.subdir=../${seed}"],
+        ["does not lie in"],
+    ),
     "a cache of another kind": (["cache.phases=maybe"], ["cache.phases='maybe'", "auto"]),
-    "one folder for several runs": (["-m", "seed=0,1", "hydra.sweep.subdir=x"], ["share one folder"]),
+    "one folder for several runs": (
+        ["-m", "seed=0,1", "hydra.sweep.subdir=x"],
+        ["share one folder"],
+    ),
     "no such CUDA device": (["device.name=cuda:7"], ["device=auto"]),
 }
 
@@ -109,15 +167,26 @@ def test_wrong_commands(tl_run, tmp_path, name):
 
 
 def test_every_problem_of_a_command_is_shown_together(tl_run):
-    ended = tl_run("train.epoch=1", "seed=-1", "method=addda", "data.per_face=many", "device.precision=bf8")
+    ended = tl_run(
+        "train.epoch=1", "seed=-1", "method=addda", "data.per_face=many", "device.precision=bf8"
+    )
     assert ended.code == 2
-    for text in ("5 things to mend", "train.epoch", "seed=-1", "addda", "per_face='many'", "precision='bf8'"):
+    for text in (
+        "5 things to mend",
+        "train.epoch",
+        "seed=-1",
+        "addda",
+        "per_face='many'",
+        "precision='bf8'",
+    ):
         assert text in ended.err
 
 
 def test_a_misspelt_key_inside_a_users_experiment_is_found(tl_run, tmp_path):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
-    (tmp_path / "mine" / "experiment" / "wrong.yaml").write_text("# @package _global_\nmethod:\n  pseudo_wight: 3\n")
+    (tmp_path / "mine" / "experiment" / "wrong.yaml").write_text(
+        "# @package _global_\nmethod:\n  pseudo_wight: 3\n"
+    )
     ended = tl_run("--config-dir", str(tmp_path / "mine"), "experiment=wrong")
     assert ended.code == 2
     assert "experiment/wrong.yaml" in ended.err
@@ -148,7 +217,9 @@ def swapped_mnist(root):
 
 
 def labels_for_images(root):
-    shutil.copy(root / "MNIST/raw/train-labels-idx1-ubyte", root / "MNIST/raw/train-images-idx3-ubyte")
+    shutil.copy(
+        root / "MNIST/raw/train-labels-idx1-ubyte", root / "MNIST/raw/train-images-idx3-ubyte"
+    )
 
 
 def swapped_usps(root):
@@ -174,10 +245,17 @@ def wrong_size(root):
 
 
 BROKEN = {
-    empty: "is empty", truncated_mnist: "damaged", truncated_usps: "damaged", swapped_mnist: "cut short or swapped",
-    labels_for_images: "damaged", swapped_usps: "cut short or swapped", not_bz2: "damaged", missing: "not found",
-    dark: "brightest pixel", wrong_size: "28x28",
-}  # fmt: skip
+    empty: "is empty",
+    truncated_mnist: "damaged",
+    truncated_usps: "damaged",
+    swapped_mnist: "cut short or swapped",
+    labels_for_images: "damaged",
+    swapped_usps: "cut short or swapped",
+    not_bz2: "damaged",
+    missing: "not found",
+    dark: "brightest pixel",
+    wrong_size: "28x28",
+}
 
 
 @pytest.mark.parametrize("damage", BROKEN, ids=lambda d: d.__name__)
@@ -229,7 +307,7 @@ def test_a_failed_download_says_where_to_put_the_files(tl_run, tmp_path, monkeyp
 def interrupted(tmp_path_factory):
     """A run that stopped after its pretraining: everything but the result."""
     folder = tmp_path_factory.mktemp("interrupted") / "run"
-    from tl_runner import cli
+    from tl_runner.cli import run as cli
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
         patch.chdir(folder.parent)
@@ -280,10 +358,14 @@ def of_a_later_format(file):
 
 
 CHECKPOINTS = {
-    cut_short: "not a readable checkpoint", no_checkpoint: "not a readable checkpoint", 
-    somebody_elses: "not a checkpoint of tl-run", a_pickle_that_runs_code: "not a readable checkpoint",
-    of_another_backbone: "backbone.batch_norm", of_other_shapes: "does not fit", of_a_later_format: "format 99",
-}  # fmt: skip
+    cut_short: "not a readable checkpoint",
+    no_checkpoint: "not a readable checkpoint",
+    somebody_elses: "not a checkpoint of tl-run",
+    a_pickle_that_runs_code: "not a readable checkpoint",
+    of_another_backbone: "backbone.batch_norm",
+    of_other_shapes: "does not fit",
+    of_a_later_format: "format 99",
+}
 
 
 @pytest.mark.parametrize("damage", CHECKPOINTS, ids=lambda d: d.__name__)
@@ -304,7 +386,12 @@ def test_broken_checkpoints(tl_run, tmp_path, interrupted, damage):
 def test_data_that_changed_since_the_run_began(tl_run, tmp_path, monkeypatch):
     shrink(monkeypatch)
     root = make_root(tmp_path / "data")
-    words = (*(w for w in TINY if "per_face" not in w), "method=source_only", "data=mnist2usps", f"data.root={root}")
+    words = (
+        *(w for w in TINY if "per_face" not in w),
+        "method=source_only",
+        "data=mnist2usps",
+        f"data.root={root}",
+    )
     assert tl_run(*words, f"hydra.run.dir={tmp_path / 'run'}").code == 0
     (tmp_path / "run" / "result.json").unlink()
     labels = root / "MNIST/raw/train-labels-idx1-ubyte"
@@ -340,7 +427,12 @@ def test_an_empty_folder_of_the_users_stays(tl_run, tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("hidden: 3\n", "with a name"), ("just words\n", "with a name"), ("a: [\n", "expected"), ("defaults: [adda]\nnme: 3\n", "nme")],
+    [
+        ("hidden: 3\n", "with a name"),
+        ("just words\n", "with a name"),
+        ("a: [\n", "expected"),
+        ("defaults: [adda]\nnme: 3\n", "nme"),
+    ],
 )
 def test_a_users_broken_method_config(tl_run, tmp_path, text, said):
     (tmp_path / "own" / "method").mkdir(parents=True)
@@ -362,8 +454,10 @@ def test_a_damaged_hydra_folder(tl_run, tmp_path, interrupted, damage):
 
 def test_a_method_may_not_train_on_test_images(tl_run, tmp_path, monkeypatch):
     (tmp_path / "cheat.py").write_text(
-        "from tl_runner.methods.target_only import TargetOnly\n\n\nclass Cheat(TargetOnly):\n"
-        "    def phases(self):\n        return [self.supervised('supervise', self.supervise, {'target': SPLIT})]\n\n\n"
+        "from tl_runner.methods.finetuning.target_only import TargetOnly\n\n\nclass "
+        "Cheat(TargetOnly):\n"
+        "    def phases(self):\n        return [self.supervised('supervise', self.supervise, "
+        "{'target': SPLIT})]\n\n\n"
         "SPLIT = 'target_test'\n"
     )
     (tmp_path / "pkg").mkdir()
@@ -393,7 +487,8 @@ def test_a_folder_that_is_no_run(tl_run, tmp_path):
 
 
 def test_a_full_disk(tl_run, tmp_path, monkeypatch):
-    """The second checkpoint meets a full disk: exit 1, no half-written file, the first one stands and resumes."""
+    """The second checkpoint meets a full disk: exit 1, no half-written file, the first one stands
+    and resumes."""
     real, count = os.fsync, []
 
     def full(handle):
@@ -414,7 +509,12 @@ def test_a_full_disk(tl_run, tmp_path, monkeypatch):
 
 
 def test_a_diverging_loss_fails_the_run_and_says_what_to_try(tl_run, tmp_path):
-    words = ("method=source_only", "train.optimizer.lr=1e30", "train.optimizer.name=sgd", "backbone.batch_norm=false")
+    words = (
+        "method=source_only",
+        "train.optimizer.lr=1e30",
+        "train.optimizer.name=sgd",
+        "backbone.batch_norm=false",
+    )
     ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 1, ended.text
     assert "cross_entropy became" in ended.err
@@ -425,7 +525,12 @@ def test_a_diverging_loss_fails_the_run_and_says_what_to_try(tl_run, tmp_path):
 
 
 def test_a_failed_job_does_not_stop_a_sweep(tl_run, tmp_path):
-    words = ("method=source_only", "train.optimizer.name=sgd", "backbone.batch_norm=false", "train.optimizer.lr=1e30,0.01")
+    words = (
+        "method=source_only",
+        "train.optimizer.name=sgd",
+        "backbone.batch_norm=false",
+        "train.optimizer.lr=1e30,0.01",
+    )
     ended = tl_run("-m", *TINY, *words, f"hydra.sweep.dir={tmp_path / 'sweep'}")
     assert ended.code == 1, ended.text
     assert [r["status"] for r in results(tmp_path)] == ["failed", "done"]
@@ -434,7 +539,7 @@ def test_a_failed_job_does_not_stop_a_sweep(tl_run, tmp_path):
 
 
 def test_an_unforeseen_error_leaves_its_traceback_in_the_log(tl_run, tmp_path, monkeypatch):
-    from tl_runner.training import evaluation
+    from tl_runner.training import evaluator as evaluation
 
     def broken(*_):
         raise RuntimeError("surprise")

@@ -1,4 +1,5 @@
-"""Fine-tuning: what is frozen stays to the bit, every parameter has one rate, the regularisers draw to the start and nothing else."""
+"""Fine-tuning: what is frozen stays to the bit, every parameter has one rate, the regularisers draw
+to the start and nothing else."""
 
 from __future__ import annotations
 
@@ -27,14 +28,23 @@ def tuning(*words, phase=-1):
 
 
 def test_the_backbones_blocks_hold_every_parameter_once():
-    for backbone, expected in (("lenet", ["0", "4", "10"]), ("dtn", None), ("small_cnn", None), ("resnet20", None)):
+    for backbone, expected in (
+        ("lenet", ["0", "4", "10"]),
+        ("dtn", None),
+        ("small_cnn", None),
+        ("resnet20", None),
+    ):
         method = build(f"backbone={backbone}", *FROM_SOURCE)[2]
         blocks = method.encoder.blocks()
         found = [p for units in blocks.values() for unit in units for p in unit.parameters()]
         assert len(found) == len({id(p) for p in found})
         assert {id(p) for p in found} == {id(p) for p in method.encoder.parameters()}
         assert expected in (None, list(blocks))
-    assert list(build("backbone.bn=domain_specific", *FROM_SOURCE)[2].encoder.blocks()) == ["0", "4", "10"]
+    assert list(build("backbone.bn=domain_specific", *FROM_SOURCE)[2].encoder.blocks()) == [
+        "0",
+        "4",
+        "10",
+    ]
 
 
 @pytest.mark.parametrize("freeze", [0, 1, "all", "[4]"])
@@ -43,20 +53,31 @@ def test_every_trained_parameter_is_in_one_group(freeze, more):
     method, loop = tuning(f"method.freeze={freeze}", *more)
     (runner,) = loop.updates
     grouped = [id(p) for group in runner.groups for p in group.parameters]
-    frozen = {id(p) for name in method.frozen for unit in method.blocks[name] for p in unit.parameters()}
+    frozen = {
+        id(p) for name in method.frozen for unit in method.blocks[name] for p in unit.parameters()
+    }
     every = {id(p) for network in (method.encoder, method.head) for p in network.parameters()}
     assert len(grouped) == len(set(grouped))
     assert set(grouped) == every - frozen
     assert method.head.out_features == 10
     if more:
-        rates = [group["lr"] / runner.update.optimizer["lr"] for group in runner.optimizer.param_groups]
-        assert rates == pytest.approx({"0": [10, 1, 0.5, 0.25], "1": [10, 1, 0.5], "all": [10], "[4]": [10, 1, 0.25]}[str(freeze)])
+        rates = [
+            group["lr"] / runner.update.optimizer["lr"] for group in runner.optimizer.param_groups
+        ]
+        assert rates == pytest.approx(
+            {"0": [10, 1, 0.5, 0.25], "1": [10, 1, 0.5], "all": [10], "[4]": [10, 1, 0.25]}[
+                str(freeze)
+            ]
+        )
 
 
 @pytest.mark.parametrize("freeze", ["1", "2", "all", "[4]"])
 def test_frozen_blocks_keep_weights_and_statistics_to_the_bit(freeze):
     method, loop = tuning(
-        f"method.freeze={freeze}", "backbone.dropout=0.5", "train.optimizer.weight_decay=0.1", "train.optimizer.name=adamw"
+        f"method.freeze={freeze}",
+        "backbone.dropout=0.5",
+        "train.optimizer.weight_decay=0.1",
+        "train.optimizer.name=adamw",
     )
     before = state(method.encoder)
     seen = []
@@ -66,14 +87,23 @@ def test_frozen_blocks_keep_weights_and_statistics_to_the_bit(freeze):
     go(loop, epochs=2)
     after = state(method.encoder)
     paths = {f"layers.{path}" for path in (k.removeprefix("layers.") for k in before)}
-    units = {id(m) for name in method.frozen for unit in method.blocks[name] for m in unit.modules()}
-    frozen = {f"{path}.{k}" for path, m in method.encoder.named_modules() if id(m) in units for k in m.state_dict()}
+    units = {
+        id(m) for name in method.frozen for unit in method.blocks[name] for m in unit.modules()
+    }
+    frozen = {
+        f"{path}.{k}"
+        for path, m in method.encoder.named_modules()
+        if id(m) in units
+        for k in m.state_dict()
+    }
     assert frozen
     assert frozen <= paths
     for key, value in before.items():
         if key in frozen:
             assert torch.equal(value, after[key]), key
-    assert any(not torch.equal(value, after[key]) for key, value in before.items() if key not in frozen) is (freeze != "all")
+    assert any(
+        not torch.equal(value, after[key]) for key, value in before.items() if key not in frozen
+    ) is (freeze != "all")
     assert seen
     assert not any(seen)  # dropout too
 
@@ -83,7 +113,10 @@ def test_gradual_unfreezing_begins_with_the_head_and_ends_with_all():
     phases = method.phases()
     assert [p.name for p in phases] == ["pretrain", *(f"finetune_{n}" for n in range(4))]
     assert [p.epochs for p in phases] == [5, 1, 1, 1, 2]
-    trained = [sum(p.numel() for g in phase.updates[0].groups for p in g.parameters) for phase in phases[1:]]
+    trained = [
+        sum(p.numel() for g in phase.updates[0].groups for p in g.parameters)
+        for phase in phases[1:]
+    ]
     assert trained == sorted(trained)
     assert trained[0] == sum(p.numel() for p in method.head.parameters())
     assert trained[-1] == trained[0] + sum(p.numel() for p in method.encoder.parameters())
@@ -91,7 +124,10 @@ def test_gradual_unfreezing_begins_with_the_head_and_ends_with_all():
 
 
 def test_l2_sp_by_hand_and_nothing_at_the_start():
-    w, w0 = [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])], [torch.tensor([0.0, 4.0]), torch.tensor([[3.5]])]
+    w, w0 = (
+        [torch.tensor([1.0, 2.0]), torch.tensor([[3.0]])],
+        [torch.tensor([0.0, 4.0]), torch.tensor([[3.5]])],
+    )
     assert l2_sp(w, w0).item() == pytest.approx(0.5 * (1 + 4 + 0.25))
     assert l1_sp(w, w0).item() == pytest.approx(1 + 2 + 0.5)
     assert l2_sp(w, w).item() == l1_sp(w, w).item() == 0
@@ -105,7 +141,11 @@ def test_l2_sp_by_hand_and_nothing_at_the_start():
 @pytest.mark.parametrize("name", ["l2_sp", "l1_sp"])
 def test_a_regulariser_pulls_the_old_layers_to_their_start_and_the_new_head_to_zero(name):
     method, loop = tuning(
-        f"method.regulariser={name}", "method.alpha=0.3", "method.beta=0.2", "backbone.batch_norm=false", "method.freeze=1"
+        f"method.regulariser={name}",
+        "method.alpha=0.3",
+        "method.beta=0.2",
+        "backbone.batch_norm=false",
+        "method.freeze=1",
     )
     loop._learn(loop.updates[0])
     batch = loop.batches[0]
@@ -114,9 +154,13 @@ def test_a_regulariser_pulls_the_old_layers_to_their_start_and_the_new_head_to_z
     head = sum(p.square().sum() for p in method.head.parameters())
     torch.testing.assert_close(first["l2"], 0.1 * head)
     go(loop)
-    assert not same(state(method.encoder), state(method.origin))  # no alias: the start stays where it was
+    # no alias: the start stays where it was
+    assert not same(state(method.encoder), state(method.origin))
     losses = loop.updates[0].update.step(batch, 0.0)
-    moved = [(p - q) for p, q in zip(method.encoder.parameters(), method.origin.parameters(), strict=True)]
+    moved = [
+        (p - q)
+        for p, q in zip(method.encoder.parameters(), method.origin.parameters(), strict=True)
+    ]
     assert not moved[0].any()  # frozen
     expected = sum(m.square().sum() / 2 if name == "l2_sp" else m.abs().sum() for m in moved)
     torch.testing.assert_close(losses[name], 0.3 * expected)
@@ -145,14 +189,17 @@ def test_pretraining_is_source_onlys_to_the_bit():
     assert same(state(tuned.head), state(tuned.source_head))  # the same classes: the head is kept
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (("method.freeze=9",), "this backbone has 3 blocks: 0, 4, 10"),
-    (("method.freeze=[4,44]",), "no block 44"),
-    (("method.freeze=-1",), "a number of blocks"),
-    (("method.regulariser=l2_sp", "train.optimizer.weight_decay=1e-3"), "set it to 0"),
-    (("method.regulariser=l2sp",), "Did you mean 'l2_sp'"),
-    (("data.target_labels=0",), "learns from target labels"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("method.freeze=9",), "this backbone has 3 blocks: 0, 4, 10"),
+        (("method.freeze=[4,44]",), "no block 44"),
+        (("method.freeze=-1",), "a number of blocks"),
+        (("method.regulariser=l2_sp", "train.optimizer.weight_decay=1e-3"), "set it to 0"),
+        (("method.regulariser=l2sp",), "Did you mean 'l2_sp'"),
+        (("data.target_labels=0",), "learns from target labels"),
+    ],
+)
 def test_what_cannot_be(tl_run, words, said):
     ended = tl_run(*TINY, "method=finetune", *words)
     assert ended.code == 2
@@ -163,14 +210,21 @@ def test_other_classes_get_a_head_of_their_own(tl_run, tmp_path):
     made_up(tmp_path / "here", ("a", "b"), n=30)
     made_up(tmp_path / "there", ("c", "d", "e"), n=30)
     words = (
-        *[w for w in TINY if not w.startswith("data.")], "data=folder", f"data.target_dir={tmp_path / 'here'}",
-        f"data.source_dir={tmp_path / 'there'}", "data.size=32", "backbone=small_cnn", "method=finetune", "data.target_labels=5",
-    )  # fmt: skip
+        *[w for w in TINY if not w.startswith("data.")],
+        "data=folder",
+        f"data.target_dir={tmp_path / 'here'}",
+        f"data.source_dir={tmp_path / 'there'}",
+        "data.size=32",
+        "backbone=small_cnn",
+        "method=finetune",
+        "data.target_labels=5",
+    )
     ended = tl_run(*words, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
     assert [p["name"] for p in result["phases"]] == ["pretrain", "finetune"]
-    assert set(result["phases"][0]["metrics"]) == {"source_val", "source_test"}  # of other classes: nothing to say of the target
+    # of other classes: nothing to say of the target
+    assert set(result["phases"][0]["metrics"]) == {"source_val", "source_test"}
     assert {"source_test", "target_val", "target_test"} <= set(result["metrics"])
     assert result["uses_target_labels"] is True
     ended = tl_run(*words, "method.new_head=false")
@@ -181,9 +235,13 @@ def test_other_classes_get_a_head_of_their_own(tl_run, tmp_path):
 def test_without_a_source_it_starts_from_the_first_weights(tl_run, tmp_path):
     made_up(tmp_path / "here", ("a", "b"), n=30)
     words = (
-        *[w for w in TINY if not w.startswith("data.")], "data=folder", f"data.target_dir={tmp_path / 'here'}",
-        "data.size=32", "backbone=small_cnn", "method=finetune",
-    )  # fmt: skip
+        *[w for w in TINY if not w.startswith("data.")],
+        "data=folder",
+        f"data.target_dir={tmp_path / 'here'}",
+        "data.size=32",
+        "backbone=small_cnn",
+        "method=finetune",
+    )
     ended = tl_run(*words)
     assert ended.code == 2
     assert "data.source_dir" in ended.err

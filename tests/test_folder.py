@@ -13,16 +13,26 @@ from conftest import TINY, results
 from PIL import Image
 
 from tl_runner.data import pictures
-from tl_runner.data.folder import load
 from tl_runner.data.pictures import decode, picture
+from tl_runner.data.tasks.folder import load
 from tl_runner.errors import DataError
-from tl_runner.record.outcome import by_name
+from tl_runner.record.result import by_name
 
 SETTINGS = {
-    "source_dir": None, "target_classes": None, "source_classes": None, "size": 16, "channels": 3, "fit": "crop",
-    "val_fraction": 0.1, "test_fraction": 0.2, "source_test_fraction": 0.2, "target_labels": 0,
-    "unreadable": "fail", "workers": 0, "seed": 0,
-}  # fmt: skip
+    "source_dir": None,
+    "target_classes": None,
+    "source_classes": None,
+    "size": 16,
+    "channels": 3,
+    "fit": "crop",
+    "val_fraction": 0.1,
+    "test_fraction": 0.2,
+    "source_test_fraction": 0.2,
+    "target_labels": 0,
+    "unreadable": "fail",
+    "workers": 0,
+    "seed": 0,
+}
 
 
 def made_up(root, classes=("cat", "dög"), n=10, size=(20, 30)):
@@ -49,9 +59,14 @@ def test_a_folder_of_classes_is_divided_by_the_seed(tmp_path):
     assert sizes == {"target_train": 28, "target_labelled": 28, "target_val": 4, "target_test": 8}
     assert task.splits["target_train"].y is None
     assert task.splits["target_test"].y.bincount().tolist() == [4, 4]
-    ids = torch.cat([task.splits[name].ids for name in ("target_train", "target_val", "target_test")])
+    ids = torch.cat(
+        [task.splits[name].ids for name in ("target_train", "target_val", "target_test")]
+    )
     assert ids.sort().values.tolist() == list(range(40))
-    again, other = task_of(root, tmp_path, target_labels="all"), task_of(root, tmp_path, target_labels="all", seed=1)
+    again, other = (
+        task_of(root, tmp_path, target_labels="all"),
+        task_of(root, tmp_path, target_labels="all", seed=1),
+    )
     for name in ("target_train", "target_test"):
         assert torch.equal(task.splits[name].ids, again.splits[name].ids)
     assert torch.equal(task.splits["target_test"].ids, other.splits["target_test"].ids)
@@ -60,32 +75,62 @@ def test_a_folder_of_classes_is_divided_by_the_seed(tmp_path):
 
 def test_one_folder_can_be_both_domains_by_its_classes(tmp_path):
     root = str(made_up(tmp_path / "pets", classes=("cat", "dog", "emu", "fox"), n=10))
-    task = task_of(root, tmp_path, source_dir=root, source_classes=["cat", "dog"], target_classes=["emu", "fox"], source_test_fraction=0.5)
+    task = task_of(
+        root,
+        tmp_path,
+        source_dir=root,
+        source_classes=["cat", "dog"],
+        target_classes=["emu", "fox"],
+        source_test_fraction=0.5,
+    )
     assert (task.source_classes, task.classes) == (("cat", "dog"), ("emu", "fox"))
     assert [len(task.splits[name]) for name in ("source_test", "target_test")] == [10, 4]
-    with pytest.raises(DataError, match=r"data.target_classes: .* has no class enu. It has cat, dog, emu, fox. Did you mean 'emu'"):
+    with pytest.raises(
+        DataError,
+        match=r"data.target_classes: .* has no class enu. It has cat, dog, emu, fox. Did you mean "
+        r"'emu'",
+    ):
         task_of(root, tmp_path, target_classes=["cat", "enu"])
 
 
 def test_one_folder_in_both_domains_shares_no_class(tmp_path):
     root = str(made_up(tmp_path / "pets", classes=("cat", "dog", "emu"), n=4))
     for more in ({}, {"source_classes": ["cat", "dog"], "target_classes": ["dog", "emu"]}):
-        with pytest.raises(DataError, match=r"are one folder, and .*dog.* would be in both domains"):
+        with pytest.raises(
+            DataError, match=r"are one folder, and .*dog.* would be in both domains"
+        ):
             task_of(root, tmp_path, source_dir=root, **more)
 
 
 def test_one_class_is_none_to_tell_apart(tmp_path):
-    with pytest.raises(DataError, match="holds one class, cat: a classifier needs two folders or more"):
+    with pytest.raises(
+        DataError, match="holds one class, cat: a classifier needs two folders or more"
+    ):
         task_of(made_up(tmp_path / "pets", classes=("cat",)), tmp_path)
 
 
 @pytest.mark.parametrize("more_in", ["source", "target"])
 def test_figures_of_domains_with_other_classes(tl_run, tmp_path, more_in):
     many, few = ("ant", "bee", "cat", "dog"), ("bee", "emu")
-    for name, classes in (("source", many if more_in == "source" else few), ("target", few if more_in == "source" else many)):
+    for name, classes in (
+        ("source", many if more_in == "source" else few),
+        ("target", few if more_in == "source" else many),
+    ):
         made_up(tmp_path / name, classes=classes, n=40)
-    words = [f"data.source_dir={tmp_path / 'source'}", f"data.target_dir={tmp_path / 'target'}", "data.size=16", "backbone=small_cnn"]
-    ended = tl_run("debug=smoke", "device=cpu", "data=folder", "method=finetune", *words, f"hydra.run.dir={tmp_path / 'run'}")
+    words = [
+        f"data.source_dir={tmp_path / 'source'}",
+        f"data.target_dir={tmp_path / 'target'}",
+        "data.size=16",
+        "backbone=small_cnn",
+    ]
+    ended = tl_run(
+        "debug=smoke",
+        "device=cpu",
+        "data=folder",
+        "method=finetune",
+        *words,
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
     assert not result["warnings"]
@@ -93,9 +138,21 @@ def test_figures_of_domains_with_other_classes(tl_run, tmp_path, more_in):
 
 
 def test_a_figure_that_cannot_be_drawn_costs_no_run(tl_run, tmp_path, monkeypatch):
-    monkeypatch.setattr("tl_runner.run.write_figures", lambda *_: 1 / 0)
-    words = ["data.target_labels=all", f"data.target_dir={made_up(tmp_path / 'pets', n=8)}", "data.size=16", "backbone=small_cnn"]
-    ended = tl_run("debug=smoke", "device=cpu", "data=folder", "method=target_only", *words, f"hydra.run.dir={tmp_path / 'run'}")
+    monkeypatch.setattr("tl_runner.jobs.run.write_figures", lambda *_: 1 / 0)
+    words = [
+        "data.target_labels=all",
+        f"data.target_dir={made_up(tmp_path / 'pets', n=8)}",
+        "data.size=16",
+        "backbone=small_cnn",
+    ]
+    ended = tl_run(
+        "debug=smoke",
+        "device=cpu",
+        "data=folder",
+        "method=target_only",
+        *words,
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
     assert result["status"] == "done"
@@ -106,7 +163,8 @@ def test_a_file_that_breaks_the_reader_is_a_file_that_cannot_be_read(tmp_path, m
     root = made_up(tmp_path / "pets", n=4)
 
     def broken(*_):
-        raise struct.error("required argument is not an integer")  # what PIL raises for some EXIF tags
+        # what PIL raises for some EXIF tags
+        raise struct.error("required argument is not an integer")
 
     monkeypatch.setattr(pictures, "picture", broken)
     with pytest.raises(DataError, match="required argument is not an integer"):
@@ -124,8 +182,11 @@ def test_a_folders_own_parts_are_kept(tmp_path):
 def test_two_domains_are_matched_by_the_names_of_their_classes(tmp_path):
     here, there = made_up(tmp_path / "here", ("a", "b")), made_up(tmp_path / "there", ("b", "a"))
     task = task_of(here, tmp_path, source_dir=str(there))
-    assert {"source_train", "source_val", "source_test", "target_train", "target_test"} == set(task.splits)
-    assert task.splits["source_train"].x[task.splits["source_train"].y == 0].float().mean() > 100  # "a" is the bright one there
+    assert {"source_train", "source_val", "source_test", "target_train", "target_test"} == set(
+        task.splits
+    )
+    # "a" is the bright one there
+    assert task.splits["source_train"].x[task.splits["source_train"].y == 0].float().mean() > 100
     made_up(tmp_path / "more", ("a", "b", "c"))
     task = task_of(here, tmp_path, source_dir=str(tmp_path / "more"))
     assert (task.classes, task.source_classes) == (("a", "b"), ("a", "b", "c"))
@@ -174,7 +235,11 @@ def test_transparent_is_white_and_a_turned_photograph_is_turned_back(tmp_path):
 
 def test_one_pixel_and_a_long_strip_are_pictures(tmp_path):
     Image.new("RGB", (1, 1), (10, 20, 30)).save(tmp_path / "one.png")
-    assert picture(tmp_path / "one.png", 3, 8, "crop").reshape(3, -1).max(1).tolist() == [10, 20, 30]
+    assert picture(tmp_path / "one.png", 3, 8, "crop").reshape(3, -1).max(1).tolist() == [
+        10,
+        20,
+        30,
+    ]
     Image.new("RGB", (3000, 2), (10, 20, 30)).save(tmp_path / "strip.png")
     for fit in ("crop", "stretch"):
         assert picture(tmp_path / "strip.png", 3, 8, fit).shape == (3, 8, 8)
@@ -191,7 +256,13 @@ def test_what_cannot_be_read_is_named_or_left_out(tmp_path):
     (root / "dög" / ".hidden" / "x.png").write_bytes(b"")
     with pytest.raises(DataError) as said:
         task_of(root, tmp_path)
-    for part in ("3 of 23 pictures", "zero.png: empty file", "cut short.png", "text.jpg", "data.unreadable=skip"):
+    for part in (
+        "3 of 23 pictures",
+        "zero.png: empty file",
+        "cut short.png",
+        "text.jpg",
+        "data.unreadable=skip",
+    ):
         assert part in str(said.value)
     task = task_of(root, tmp_path, unreadable="skip")
     assert sum(len(task.splits[name]) for name in ("target_train", "target_test")) == 20 - 2
@@ -213,7 +284,9 @@ def test_an_empty_class_and_missing_folders_are_told(tmp_path):
 def test_nothing_is_decoded_twice(tmp_path, monkeypatch):
     root, seen = made_up(tmp_path / "pets"), []
     real = pictures.picture
-    monkeypatch.setattr(pictures, "picture", lambda file, *rest: seen.append(file) or real(file, *rest))
+    monkeypatch.setattr(
+        pictures, "picture", lambda file, *rest: seen.append(file) or real(file, *rest)
+    )
     one = task_of(root, tmp_path)
     assert len(seen) == len(set(seen)) == 20
     two = task_of(root, tmp_path, seed=0)
@@ -253,9 +326,15 @@ def test_a_run_on_two_folders(tl_run, tmp_path):
     made_up(tmp_path / "photos", n=40)
     made_up(tmp_path / "drawings", n=40)
     words = (
-        *[w for w in TINY if not w.startswith("data.")], "data=folder", f"data.target_dir={tmp_path / 'photos'}",
-        f"data.source_dir={tmp_path / 'drawings'}", "data.size=32", "backbone=small_cnn", "method=dan", "data.target_labels=2",
-    )  # fmt: skip
+        *[w for w in TINY if not w.startswith("data.")],
+        "data=folder",
+        f"data.target_dir={tmp_path / 'photos'}",
+        f"data.source_dir={tmp_path / 'drawings'}",
+        "data.size=32",
+        "backbone=small_cnn",
+        "method=dan",
+        "data.target_labels=2",
+    )
     ended = tl_run(*words, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
@@ -267,7 +346,14 @@ def test_a_run_on_two_folders(tl_run, tmp_path):
 
 def test_adaptation_needs_the_same_classes(tl_run, tmp_path):
     here, there = made_up(tmp_path / "here", ("a", "b")), made_up(tmp_path / "there", ("b", "c"))
-    ended = tl_run("data=folder", f"data.target_dir={here}", f"data.source_dir={there}", "data.size=16", "method=dan", "backbone=small_cnn")
+    ended = tl_run(
+        "data=folder",
+        f"data.target_dir={here}",
+        f"data.source_dir={there}",
+        "data.size=16",
+        "method=dan",
+        "backbone=small_cnn",
+    )
     assert ended.code == 2
     assert "c only in the source; a only in the target" in ended.err
 
@@ -290,15 +376,29 @@ def test_the_jobs_of_a_sweep_decode_a_folder_together_once(tl_run, tmp_path):
         "data.workers=2",
         f"cache.dir={tmp_path / 'c'}",
     ]
-    jobs = ["-m", "hydra/launcher=processes", "hydra.launcher.n_jobs=2", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
-    ended = tl_run("debug=smoke", "device=cpu", "method=target_only", "figures=false", *words, *jobs)
+    jobs = [
+        "-m",
+        "hydra/launcher=processes",
+        "hydra.launcher.n_jobs=2",
+        "seed=0,1",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    ]
+    ended = tl_run(
+        "debug=smoke", "device=cpu", "method=target_only", "figures=false", *words, *jobs
+    )
     assert ended.code == 0, ended.text
     assert [r["status"] for r in results(tmp_path)] == ["done", "done"]
-    assert sorted(f.suffix for f in (tmp_path / "c" / "pictures").iterdir()) == [".json", ".lock", ".npy"]
+    assert sorted(f.suffix for f in (tmp_path / "c" / "pictures").iterdir()) == [
+        ".json",
+        ".lock",
+        ".npy",
+    ]
 
 
 def test_labels_of_both_domains_count_in_one_list_of_names():
     task = SimpleNamespace(classes=("bee", "emu"), source_classes=("ant", "bee"))
-    arrays, names = by_name({"source/labels": np.array([0, 1]), "target/labels": np.array([0, 1])}, task)
+    arrays, names = by_name(
+        {"source/labels": np.array([0, 1]), "target/labels": np.array([0, 1])}, task
+    )
     assert [names[i] for i in arrays["source/labels"]] == ["ant", "bee"]
     assert [names[i] for i in arrays["target/labels"]] == ["bee", "emu"]

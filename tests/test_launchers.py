@@ -14,8 +14,16 @@ from conftest import ROOT, TINY, results
 
 from tl_runner.training.device import free_gpu
 
-# one thread everywhere: joblib gives each worker its share of the cores, and sums of floats depend on it
-WORDS = ("-m", *TINY, "device.threads=1", "method=source_only,adda", "seed=0", "train.optimizer.lr=1e-3,1e30")
+# one thread everywhere: joblib gives each worker its share of the cores, and sums of floats depend
+# on it
+WORDS = (
+    "-m",
+    *TINY,
+    "device.threads=1",
+    "method=source_only,adda",
+    "seed=0",
+    "train.optimizer.lr=1e-3,1e30",
+)
 LAUNCHERS = {
     "processes": ("joblib", "sweep", ("hydra.launcher.n_jobs=2",)),
     "slurm_local": ("submitit", "cluster", ()),
@@ -25,8 +33,20 @@ LAUNCHERS = {
 
 def command(folder: Path, *words: str) -> subprocess.CompletedProcess:
     folder.mkdir(exist_ok=True)
-    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "disabled"}
-    return subprocess.run([sys.executable, "-m", "tl_runner", *words], cwd=folder, env=env, capture_output=True, text=True, timeout=300)
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+        "PYTHONPATH": str(ROOT),
+        "RAY_AUTH_MODE": "disabled",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "tl_runner", *words],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +68,10 @@ def test_a_launcher_runs_the_sweep(name, in_one_process, tmp_path):
     for result, other in zip(found, in_one_process, strict=True):
         assert result["metrics"] == other["metrics"]  # the same runs, to the bit
     assert "failed: pretrain, epoch 1" in ended.stdout
-    assert "DivergedError" in (tmp_path / "sweep" / "1-source_only-fonts2digits-s0" / "run.log").read_text()
+    assert (
+        "DivergedError"
+        in (tmp_path / "sweep" / "1-source_only-fonts2digits-s0" / "run.log").read_text()
+    )
     if name != "slurm_local":  # submitit keeps a job's output in files
         assert "1-source_only-fonts2digits-s0: pretrain, epoch 1" in ended.stdout + ended.stderr
 
@@ -89,7 +112,10 @@ def test_each_worker_takes_a_gpu_of_its_own(tmp_path, monkeypatch):
     """Made up: three GPUs, and workers that are child processes of this one."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,7")
-    code = "import sys; from tl_runner.training.device import free_gpu; print(free_gpu(3), free_gpu(3), flush=True); sys.stdin.read()"
+    code = (
+        "import sys; from tl_runner.training.device import free_gpu; print(free_gpu(3), "
+        "free_gpu(3), flush=True); sys.stdin.read()"
+    )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": env}
     workers = []

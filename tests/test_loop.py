@@ -1,4 +1,5 @@
-"""The loop's own promises, on a made-up method of one linear layer: order, repeats, gates, schedules, counters."""
+"""The loop's own promises, on a made-up method of one linear layer: order, repeats, gates,
+schedules, counters."""
 
 from __future__ import annotations
 
@@ -10,19 +11,28 @@ import torch
 from torch import nn
 
 from tl_runner import randomness
-from tl_runner.data.tasks import Split
+from tl_runner.data.task import Split
 from tl_runner.methods.base import Method, Setting
 from tl_runner.methods.phases import Gate, Phase, Update
 from tl_runner.training import schedules
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
-from tl_runner.training.loop import Meter, PhaseLoop
+from tl_runner.training.phase_loop import Meter, PhaseLoop
 
 CPU = Device(torch.device("cpu"), "fp32", channels_last=False, compile=False, cuda_graphs=False)
 SGD = {
-    "name": "sgd", "lr": 0.1, "weight_decay": 0.0, "momentum": 0.0, "betas": [0.9, 0.999], "schedule": "constant", "warmup": 0.0,
-    "milestones": [0.5, 0.75], "gamma": 0.1, "clip_norm": None, "max_norm": None,
-}  # fmt: skip
+    "name": "sgd",
+    "lr": 0.1,
+    "weight_decay": 0.0,
+    "momentum": 0.0,
+    "betas": [0.9, 0.999],
+    "schedule": "constant",
+    "warmup": 0.0,
+    "milestones": [0.5, 0.75],
+    "gamma": 0.1,
+    "clip_norm": None,
+    "max_norm": None,
+}
 
 
 class Toy(Method):
@@ -30,7 +40,10 @@ class Toy(Method):
 
     def __init__(self):
         super().__init__(Setting(2, (1, 2, 2), None, 0))
-        self.a, self.b = self.fresh("a", lambda: nn.Linear(4, 2)), self.fresh("b", lambda: nn.Linear(4, 2))
+        self.a, self.b = (
+            self.fresh("a", lambda: nn.Linear(4, 2)),
+            self.fresh("b", lambda: nn.Linear(4, 2)),
+        )
         self.seen: list[str] = []
         self.signal = 1.0
 
@@ -54,8 +67,23 @@ def split(n=10, h=2, labels=True):
 
 
 def phase_loop(method, updates, epochs=2, steps=3, n=10):
-    phase = Phase("toy", {"source": "source_train"}, updates, predict=method.a, epochs=epochs, batch_size=2, steps_per_epoch=steps)
-    return PhaseLoop(method, phase, Batches({"source": split(n)}, 2, steps, CPU, None, (0, "toy")), CPU, 0, epochs)
+    phase = Phase(
+        "toy",
+        {"source": "source_train"},
+        updates,
+        predict=method.a,
+        epochs=epochs,
+        batch_size=2,
+        steps_per_epoch=steps,
+    )
+    return PhaseLoop(
+        method,
+        phase,
+        Batches({"source": split(n)}, 2, steps, CPU, None, (0, "toy")),
+        CPU,
+        0,
+        epochs,
+    )
 
 
 def go(loop, epoch=0):
@@ -65,7 +93,13 @@ def go(loop, epoch=0):
 
 def test_updates_run_in_order_with_repeats_and_progress_over_the_phase():
     toy = Toy()
-    loop = phase_loop(toy, [Update("a", [toy.a], SGD, toy.step_of("a"), repeats=2), Update("b", [toy.b], SGD, toy.step_of("b"))])
+    loop = phase_loop(
+        toy,
+        [
+            Update("a", [toy.a], SGD, toy.step_of("a"), repeats=2),
+            Update("b", [toy.b], SGD, toy.step_of("b")),
+        ],
+    )
     go(loop, 0)
     go(loop, 1)
     assert toy.seen[:3] == ["a0.00", "a0.00", "b0.00"]
@@ -87,7 +121,10 @@ def test_one_sgd_step_is_the_one_by_hand():
 def test_only_the_running_update_has_gradients_and_only_owned_networks_train():
     toy = Toy()
     toy.c = nn.Dropout(0.5)
-    loop = phase_loop(toy, [Update("a", [toy.a], SGD, toy.step_of("a")), Update("b", [toy.b], SGD, toy.step_of("b"))])
+    loop = phase_loop(
+        toy,
+        [Update("a", [toy.a], SGD, toy.step_of("a")), Update("b", [toy.b], SGD, toy.step_of("b"))],
+    )
     go(loop)
     assert [p.requires_grad for p in toy.a.parameters()] == [False, False]
     assert [p.requires_grad for p in toy.b.parameters()] == [True, True]
@@ -99,10 +136,18 @@ def test_only_the_running_update_has_gradients_and_only_owned_networks_train():
 def test_a_gate_opens_and_shuts_on_window_means():
     toy = Toy()
     gate = Gate("signal", above=0.5, window=2)
-    loop = phase_loop(toy, [Update("a", [toy.a], SGD, toy.step_of("a")), Update("b", [toy.b], SGD, toy.step_of("b"), gate=gate)], steps=4)
+    loop = phase_loop(
+        toy,
+        [
+            Update("a", [toy.a], SGD, toy.step_of("a")),
+            Update("b", [toy.b], SGD, toy.step_of("b"), gate=gate),
+        ],
+        steps=4,
+    )
     toy.signal = 0.0
     go(loop, 0)
-    assert [s[0] for s in toy.seen] == ["a", "b", "a", "b", "a", "a"]  # open for the first window, then shut
+    # open for the first window, then shut
+    assert [s[0] for s in toy.seen] == ["a", "b", "a", "b", "a", "a"]
     assert loop.rested() is None
     go(loop, 1)
     assert loop.rested() == "b"
@@ -116,7 +161,11 @@ def test_state_goes_through_a_checkpoint():
     gate = Gate("signal", above=0.5, window=3)
 
     def make(method):
-        return phase_loop(method, [Update("a", [method.a], {**SGD, "momentum": 0.9}, method.step_of("a"), gate=gate)], steps=5)
+        return phase_loop(
+            method,
+            [Update("a", [method.a], {**SGD, "momentum": 0.9}, method.step_of("a"), gate=gate)],
+            steps=5,
+        )
 
     loop, copy = make(toy), make(other)
     loop.begin_epoch(0)
@@ -153,7 +202,9 @@ def test_an_epoch_visits_every_sample_before_any_twice(n, steps):
 
 def test_batches_hold_the_samples_they_name():
     data = split(10)
-    batches = Batches({"source": data, "target": split(6, labels=False)}, 4, None, CPU, None, (3, "p"))
+    batches = Batches(
+        {"source": data, "target": split(6, labels=False)}, 4, None, CPU, None, (3, "p")
+    )
     assert batches.steps == 2
     batches.begin_epoch(0)
     batch = batches[1]
@@ -164,9 +215,14 @@ def test_batches_hold_the_samples_they_name():
 
 @pytest.mark.parametrize(
     ("schedule", "points"),
-    [("constant", (1, 1, 1)), ("linear", (1, 0.5, 0.25)), ("cosine", (1, 0.5, (1 + math.cos(0.75 * math.pi)) / 2)),
-     ("step", (1, 0.1, 0.01)), ("inverse", (1, 6**-0.75, 8.5**-0.75))],
-)  # fmt: skip
+    [
+        ("constant", (1, 1, 1)),
+        ("linear", (1, 0.5, 0.25)),
+        ("cosine", (1, 0.5, (1 + math.cos(0.75 * math.pi)) / 2)),
+        ("step", (1, 0.1, 0.01)),
+        ("inverse", (1, 6**-0.75, 8.5**-0.75)),
+    ],
+)
 def test_schedules(schedule, points):
     for progress, expected in zip((0, 0.5, 0.75), points, strict=True):
         assert schedules.factor({**SGD, "schedule": schedule}, progress) == pytest.approx(expected)

@@ -1,4 +1,5 @@
-"""Adversarial losses against their closed forms, in float64, on made-up samples; and what holds for every loss."""
+"""Adversarial losses against their closed forms, in float64, on made-up samples; and what holds for
+every loss."""
 
 import math
 
@@ -40,13 +41,19 @@ def test_discriminator_loss_is_the_mean_of_both_domains_cross_entropies(logits):
 
 
 def test_chance_is_log_2():
-    assert discriminator_loss(torch.zeros(3, 1), torch.zeros(5, 1)).item() == pytest.approx(math.log(2))
+    assert discriminator_loss(torch.zeros(3, 1), torch.zeros(5, 1)).item() == pytest.approx(
+        math.log(2)
+    )
 
 
-def test_inverted_labels_are_cross_entropy_with_the_source_label_and_not_a_reversed_gradient(logits):
+def test_inverted_labels_are_cross_entropy_with_the_source_label_and_not_a_reversed_gradient(
+    logits,
+):
     target = logits[1].requires_grad_()
     loss = inverted_label_loss(target)
-    assert loss.item() == pytest.approx(F.binary_cross_entropy_with_logits(target, torch.ones_like(target)).item(), abs=1e-12)
+    assert loss.item() == pytest.approx(
+        F.binary_cross_entropy_with_logits(target, torch.ones_like(target)).item(), abs=1e-12
+    )
     (slope,) = torch.autograd.grad(loss, target)
     torch.testing.assert_close(slope, -torch.sigmoid(-target.detach()) / len(target))
     # where the discriminator is sure, a reversed gradient vanishes and this one does not
@@ -70,24 +77,41 @@ def test_accuracy_weighs_domains_the_same():
 
 def test_weights_of_mean_one_weigh_the_samples_and_unit_weights_nothing(logits):
     source, target = logits
-    source_weight, target_weight = torch.rand(7, dtype=torch.float64), torch.rand(4, dtype=torch.float64)
-    source_weight, target_weight = source_weight / source_weight.mean(), target_weight / target_weight.mean()
+    source_weight, target_weight = (
+        torch.rand(7, dtype=torch.float64),
+        torch.rand(4, dtype=torch.float64),
+    )
+    source_weight, target_weight = (
+        source_weight / source_weight.mean(),
+        target_weight / target_weight.mean(),
+    )
     by_hand = 0.0
     for z, w in zip(source, source_weight, strict=True):
         by_hand += w.item() * math.log(1 + math.exp(-z.item())) / 7 / 2
     for z, w in zip(target, target_weight, strict=True):
         by_hand += w.item() * math.log(1 + math.exp(z.item())) / 4 / 2
-    assert discriminator_loss(source, target, source_weight, target_weight).item() == pytest.approx(by_hand, abs=1e-12)
+    assert discriminator_loss(source, target, source_weight, target_weight).item() == pytest.approx(
+        by_hand, abs=1e-12
+    )
     ones = [torch.ones(len(z), dtype=torch.float64) for z in logits]
-    torch.testing.assert_close(discriminator_loss(source, target, *ones), discriminator_loss(source, target))
-    assert discriminator_loss(source, target).equal(0.5 * (F.softplus(-source).mean() + F.softplus(target).mean()))
+    torch.testing.assert_close(
+        discriminator_loss(source, target, *ones), discriminator_loss(source, target)
+    )
+    assert discriminator_loss(source, target).equal(
+        0.5 * (F.softplus(-source).mean() + F.softplus(target).mean())
+    )
 
 
-@pytest.mark.parametrize("make_scale", [float, lambda scale: torch.tensor(scale, dtype=torch.float64)])
+@pytest.mark.parametrize(
+    "make_scale", [float, lambda scale: torch.tensor(scale, dtype=torch.float64)]
+)
 @pytest.mark.parametrize("scale", [0.0, 0.3, 1.0])
 def test_reversed_gradient_scales_the_encoder_only(logits, scale, make_scale):
     x = torch.cat(logits)
-    encoder, discriminator = torch.tensor([[1.5]]).double().requires_grad_(), torch.tensor([[-0.7]]).double().requires_grad_()
+    encoder, discriminator = (
+        torch.tensor([[1.5]]).double().requires_grad_(),
+        torch.tensor([[-0.7]]).double().requires_grad_(),
+    )
 
     def gradients(reverse):
         code = x @ encoder
@@ -115,7 +139,10 @@ def test_adaptation_factor_follows_gamma():
 
 
 def test_multilinear_map_is_the_outer_product_class_by_class():
-    features, probabilities = torch.tensor([[2.0, 3.0, 5.0], [1.0, 0.0, -1.0]]), torch.tensor([[0.25, 0.75], [0.5, 0.5]])
+    features, probabilities = (
+        torch.tensor([[2.0, 3.0, 5.0], [1.0, 0.0, -1.0]]),
+        torch.tensor([[0.25, 0.75], [0.5, 0.5]]),
+    )
     expected = [[0.5, 0.75, 1.25, 1.5, 2.25, 3.75], [0.5, 0.0, -0.5, 0.5, 0.0, -0.5]]
     assert multilinear_map(features, probabilities).tolist() == expected
 
@@ -132,7 +159,10 @@ def test_random_map_keeps_its_matrices_with_the_weights_and_trains_none():
     first, second = RandomisedMap(5, 3, width=8), RandomisedMap(5, 3, width=8)
     x, p = torch.randn(4, 5), torch.rand(4, 3)
     assert list(first.parameters()) == []
-    assert {name: tuple(m.shape) for name, m in first.state_dict().items()} == {"feature_matrix": (5, 8), "class_matrix": (3, 8)}
+    assert {name: tuple(m.shape) for name, m in first.state_dict().items()} == {
+        "feature_matrix": (5, 8),
+        "class_matrix": (3, 8),
+    }
     assert not first(x, p).equal(second(x, p))
     second.load_state_dict(first.state_dict())
     assert first(x, p).equal(second(x, p))
@@ -144,7 +174,9 @@ def test_random_map_by_its_formula():
     random_map = RandomisedMap(3, 2, width=4).double()
     f, p = torch.randn(3, dtype=torch.float64), torch.rand(2, dtype=torch.float64)
     by_hand = [
-        sum(f[i] * random_map.feature_matrix[i, j] for i in range(3)) * sum(p[k] * random_map.class_matrix[k, j] for k in range(2)) / 2
+        sum(f[i] * random_map.feature_matrix[i, j] for i in range(3))
+        * sum(p[k] * random_map.class_matrix[k, j] for k in range(2))
+        / 2
         for j in range(4)
     ]
     torch.testing.assert_close(random_map(f[None], p[None])[0], torch.stack(by_hand))
@@ -152,7 +184,10 @@ def test_random_map_by_its_formula():
 
 def test_random_maps_inner_products_are_the_exact_maps_on_average():
     torch.manual_seed(0)
-    features, probabilities = torch.randn(2, 6, dtype=torch.float64), torch.rand(2, 3, dtype=torch.float64)
+    features, probabilities = (
+        torch.randn(2, 6, dtype=torch.float64),
+        torch.rand(2, 3, dtype=torch.float64),
+    )
     exact = multilinear_map(features, probabilities)
     products = []
     for _ in range(200):
@@ -160,7 +195,12 @@ def test_random_maps_inner_products_are_the_exact_maps_on_average():
         products.append(torch.stack([a @ a, a @ b]))
     products = torch.stack(products)
     standard_error = products.std(dim=0) / math.sqrt(len(products))
-    assert (products.mean(dim=0) - torch.stack([exact[0] @ exact[0], exact[0] @ exact[1]])).abs().lt(3 * standard_error).all()
+    assert (
+        (products.mean(dim=0) - torch.stack([exact[0] @ exact[0], exact[0] @ exact[1]]))
+        .abs()
+        .lt(3 * standard_error)
+        .all()
+    )
 
 
 def test_entropy_weights_by_hand_have_mean_one_and_favour_the_sure():
@@ -178,7 +218,10 @@ def test_entropy_weights_by_hand_have_mean_one_and_favour_the_sure():
 
 @pytest.mark.parametrize("scale", [0.0, 0.3, 1.0])
 def test_entropy_weights_gradient_is_reversed_and_scaled_with_the_mean_held(scale):
-    logits, losses = torch.randn(5, 3, dtype=torch.float64, requires_grad=True), torch.rand(5, dtype=torch.float64)
+    logits, losses = (
+        torch.randn(5, 3, dtype=torch.float64, requires_grad=True),
+        torch.rand(5, dtype=torch.float64),
+    )
     p = logits.softmax(1)
     plain = 1 + torch.exp((p * p.log()).sum(1))
     (expected,) = torch.autograd.grad((losses * plain / plain.mean().detach()).mean(), logits)
@@ -201,7 +244,10 @@ EVERY_LOSS = {
     "coral": coral,
     "inverted_label_loss": lambda s, t: inverted_label_loss(t[:, :1]),
     "cdan": lambda s, t: discriminator_loss(
-        multilinear_map(reverse_gradient(s, 0.5), s.softmax(1))[:, :1], t[:, :1], entropy_weights(s, 0.5), entropy_weights(t, 0.5)
+        multilinear_map(reverse_gradient(s, 0.5), s.softmax(1))[:, :1],
+        t[:, :1],
+        entropy_weights(s, 0.5),
+        entropy_weights(t, 0.5),
     ),
     "classifier_discrepancy": lambda s, t: classifier_discrepancy(s, t[: len(s)]),
     "minimum_class_confusion": lambda s, t: minimum_class_confusion(t),

@@ -1,4 +1,5 @@
-"""MMD and CORAL against double loops over pairs and closed forms, in float64, on made-up samples."""
+"""MMD and CORAL against double loops over pairs and closed forms, in float64, on made-up
+samples."""
 
 import math
 from itertools import combinations
@@ -11,7 +12,10 @@ from tl_runner.losses.mmd import median_bandwidths, mmd
 
 
 def draw(*shape, seed=0, shift=0.0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + shift
+    return (
+        torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        + shift
+    )
 
 
 def joint_kernel(x, y, bandwidths):
@@ -68,7 +72,10 @@ def test_estimators_equal_loops_over_pairs(estimator, sizes, widths):
 
 
 def test_joint_kernel_is_not_the_sum_of_the_layers():
-    source, target = [draw(6, 2, seed=1), draw(6, 3, seed=2)], [draw(6, 2, seed=3), draw(6, 3, seed=4)]
+    source, target = (
+        [draw(6, 2, seed=1), draw(6, 3, seed=2)],
+        [draw(6, 2, seed=3), draw(6, 3, seed=4)],
+    )
     bandwidths = [torch.tensor([2.0]).double(), torch.tensor([3.0]).double()]
     summed = sum(mmd([s], [t], [g]) for s, t, g in zip(source, target, bandwidths, strict=True))
     assert abs(mmd(source, target, bandwidths) - summed) > 1e-3
@@ -88,7 +95,15 @@ def test_mmd_of_equal_distributions_is_zero_on_average_and_negative_at_times(est
 
 @pytest.mark.parametrize("estimator", BY_LOOPS)
 def test_mmd_of_different_distributions_is_positive(estimator):
-    assert mmd([draw(200, 4)], [draw(200, 4, seed=1, shift=1.0)], [torch.tensor([8.0]).double()], estimator) > 0.1
+    assert (
+        mmd(
+            [draw(200, 4)],
+            [draw(200, 4, seed=1, shift=1.0)],
+            [torch.tensor([8.0]).double()],
+            estimator,
+        )
+        > 0.1
+    )
 
 
 @pytest.mark.parametrize("estimator", BY_LOOPS)
@@ -116,7 +131,9 @@ def test_mmd_gradient(estimator):
 def test_median_is_over_distinct_pairs_of_the_pooled_samples(n):
     source, target = draw(n // 2, 3), draw(n - n // 2, 3, seed=1, shift=2.0)
     pooled = torch.cat([source, target]).tolist()
-    distances = sorted(sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) for a, b in combinations(pooled, 2))
+    distances = sorted(
+        sum((p - q) ** 2 for p, q in zip(a, b, strict=True)) for a, b in combinations(pooled, 2)
+    )
     median = distances[(len(distances) - 1) // 2]
     with_diagonal = sorted([*distances, *distances, *[0.0] * n])
     assert with_diagonal[(len(with_diagonal) - 1) // 2] != pytest.approx(median)
@@ -126,8 +143,12 @@ def test_median_is_over_distinct_pairs_of_the_pooled_samples(n):
 def test_bandwidths_are_a_ratio_apart_around_the_median():
     source, target = draw(5, 3), draw(6, 3, seed=1)
     median = median_bandwidths(source, target, 1, 2.0).item()
-    assert median_bandwidths(source, target, 5, 2.0).tolist() == pytest.approx([median * f for f in (0.25, 0.5, 1, 2, 4)])
-    assert median_bandwidths(source, target, 4, 4.0).tolist() == pytest.approx([median * f for f in (0.125, 0.5, 2, 8)])
+    assert median_bandwidths(source, target, 5, 2.0).tolist() == pytest.approx(
+        [median * f for f in (0.25, 0.5, 1, 2, 4)]
+    )
+    assert median_bandwidths(source, target, 4, 4.0).tolist() == pytest.approx(
+        [median * f for f in (0.125, 0.5, 2, 8)]
+    )
     paper = median_bandwidths(source, target, 33, math.sqrt(2))
     assert paper[[0, 16, 32]].tolist() == pytest.approx([median * 2**-8, median, median * 2**8])
 
@@ -136,7 +157,10 @@ def test_bandwidths_are_a_ratio_apart_around_the_median():
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e3])
 @pytest.mark.parametrize("estimator", BY_LOOPS)
 def test_equal_samples_give_positive_bandwidths_and_finite_gradients(dtype, value, estimator):
-    source, target = torch.full((4, 3), value, dtype=dtype).requires_grad_(), torch.full((5, 3), value, dtype=dtype)
+    source, target = (
+        torch.full((4, 3), value, dtype=dtype).requires_grad_(),
+        torch.full((5, 3), value, dtype=dtype),
+    )
     bandwidths = median_bandwidths(source, target, 5, 2.0)
     assert (bandwidths > 0).all()
     loss = mmd([source], [target], [bandwidths], estimator)
@@ -149,7 +173,9 @@ def test_distances_survive_a_large_common_offset_in_float32():
     source, target = draw(20, 5), draw(20, 5, seed=1, shift=0.5)
     exact = mmd([source], [target], [median_bandwidths(source, target, 5, 2.0)])
     source, target = (source + 1e3).float(), (target + 1e3).float()
-    assert mmd([source], [target], [median_bandwidths(source, target, 5, 2.0)]).item() == pytest.approx(exact.item(), abs=1e-4)
+    assert mmd(
+        [source], [target], [median_bandwidths(source, target, 5, 2.0)]
+    ).item() == pytest.approx(exact.item(), abs=1e-4)
 
 
 @pytest.mark.parametrize("estimator", BY_LOOPS)
@@ -167,7 +193,9 @@ def test_autocast_and_half_precision_inputs_change_no_arithmetic(estimator):
 
 def test_mmd_refuses_what_it_cannot_estimate():
     x, g = [torch.rand(4, 2)], [torch.ones(1)]
-    with pytest.raises(ValueError, match="unknown MMD estimator 'biased'; choose from unbiased, linear"):
+    with pytest.raises(
+        ValueError, match="unknown MMD estimator 'biased'; choose from unbiased, linear"
+    ):
         mmd(x, x, g, "biased")
     for source, target in [(x, [torch.rand(1, 2)]), ([torch.rand(1, 2)], x)]:
         for estimator in BY_LOOPS:
@@ -178,23 +206,32 @@ def test_mmd_refuses_what_it_cannot_estimate():
 
 
 def test_coral_of_two_covariances_by_hand():
-    # covariances (n - 1): source [[2, 2], [2, 2]] from (0, 0), (2, 2); target [[2, -1], [-1, 2 / 3]] from three points
+    # covariances (n - 1): source [[2, 2], [2, 2]] from (0, 0), (2, 2); target [[2, -1], [-1, 2 /
+    # 3]] from three points
     source = torch.tensor([[0.0, 0.0], [2.0, 2.0]], dtype=torch.float64)
-    target = torch.tensor([[0.0, 1.0], [0.0, 1.0], [math.sqrt(6.0), 1 - math.sqrt(1.5)]], dtype=torch.float64)
+    target = torch.tensor(
+        [[0.0, 1.0], [0.0, 1.0], [math.sqrt(6.0), 1 - math.sqrt(1.5)]], dtype=torch.float64
+    )
     difference = [2 - 2, 2 + 1, 2 + 1, 2 - 0.5]
-    assert coral(source, target).item() == pytest.approx(sum(x**2 for x in difference) / (4 * 2**2), abs=1e-12)
+    assert coral(source, target).item() == pytest.approx(
+        sum(x**2 for x in difference) / (4 * 2**2), abs=1e-12
+    )
 
 
 def test_coral_sees_no_mean():
     source, target = draw(6, 3), draw(9, 3, seed=1) * 2
     shift = torch.tensor([5.0, -3.0, 100.0], dtype=torch.float64)
     assert coral(source, source + shift).item() == pytest.approx(0, abs=1e-20)
-    assert coral(source, target).item() == pytest.approx(coral(source - shift, target + shift).item(), rel=1e-9)
+    assert coral(source, target).item() == pytest.approx(
+        coral(source - shift, target + shift).item(), rel=1e-9
+    )
     assert coral(source, target).item() > 0.1
 
 
 def test_coral_gradient_reaches_both_domains():
-    assert torch.autograd.gradcheck(coral, [draw(4, 3).requires_grad_(), draw(5, 3, seed=1).requires_grad_()])
+    assert torch.autograd.gradcheck(
+        coral, [draw(4, 3).requires_grad_(), draw(5, 3, seed=1).requires_grad_()]
+    )
 
 
 def test_coral_refuses_a_single_sample():

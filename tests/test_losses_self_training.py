@@ -1,4 +1,5 @@
-"""MCD's discrepancy, MCC, SHOT's losses and pseudo-labels against hand-written numbers and loops, on made-up predictions."""
+"""MCD's discrepancy, MCC, SHOT's losses and pseudo-labels against hand-written numbers and loops,
+on made-up predictions."""
 
 import math
 
@@ -7,7 +8,11 @@ import pytest
 import torch
 
 from tl_runner.losses.discrepancy import classifier_discrepancy
-from tl_runner.losses.self_training import centroid_pseudo_labels, information_maximisation, minimum_class_confusion
+from tl_runner.losses.self_training import (
+    centroid_pseudo_labels,
+    information_maximisation,
+    minimum_class_confusion,
+)
 
 
 def draw(*shape, seed=0):
@@ -17,7 +22,9 @@ def draw(*shape, seed=0):
 def test_classifier_discrepancy_by_hand():
     p1 = torch.tensor([[0.7, 0.2, 0.1], [0.0, 1.0, 0.0]], dtype=torch.float64)
     p2 = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]], dtype=torch.float64)
-    assert classifier_discrepancy(p1.log(), p2.log()).item() == pytest.approx((0.2 + 0.1 + 0.1 + 1 + 1 + 0) / 6, abs=1e-12)
+    assert classifier_discrepancy(p1.log(), p2.log()).item() == pytest.approx(
+        (0.2 + 0.1 + 0.1 + 1 + 1 + 0) / 6, abs=1e-12
+    )
     assert classifier_discrepancy(p1.log(), p1.log()) == 0
 
 
@@ -35,7 +42,9 @@ def confusion_by_loops(logits, temperature):
     weights = [batch * w / sum(weights) for w in weights]
     loss = 0.0
     for j in range(classes):
-        correlation = [sum(weights[b] * rows[b][j] * rows[b][k] for b in range(batch)) for k in range(classes)]
+        correlation = [
+            sum(weights[b] * rows[b][j] * rows[b][k] for b in range(batch)) for k in range(classes)
+        ]
         loss += sum(correlation[k] / sum(correlation) for k in range(classes) if k != j) / classes
     return loss
 
@@ -43,7 +52,9 @@ def confusion_by_loops(logits, temperature):
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_class_confusion_equals_loops(temperature):
     logits = 3 * draw(6, 4)
-    assert minimum_class_confusion(logits, temperature).item() == pytest.approx(confusion_by_loops(logits, temperature), abs=1e-12)
+    assert minimum_class_confusion(logits, temperature).item() == pytest.approx(
+        confusion_by_loops(logits, temperature), abs=1e-12
+    )
 
 
 def test_class_confusion_takes_temperature_2_5():
@@ -117,7 +128,9 @@ def pseudo_labels_by_loops(features, probabilities):
             centroids[k] = sum(membership[i][k] * samples[i] for i in range(n)) / total
         new = []
         for x in samples:
-            distance = {k: 1 - x @ c / np.linalg.norm(x) / np.linalg.norm(c) for k, c in centroids.items()}
+            distance = {
+                k: 1 - x @ c / np.linalg.norm(x) / np.linalg.norm(c) for k, c in centroids.items()
+            }
             new.append(min(sorted(distance), key=distance.__getitem__))
         labels, membership = new, np.eye(classes)[new]
     return labels
@@ -133,10 +146,22 @@ def test_pseudo_labels_equal_loops(seed):
 
 
 def test_class_without_samples_stays_empty_and_gives_no_nan():
-    # class 2 is nobody's first choice, though its soft centroid is the nearest of two samples; class 3 has no probability
-    features = torch.tensor([[1.0, 0.0], [1.0, 0.2], [0.0, 1.0], [0.2, 1.0], [1.0, 1.0], [1.0, 1.1]], dtype=torch.float64)
+    # class 2 is nobody's first choice, though its soft centroid is the nearest of two samples;
+    # class 3 has no probability
+    features = torch.tensor(
+        [[1.0, 0.0], [1.0, 0.2], [0.0, 1.0], [0.2, 1.0], [1.0, 1.0], [1.0, 1.1]],
+        dtype=torch.float64,
+    )
     probabilities = torch.tensor(
-        [[1.0, 0, 0, 0], [0.9, 0.1, 0, 0], [0, 1.0, 0, 0], [0.1, 0.9, 0, 0], [0.51, 0, 0.49, 0], [0, 0.51, 0.49, 0]], dtype=torch.float64
+        [
+            [1.0, 0, 0, 0],
+            [0.9, 0.1, 0, 0],
+            [0, 1.0, 0, 0],
+            [0.1, 0.9, 0, 0],
+            [0.51, 0, 0.49, 0],
+            [0, 0.51, 0.49, 0],
+        ],
+        dtype=torch.float64,
     )
     labels = centroid_pseudo_labels(features, probabilities).tolist()
     assert labels == pseudo_labels_by_loops(features.numpy(), probabilities.numpy())

@@ -8,13 +8,13 @@ import pytest
 import torch
 from conftest import TINY
 
-from tl_runner import run
-from tl_runner.build import method_of
-from tl_runner.methods.adda import collapse
-from tl_runner.plan import check
+from tl_runner.build.method import method_of
+from tl_runner.config.compose import check
+from tl_runner.jobs import run
+from tl_runner.methods.adaptation.adda import collapse
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
-from tl_runner.training.loop import PhaseLoop
+from tl_runner.training.phase_loop import PhaseLoop
 
 
 def build(*words: str):
@@ -30,7 +30,14 @@ def build(*words: str):
 def loop_of(method, number, task, device, epochs=2, steps=4):
     phase = method.phases()[number]
     reads = {domain: task.splits[name] for domain, name in phase.reads.items()}
-    return PhaseLoop(method, phase, Batches(reads, phase.batch_size, steps, device, None, (0, phase.name)), device, 0, epochs)
+    return PhaseLoop(
+        method,
+        phase,
+        Batches(reads, phase.batch_size, steps, device, None, (0, phase.name)),
+        device,
+        0,
+        epochs,
+    )
 
 
 def go(loop, epochs=1):
@@ -50,8 +57,11 @@ def same(one, other) -> bool:
 
 @pytest.fixture(params=["logits", "features"])
 def adapted(request):
-    """ADDA after its pretraining and one epoch of adaptation, with batch norm and dropout, and its states before."""
-    _, task, method, device = build("method=adda", f"method.discriminator_input={request.param}", "backbone.dropout=0.5")
+    """ADDA after its pretraining and one epoch of adaptation, with batch norm and dropout, and its
+    states before."""
+    _, task, method, device = build(
+        "method=adda", f"method.discriminator_input={request.param}", "backbone.dropout=0.5"
+    )
     go(loop_of(method, 0, task, device))
     loop = loop_of(method, 1, task, device)
     loop.phase.begin()
@@ -62,7 +72,8 @@ def adapted(request):
 
 def test_adda_leaves_the_source_encoder_and_head_alone_to_the_bit(adapted):
     method, before, _, loop = adapted
-    assert same(before["encoder"], state(method.encoder))  # buffers too: batch norm's running statistics
+    # buffers too: batch norm's running statistics
+    assert same(before["encoder"], state(method.encoder))
     assert same(before["head"], state(method.head))
     assert not method.encoder.training
     assert not any(m.training for m in method.encoder.modules())  # dropout is off
@@ -87,13 +98,22 @@ def test_adda_has_separate_optimisers_with_the_settings_of_the_config():
     loop = loop_of(method, 1, task, device)
     discriminator, encoder = loop.updates
     assert encoder.optimizer.param_groups[0]["lr"] == 1e-5
-    assert discriminator.optimizer.param_groups[0]["lr"] == config["method"]["adapt"]["discriminator_optimizer"]["lr"]
+    assert (
+        discriminator.optimizer.param_groups[0]["lr"]
+        == config["method"]["adapt"]["discriminator_optimizer"]["lr"]
+    )
     assert encoder.optimizer.param_groups[0]["betas"] == (0.5, 0.999)
 
 
 def test_adda_discriminator_width_follows_its_input():
-    assert build("method=adda", "method.discriminator_input=logits")[2].discriminator[0].in_features == 10
-    assert build("method=adda", "method.discriminator_input=features")[2].discriminator[0].in_features == 500
+    assert (
+        build("method=adda", "method.discriminator_input=logits")[2].discriminator[0].in_features
+        == 10
+    )
+    assert (
+        build("method=adda", "method.discriminator_input=features")[2].discriminator[0].in_features
+        == 500
+    )
 
 
 def test_adda_updates_do_not_leak_gradients_into_each_other():
@@ -104,7 +124,9 @@ def test_adda_updates_do_not_leak_gradients_into_each_other():
     discriminator, encoder = loop.updates
     loop._learn(discriminator)
     discriminator(loop.batches[0], 0.0)
-    assert all(torch.equal(p, q) for p, q in zip(before, method.target_encoder.parameters(), strict=True))
+    assert all(
+        torch.equal(p, q) for p, q in zip(before, method.target_encoder.parameters(), strict=True)
+    )
     assert all(p.grad is None for p in method.target_encoder.parameters())
     changed = state(method.discriminator)
     grads = [p.grad.clone() for p in method.discriminator.parameters()]
@@ -117,26 +139,46 @@ def test_adda_updates_do_not_leak_gradients_into_each_other():
 
 def test_adda_pretraining_is_source_only_to_the_bit(tl_run, tmp_path):
     for method in ("source_only", "adda"):
-        assert tl_run(*TINY, f"method={method}", "backbone.dropout=0.5", f"hydra.run.dir={tmp_path / method}").code == 0
-    one, other = (torch.load(tmp_path / m / "checkpoints" / "last.pt", weights_only=True)["method"] for m in ("source_only", "adda"))
+        assert (
+            tl_run(
+                *TINY,
+                f"method={method}",
+                "backbone.dropout=0.5",
+                f"hydra.run.dir={tmp_path / method}",
+            ).code
+            == 0
+        )
+    one, other = (
+        torch.load(tmp_path / m / "checkpoints" / "last.pt", weights_only=True)["method"]
+        for m in ("source_only", "adda")
+    )
     for name, tensor in one.items():
         assert torch.equal(tensor, other[name]), name
 
 
 def test_a_shut_gate_rests_the_encoder_and_ends_the_phase(tl_run, tmp_path):
-    words = ("method=adda", "method.adapt.gate=1", "method.adapt.gate_window=2", "train.epochs=4", "train.steps_per_epoch=2")
+    words = (
+        "method=adda",
+        "method.adapt.gate=1",
+        "method.adapt.gate_window=2",
+        "train.epochs=4",
+        "train.steps_per_epoch=2",
+    )
     ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
     assert "rested" in ended.err
     from conftest import results
 
     (result,) = results(tmp_path)
-    assert result["phases"][1]["epochs"] == 2  # the first window was open, then a whole epoch at rest
+    # the first window was open, then a whole epoch at rest
+    assert result["phases"][1]["epochs"] == 2
     assert any("rested" in w for w in result["warnings"])
 
 
 def test_a_discriminator_that_has_won_is_reported():
-    assert "discriminator_optimizer.lr" in collapse({"discriminator": 0.01, "discriminator_accuracy": 0.999})
+    assert "discriminator_optimizer.lr" in collapse(
+        {"discriminator": 0.01, "discriminator_accuracy": 0.999}
+    )
     assert collapse({"discriminator": 0.6, "discriminator_accuracy": 0.7}) is None
 
 

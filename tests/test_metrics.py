@@ -1,4 +1,5 @@
-"""Metrics against scikit-learn and brute force, on made-up predictions; and what a run writes of them."""
+"""Metrics against scikit-learn and brute force, on made-up predictions; and what a run writes of
+them."""
 
 from __future__ import annotations
 
@@ -13,14 +14,19 @@ import torch
 from conftest import TINY
 from sklearn import metrics as sk
 
-from tl_runner.metrics import bootstrap, classification, report, selection
+from tl_runner.metrics import bootstrap, classification
+from tl_runner.metrics import evaluation_report as report
+from tl_runner.metrics.selection_scores import unlabelled as selection
 
 AVERAGES = ("macro", "micro", "weighted")
 SCORES = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
 
 
-def made_up(n: int, k: int, *, decimals: int | None = None, imbalance: float = 0.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (n, k) that know something of the labels (n,); rounded to ``decimals`` they tie."""
+def made_up(
+    n: int, k: int, *, decimals: int | None = None, imbalance: float = 0.0, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities (n, k) that know something of the labels (n,); rounded to ``decimals`` they
+    tie."""
     generator = np.random.default_rng(seed)
     prior = np.exp(-imbalance * np.arange(k))
     y = generator.choice(k, size=n, p=prior / prior.sum())
@@ -36,7 +42,8 @@ def one_hot(labels: list[int], k: int) -> np.ndarray:
 
 
 def by_hand(p: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
-    """Every scalar from scikit-learn's own functions, the calibration error from a loop over samples and bins."""
+    """Every scalar from scikit-learn's own functions, the calibration error from a loop over
+    samples and bins."""
     n, k = p.shape
     predicted, present = p.argmax(1), np.unique(y)
     with warnings.catch_warnings():
@@ -47,16 +54,23 @@ def by_hand(p: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
         }
     for name, score in SCORES.items():
         for average in AVERAGES:
-            found[f"{name}_{average}"] = score(y, predicted, labels=range(k), average=average, zero_division=0)
+            found[f"{name}_{average}"] = score(
+                y, predicted, labels=range(k), average=average, zero_division=0
+            )
     ranked = list(present) if len(present) > 1 else []
-    for name, function in (("auc_macro", sk.roc_auc_score), ("average_precision_macro", sk.average_precision_score)):
+    for name, function in (
+        ("auc_macro", sk.roc_auc_score),
+        ("average_precision_macro", sk.average_precision_score),
+    ):
         found[name] = np.mean([function(y == c, p[:, c]) for c in ranked]) if ranked else None
     found["ece"] = 0.0
     edges = np.linspace(0, 1, 16)
     for low, high in pairwise(edges):
         inside = [i for i in range(n) if low < p[i].max() <= high]
         if inside:
-            gap = np.mean([p[i].max() for i in inside]) - np.mean([predicted[i] == y[i] for i in inside])
+            gap = np.mean([p[i].max() for i in inside]) - np.mean(
+                [predicted[i] == y[i] for i in inside]
+            )
             found["ece"] += len(inside) / n * abs(gap)
     found["log_loss"] = -np.mean(np.log(np.clip(p[np.arange(n), y], np.finfo(float).eps, 1)))
     return found
@@ -64,7 +78,13 @@ def by_hand(p: np.ndarray, y: np.ndarray) -> dict[str, float | None]:
 
 ORDINARY = {
     f"{n} of {k}": made_up(n, k, imbalance=imbalance, seed=n)
-    for n, k, imbalance in [(200, 2, 0.0), (300, 5, 0.5), (50, 10, 0.3), (1000, 3, 2.0), (400, 20, 0.0)]
+    for n, k, imbalance in [
+        (200, 2, 0.0),
+        (300, 5, 0.5),
+        (50, 10, 0.3),
+        (1000, 3, 2.0),
+        (400, 20, 0.0),
+    ]
 }
 DEGENERATE = {
     "one sample": (np.array([[0.2, 0.5, 0.3]]), np.array([1])),
@@ -79,7 +99,10 @@ DEGENERATE = {
     "two classes, one there": (one_hot([1, 0, 1], 2), np.array([1, 1, 1])),
     "sure and wrong": (one_hot([1, 0], 2), np.array([0, 1])),
     "sure and right": (one_hot([0, 1, 2], 3), np.array([0, 1, 2])),
-    "float32": (made_up(100, 6, imbalance=1.0)[0].astype(np.float32), made_up(100, 6, imbalance=1.0)[1]),
+    "float32": (
+        made_up(100, 6, imbalance=1.0)[0].astype(np.float32),
+        made_up(100, 6, imbalance=1.0)[1],
+    ),
 }
 
 
@@ -93,28 +116,40 @@ def test_every_metric_is_scikit_learns_and_nothing_warns(case):
     expected = by_hand(p, y)
     assert found["metrics"].keys() == expected.keys()
     for name, value in expected.items():
-        assert found["metrics"][name] == (None if value is None else pytest.approx(value, rel=1e-6, abs=1e-9)), name
+        assert found["metrics"][name] == (
+            None if value is None else pytest.approx(value, rel=1e-6, abs=1e-9)
+        ), name
     predicted = p.argmax(1)
     assert found["confusion"] == sk.confusion_matrix(y, predicted, labels=range(k)).tolist()
     per_class = found["per_class"]
     for name, score in SCORES.items():
-        assert per_class[name] == pytest.approx(score(y, predicted, labels=range(k), average=None, zero_division=0))
+        assert per_class[name] == pytest.approx(
+            score(y, predicted, labels=range(k), average=None, zero_division=0)
+        )
     assert per_class["support"] == np.bincount(y, minlength=k).tolist()
     for c in range(k):
         both = 0 < per_class["support"][c] < len(y)
-        assert per_class["auc"][c] == (pytest.approx(sk.roc_auc_score(y == c, p[:, c])) if both else None)
-        assert per_class["average_precision"][c] == (pytest.approx(sk.average_precision_score(y == c, p[:, c])) if both else None)
+        assert per_class["auc"][c] == (
+            pytest.approx(sk.roc_auc_score(y == c, p[:, c])) if both else None
+        )
+        assert per_class["average_precision"][c] == (
+            pytest.approx(sk.average_precision_score(y == c, p[:, c])) if both else None
+        )
     json.dumps(found, allow_nan=False)
     for name, value in found["metrics"].items():
         assert value is not None or (name in found["notes"] and name not in found["intervals"])
     assert all(low <= high for low, high in found["intervals"].values())
-    assert found["intervals"].keys() == {name for name, value in found["metrics"].items() if value is not None}
+    assert found["intervals"].keys() == {
+        name for name, value in found["metrics"].items() if value is not None
+    }
 
 
 def test_with_every_class_there_the_macro_auc_is_scikit_learns_one_against_the_rest():
     p, y = ORDINARY["300 of 5"]
     found = report.classification(p, y, resamples=0)
-    assert found["metrics"]["auc_macro"] == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr", average="macro"))
+    assert found["metrics"]["auc_macro"] == pytest.approx(
+        sk.roc_auc_score(y, p, multi_class="ovr", average="macro")
+    )
     assert found["metrics"]["log_loss"] == pytest.approx(sk.log_loss(y, p, labels=range(5)))
     assert found["intervals"] == {}
     assert found["notes"] == {}
@@ -126,7 +161,10 @@ def test_notes_name_the_classes_that_are_missing():
     assert "left out" in notes["auc_macro"]
     assert "count as 0" in notes["recall_macro"]
     assert "never predicted" in notes["precision_macro"]
-    assert "every sample is of class 2" in report.classification(*DEGENERATE["one class only"])["notes"]["auc_macro"]
+    assert (
+        "every sample is of class 2"
+        in report.classification(*DEGENERATE["one class only"])["notes"]["auc_macro"]
+    )
 
 
 def test_a_bin_holds_its_upper_edge():
@@ -148,7 +186,8 @@ def test_large_splits_have_no_interval_of_the_ranking_and_say_so(monkeypatch):
 
 @pytest.mark.parametrize("decimals", [None, 1])
 def test_bootstrap_by_counts_is_scikit_learn_on_the_drawn_samples(decimals):
-    """The same resamples, once as counts and once as rows repeated that often; a class is missing from some."""
+    """The same resamples, once as counts and once as rows repeated that often; a class is missing
+    from some."""
     p, y = made_up(40, 4, decimals=decimals, imbalance=0.8, seed=4)
     if decimals:
         assert len(np.unique(p)) < 12
@@ -207,7 +246,9 @@ def test_resamples_in_portions_are_as_many(monkeypatch):
     assert list(bootstrap.chunks(2, 10_000)) == [1, 1]
     in_portions = report.classification(*made_up(200, 4), resamples=500)["intervals"]
     monkeypatch.undo()
-    for name, interval in report.classification(*made_up(200, 4), resamples=500)["intervals"].items():
+    for name, interval in report.classification(*made_up(200, 4), resamples=500)[
+        "intervals"
+    ].items():
         assert in_portions[name] == pytest.approx(interval, abs=0.05), name
 
 
@@ -216,7 +257,11 @@ def test_regression_is_scikit_learns():
     y = generator.normal(3, 2, size=300)
     predicted = y + generator.normal(size=300)
     found = report.regression(predicted, y)
-    functions = {"rmse": sk.root_mean_squared_error, "mae": sk.mean_absolute_error, "r2": sk.r2_score}
+    functions = {
+        "rmse": sk.root_mean_squared_error,
+        "mae": sk.mean_absolute_error,
+        "r2": sk.r2_score,
+    }
     for name, function in functions.items():
         assert found["metrics"][name] == pytest.approx(function(y, predicted))
         low, high = found["intervals"][name]
@@ -242,7 +287,8 @@ def test_r2_of_constant_targets_is_undefined(y):
 def test_r2_leaves_out_resamples_of_one_value():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = report.regression(np.array([1.0, 2.0]), np.array([1.1, 2.3]))  # half of the resamples draw one of the two twice
+        # half of the resamples draw one of the two twice
+        found = report.regression(np.array([1.0, 2.0]), np.array([1.1, 2.3]))
     assert np.isfinite(found["intervals"]["r2"]).all()
 
 
@@ -260,7 +306,12 @@ def strict(text: str) -> dict:
 
 @pytest.mark.parametrize(("samples", "complete"), [(200, True), (8, False)])
 def test_a_run_records_every_metric_in_strict_json(tl_run, tmp_path, samples, complete):
-    ended = tl_run(*TINY, "method=source_only", f"train.limit.samples={samples}", f"hydra.run.dir={tmp_path / 'run'}")
+    ended = tl_run(
+        *TINY,
+        "method=source_only",
+        f"train.limit.samples={samples}",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert ended.code == 0, ended.text
     assert "Warning" not in ended.text
     result = strict((tmp_path / "run" / "result.json").read_text())
@@ -272,17 +323,21 @@ def test_a_run_records_every_metric_in_strict_json(tl_run, tmp_path, samples, co
     assert result["classes"] == [str(digit) for digit in range(10)]
     with np.load(tmp_path / "run" / "predictions.npz") as arrays:
         for split in labelled:
-            again = report.classification(arrays[f"{split}/probabilities"], arrays[f"{split}/labels"])
+            again = report.classification(
+                arrays[f"{split}/probabilities"], arrays[f"{split}/labels"]
+            )
             for part in ("metrics", "intervals", "per_class", "confusion", "notes"):
                 assert result[part][split] == again[part]
     (row,) = (row for row in rows if row.get("selected") and row["split"] == "target_test")
     assert row["f1_macro"] == result["metrics"]["target_test"]["f1_macro"]
     assert all(result["per_class"]["target_test"]["support"]) is complete
-    assert ("no sample of class" in result["notes"]["target_test"].get("auc_macro", "")) is not complete
+    assert (
+        "no sample of class" in result["notes"]["target_test"].get("auc_macro", "")
+    ) is not complete
 
 
 def test_outputs_that_are_not_finite_fail_the_run(tl_run, tmp_path, monkeypatch):
-    from tl_runner.training import evaluation
+    from tl_runner.training import evaluator as evaluation
 
     monkeypatch.setattr(evaluation, "pixels", lambda x: torch.full(x.shape, math.nan))
     ended = tl_run(*TINY, "method=source_only", f"hydra.run.dir={tmp_path / 'run'}")
@@ -296,7 +351,9 @@ def test_outputs_that_are_not_finite_fail_the_run(tl_run, tmp_path, monkeypatch)
 
 @pytest.fixture
 def probabilities():
-    return torch.randn(50, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).softmax(1)
+    return torch.randn(
+        50, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    ).softmax(1)
 
 
 def test_entropy_and_im_by_hand(probabilities):
@@ -304,19 +361,24 @@ def test_entropy_and_im_by_hand(probabilities):
     mean_entropy = sum(-sum(q * math.log(q) for q in row) for row in rows) / len(rows)
     mean = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     assert selection.entropy(probabilities).item() == pytest.approx(-mean_entropy, abs=1e-12)
-    assert selection.im(probabilities).item() == pytest.approx(-sum(q * math.log(q) for q in mean) - mean_entropy, abs=1e-12)
+    assert selection.im(probabilities).item() == pytest.approx(
+        -sum(q * math.log(q) for q in mean) - mean_entropy, abs=1e-12
+    )
 
 
 def test_bnm_is_the_sum_of_singular_values_over_its_bound(probabilities):
     singular = np.linalg.svd(probabilities.numpy(), compute_uv=False)
-    assert selection.bnm(probabilities).item() == pytest.approx(singular.sum() / math.sqrt(50 * 4), abs=1e-10)
+    assert selection.bnm(probabilities).item() == pytest.approx(
+        singular.sum() / math.sqrt(50 * 4), abs=1e-10
+    )
 
 
 def test_the_scores_at_their_best_and_at_collapse():
     sure = torch.eye(4, dtype=torch.float64).repeat(5, 1)
     collapsed = torch.eye(4, dtype=torch.float64)[:1].repeat(20, 1)
     assert selection.entropy(sure).item() == 0
-    assert selection.entropy(collapsed).item() == 0  # entropy alone cannot see a collapse; the other two can
+    # entropy alone cannot see a collapse; the other two can
+    assert selection.entropy(collapsed).item() == 0
     assert selection.im(sure).item() == pytest.approx(math.log(4))
     assert selection.im(collapsed).item() == pytest.approx(0)
     assert selection.bnm(sure).item() == pytest.approx(1)
@@ -325,6 +387,12 @@ def test_the_scores_at_their_best_and_at_collapse():
 
 def test_accuracy_and_log_loss_on_the_device_are_scikit_learns():
     generator = torch.Generator().manual_seed(2)
-    logits, y = torch.randn(201, 5, generator=generator), torch.randint(5, (201,), generator=generator)
-    assert classification.accuracy(logits, y).item() == sk.accuracy_score(y, logits.argmax(1))  # to the bit: scripts compare
-    assert classification.log_loss(logits, y).item() == pytest.approx(sk.log_loss(y, logits.double().softmax(1)), abs=1e-6)
+    logits, y = (
+        torch.randn(201, 5, generator=generator),
+        torch.randint(5, (201,), generator=generator),
+    )
+    # to the bit: scripts compare
+    assert classification.accuracy(logits, y).item() == sk.accuracy_score(y, logits.argmax(1))
+    assert classification.log_loss(logits, y).item() == pytest.approx(
+        sk.log_loss(y, logits.double().softmax(1)), abs=1e-6
+    )

@@ -32,12 +32,26 @@ def photos(tmp_path):
 
 
 def mnistm(root, photos, **changes):
-    return load(root, **{"target": "mnistm", "channels": 3, "photos": str(photos), "val_fraction": 0.0, **changes})
+    return load(
+        root,
+        **{
+            "target": "mnistm",
+            "channels": 3,
+            "photos": str(photos),
+            "val_fraction": 0.0,
+            **changes,
+        },
+    )
 
 
 def test_every_pixel_is_the_difference_of_digit_and_photograph(root, photos):
     task = mnistm(root, photos)
-    assert sizes(task) == {"source_train": 60, "source_test": 20, "target_train": 60, "target_test": 20}
+    assert sizes(task) == {
+        "source_train": 60,
+        "source_test": 20,
+        "target_train": 60,
+        "target_test": 20,
+    }
     for part, colour in (("train", TRAIN), ("test", TEST)):
         digits, blended = (task.splits[f"{domain}_{part}"] for domain in ("source", "target"))
         expected = (digits.x.int() - torch.tensor(colour).view(1, 3, 1, 1)).abs()
@@ -53,9 +67,14 @@ def test_patches_lie_anywhere_in_any_photograph(tmp_path):
     photos = []
     for number, (high, wide) in enumerate(shapes):
         rows, columns = np.mgrid[:high, :wide]
-        write_photo(tmp_path / f"{number}.png", np.stack([rows, columns, np.full_like(rows, number)], 2).astype(np.uint8))
+        write_photo(
+            tmp_path / f"{number}.png",
+            np.stack([rows, columns, np.full_like(rows, number)], 2).astype(np.uint8),
+        )
         photos.append(Photo(tmp_path / f"{number}.png", high, wide))
-    made = blend(torch.zeros(6000, 1, 28, 28, dtype=torch.uint8), photos, torch.Generator().manual_seed(0)).int()
+    made = blend(
+        torch.zeros(6000, 1, 28, 28, dtype=torch.uint8), photos, torch.Generator().manual_seed(0)
+    ).int()
     which = made[:, 2, 0, 0]
     corner = made[:, :2, 0, 0]
     assert (made[:, 2] == which[:, None, None]).all()
@@ -72,7 +91,10 @@ def test_every_run_has_the_same_and_other_photographs_make_another(root, photos)
     first, again = (mnistm(root, photos, seed=seed).splits["target_test"] for seed in (0, 1))
     assert torch.equal(first.x, again.x)
     before = mnistm(root, photos).checksums
-    assert set(before) == {*load(root, target="usps").checksums} - {"USPS/usps.bz2", "USPS/usps.t.bz2"} | {"photos"}
+    assert set(before) == {*load(root, target="usps").checksums} - {
+        "USPS/usps.bz2",
+        "USPS/usps.t.bz2",
+    } | {"photos"}
     write_photo(photos / "test/c.png", (1, 2, 3))
     after = mnistm(root, photos)
     assert after.checksums["photos"] != before["photos"]
@@ -83,7 +105,8 @@ def test_every_run_has_the_same_and_other_photographs_make_another(root, photos)
 
 def test_photographs_in_no_such_folders_are_divided_by_name(tmp_path):
     photos = [Photo(tmp_path / "train" / f"{i:02}.png", 30, 30) for i in range(12)]
-    for folder in (tmp_path, tmp_path / "train"):  # without a folder test, train alone divides nothing
+    # without a folder test, train alone divides nothing
+    for folder in (tmp_path, tmp_path / "train"):
         train, test = divide(folder, photos)
         assert test == photos[::FIFTH]
         assert sorted(train + test) == photos
@@ -110,7 +133,9 @@ def test_photographs_of_any_mode(root, tmp_path):
     (tmp_path / "photos").mkdir()
     grey_and_transparent(tmp_path / "photos")
     task = mnistm(root, tmp_path / "photos")
-    assert torch.equal(task.splits["target_test"].x.int(), (task.splits["source_test"].x.int() - 50).abs())
+    assert torch.equal(
+        task.splits["target_test"].x.int(), (task.splits["source_test"].x.int() - 50).abs()
+    )
 
 
 def nothing(folder):
@@ -132,14 +157,20 @@ def one(folder):
 
 def truncated(folder):
     for name in ("a.png", "b.png"):
-        write_photo(folder / name, np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8))
+        write_photo(
+            folder / name, np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+        )
     (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:4000])
 
 
 WRONG = {
-    nothing: "no photograph", no_photograph: "no photograph",
-    too_small: r"1 are smaller than 28x28 pixels, 1 cannot be read", one: "two are needed", truncated: "b.png cannot be read",
-}  # fmt: skip
+    nothing: "no photograph",
+    no_photograph: "no photograph",
+    too_small: r"1 are smaller than 28x28 pixels, 1 cannot be "
+    r"read",
+    one: "two are needed",
+    truncated: "b.png cannot be read",
+}
 
 
 @pytest.mark.parametrize("make", WRONG, ids=lambda m: m.__name__)
@@ -153,5 +184,10 @@ def test_photographs_that_will_not_do(root, tmp_path, make):
 def test_no_photographs_say_what_to_do(tl_run, root):
     ended = tl_run("data=mnist2mnistm", f"data.root={root}")
     assert ended.code == 2
-    for text in (f"data.photos={root}/BSR/BSDS500/data/images is no folder", "BSDS500", "point data.photos", "data=fonts2digits"):
+    for text in (
+        f"data.photos={root}/BSR/BSDS500/data/images is no folder",
+        "BSDS500",
+        "point data.photos",
+        "data=fonts2digits",
+    ):
         assert text in ended.err

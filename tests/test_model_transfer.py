@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from test_methods import build, go, loop_of, same, state
 
-from tl_runner.backbones.low_rank import LowRank, adapt
+from tl_runner.backbones._low_rank import LowRank, adapt
 from tl_runner.losses.distillation import softened_cross_entropy
-from tl_runner.training.evaluation import outputs_of
+from tl_runner.training.evaluator import outputs_of
 
 
 def begun(*words, number=-1):
@@ -34,16 +34,21 @@ def test_a_probe_trains_the_head_on_features_that_are_computed_once(monkeypatch)
     batch = loop.batches[0]
     batch.kept = loop.once
     features = outputs_of(method, method.features, split, loop.device)
-    expected = F.cross_entropy(method.head(features[batch.target.index]), batch.target.y, label_smoothing=0.1)
+    expected = F.cross_entropy(
+        method.head(features[batch.target.index]), batch.target.y, label_smoothing=0.1
+    )
     torch.testing.assert_close(loop.updates[0].update.step(batch, 0.0)["cross_entropy"], expected)
     assert {id(p) for p in loop.updates[0].parameters} == {id(p) for p in method.head.parameters()}
 
 
 def test_lp_ft_fine_tunes_from_the_probes_head():
-    _, task, method, device = build("method=lp_ft", "data.target_labels=5", "method.new_head=true", "method.freeze=1")
+    _, task, method, device = build(
+        "method=lp_ft", "data.target_labels=5", "method.new_head=true", "method.freeze=1"
+    )
     phases = method.phases()
     assert [p.name for p in phases] == ["pretrain", "probe", "finetune"]
-    assert [p.begin is not None for p in phases] == [False, True, False]  # nothing starts the head anew between probe and finetune
+    # nothing starts the head anew between probe and finetune
+    assert [p.begin is not None for p in phases] == [False, True, False]
     go(loop_of(method, 0, task, device))
     method.start()
     encoder, head = state(method.encoder), state(method.head)
@@ -90,7 +95,9 @@ def test_pretraining_under_adapters_is_source_onlys_up_to_rounding():
     go(loop_of(method, 0, task, device))
     go(loop_of(floor, 0, task, device))
     x = task.splits["target_test"].x[:50].float() / 255
-    torch.testing.assert_close(method.eval().features(x), floor.eval().features(x), rtol=0.05, atol=5e-3)
+    torch.testing.assert_close(
+        method.eval().features(x), floor.eval().features(x), rtol=0.05, atol=5e-3
+    )
     assert all(not adapter.b.any() for adapter in method.adapters)
 
 
@@ -104,12 +111,18 @@ def test_softened_cross_entropy_by_hand():
         total -= sum(a * math.log(b) for a, b in zip(p, q, strict=True)) / 4
     assert softened_cross_entropy(student, teacher, 2.0).item() == pytest.approx(total, abs=1e-12)
     p = (teacher / 2).softmax(1)
-    assert softened_cross_entropy(teacher, teacher, 2.0).item() == pytest.approx(-(p * p.log()).sum(1).mean().item(), abs=1e-12)
-    assert torch.autograd.gradcheck(lambda z: softened_cross_entropy(z, teacher, 2.0), student.requires_grad_())
+    assert softened_cross_entropy(teacher, teacher, 2.0).item() == pytest.approx(
+        -(p * p.log()).sum(1).mean().item(), abs=1e-12
+    )
+    assert torch.autograd.gradcheck(
+        lambda z: softened_cross_entropy(z, teacher, 2.0), student.requires_grad_()
+    )
 
 
 def test_lwf_keeps_the_original_networks_answers_to_the_images_it_sees():
-    _, task, method, device = build("method=lwf", "data.target_labels=5", "backbone.batch_norm=false")
+    _, task, method, device = build(
+        "method=lwf", "data.target_labels=5", "backbone.batch_norm=false"
+    )
     go(loop_of(method, 0, task, device))
     phases = method.phases()
     assert [p.name for p in phases] == ["pretrain", "warm_up", "finetune"]

@@ -1,4 +1,5 @@
-"""Several tasks on one network: each weighting against its closed form, the baselines, the labels, the record."""
+"""Several tasks on one network: each weighting against its closed form, the baselines, the labels,
+the record."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from conftest import TINY
 from test_methods import build, go, loop_of, same, state
 
 from tl_runner.data.augment import Affine
-from tl_runner.data.multitask_digits import drawn, slant
+from tl_runner.data.tasks.multitask_digits import drawn, slant
 from tl_runner.losses.multitask import dynamic_weight_average, gradnorm, pcgrad, uncertainty
 from tl_runner.metrics.regression import regression
 
@@ -30,7 +31,13 @@ def last(method, task, device, **more):
 # ---- weightings
 
 
-@pytest.mark.parametrize("words", [("method=multitask", "method.weighting=gate"), ("method=multi_teacher", "method.weighting=pcgrad")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("method=multitask", "method.weighting=gate"),
+        ("method=multi_teacher", "method.weighting=pcgrad"),
+    ],
+)
 def test_a_weighting_of_another_method_is_refused(tl_run, tmp_path, words):
     ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 2
@@ -53,11 +60,15 @@ def test_uncertainty_is_least_where_the_variance_is_the_loss(regression_task):
     optimizer.step(closure)
     assert s.exp().item() == pytest.approx(0.37 * (1 if regression_task else 2), rel=1e-4)
     half = 0.5 if regression_task else 1.0
-    assert uncertainty(loss, torch.tensor(-2.0), regression_task).item() == pytest.approx(half * np.exp(2.0) * 0.37 - 1.0, rel=1e-6)
+    assert uncertainty(loss, torch.tensor(-2.0), regression_task).item() == pytest.approx(
+        half * np.exp(2.0) * 0.37 - 1.0, rel=1e-6
+    )
 
 
 def test_uncertaintys_variances_learn_without_weight_decay():
-    method, task, device = toy("method.weighting=uncertainty", "method.baselines=false", "train.optimizer.weight_decay=0.1")
+    method, task, device = toy(
+        "method.weighting=uncertainty", "method.baselines=false", "train.optimizer.weight_decay=0.1"
+    )
     loop = last(method, task, device)
     group = loop.updates[0].optimizer.param_groups[1]
     assert group["params"][0] is method.log_variances
@@ -69,7 +80,9 @@ def test_uncertaintys_variances_learn_without_weight_decay():
 def test_dwa_by_hand():
     last_means, before = torch.tensor([0.5, 1.0]), torch.tensor([1.0, 1.0])
     e = np.exp(np.array([0.5, 1.0]) / 2)
-    np.testing.assert_allclose(dynamic_weight_average(last_means, before, 2.0), 2 * e / e.sum(), rtol=1e-6)
+    np.testing.assert_allclose(
+        dynamic_weight_average(last_means, before, 2.0), 2 * e / e.sum(), rtol=1e-6
+    )
 
 
 def test_dwa_weighs_by_the_means_of_the_last_two_epochs():
@@ -89,7 +102,9 @@ def test_dwa_weighs_by_the_means_of_the_last_two_epochs():
 
 def test_gradnorms_loss_and_gradient_by_hand():
     w = torch.tensor([1.0, 1.5], dtype=torch.float64, requires_grad=True)
-    n, loss, first = (torch.tensor(v, dtype=torch.float64) for v in ([2.0, 0.5], [0.5, 1.0], [1.0, 1.0]))
+    n, loss, first = (
+        torch.tensor(v, dtype=torch.float64) for v in ([2.0, 0.5], [0.5, 1.0], [1.0, 1.0])
+    )
     value = gradnorm(w, n, loss, first, 1.5)
     g = np.array([2.0, 0.75])
     target = g.mean() * (np.array([0.5, 1.0]) / 0.75) ** 1.5
@@ -137,8 +152,17 @@ def test_without_a_conflict_pcgrad_is_the_plain_gradient_and_heads_keep_their_ow
         return {name: p.grad.clone() for name, p in method.shared.named_parameters()}
 
     plain = gradients(lambda losses: sum(losses.values()).backward())
-    same_task = gradients(lambda losses: method.by_pcgrad({t: losses["class"] if t == "class" else 0 * v for t, v in losses.items()}))
-    alone = gradients(lambda losses: losses["class"].backward() or sum(0 * v for v in method.step(batch, 0.0)[0].values()).backward())
+    same_task = gradients(
+        lambda losses: method.by_pcgrad(
+            {t: losses["class"] if t == "class" else 0 * v for t, v in losses.items()}
+        )
+    )
+    alone = gradients(
+        lambda losses: (
+            losses["class"].backward()
+            or sum(0 * v for v in method.step(batch, 0.0)[0].values()).backward()
+        )
+    )
     surgery = gradients(method.by_pcgrad)
     for name in plain:
         if name.startswith("layers"):
@@ -159,7 +183,13 @@ def test_what_goes_by_whole_batches_is_not_cut_into_parts(tl_run, weighting):
 
 def test_each_task_alone_starts_where_all_start_and_touches_nothing_else():
     method, task, device = toy()
-    assert [p.name for p in method.phases()] == ["single_class", "single_parity", "single_weight", "single_slant", "together"]
+    assert [p.name for p in method.phases()] == [
+        "single_class",
+        "single_parity",
+        "single_weight",
+        "single_slant",
+        "together",
+    ]
     for name, network in method.single:
         assert same(state(network.encoder), state(method.shared.encoder))
         assert same(state(network.heads[name]), state(method.shared.heads[name]))
@@ -196,7 +226,11 @@ def test_one_task_of_equal_weighting_is_that_task_alone():
 
 
 def test_labels_are_of_what_is_drawn():
-    split = drawn(3, Affine(rotate=15, scale=0.2, stretch=0.3, translate=0.1), torch.Generator().manual_seed(0))
+    split = drawn(
+        3,
+        Affine(rotate=15, scale=0.2, stretch=0.3, translate=0.1),
+        torch.Generator().manual_seed(0),
+    )
     assert len(split) == 12 * 10 * 3
     assert split.also["slant"].abs().max() < 1e-3  # no shear, whatever else
     assert torch.equal(split.also["parity"], split.y % 2)
@@ -214,7 +248,9 @@ def test_the_slant_is_the_shear_of_the_map():
 
 def test_regression_metrics_by_hand():
     said, y = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1.0, 3.0, 2.0])
-    assert regression(said, y) == pytest.approx({"mae": 1.0, "rmse": (5 / 3) ** 0.5, "r2": 1 - 5 / 2})
+    assert regression(said, y) == pytest.approx(
+        {"mae": 1.0, "rmse": (5 / 3) ** 0.5, "r2": 1 - 5 / 2}
+    )
     assert "r2" not in regression(said, torch.ones(3))
 
 
@@ -226,7 +262,9 @@ def test_the_record_has_every_task_alone_and_together_and_how_they_relate(tl_run
     assert "accuracy" in alone["single_class"]["target_test"]
     assert "accuracy" in alone["single_parity"]["target_test_parity"]
     assert set(alone["single_slant"]["target_test_slant"]) == {"mae", "rmse", "r2"}
-    assert {"target_test", "target_test_parity", "target_test_weight", "target_test_slant"} <= set(result["metrics"])
+    assert {"target_test", "target_test_parity", "target_test_weight", "target_test_slant"} <= set(
+        result["metrics"]
+    )
     found = result["findings"]
     assert found["tasks"] == ["class", "parity", "weight", "slant"]
     matrix = np.array(found["relationships"])
@@ -235,7 +273,9 @@ def test_the_record_has_every_task_alone_and_together_and_how_they_relate(tl_run
     assert (np.diag(matrix) == 1).all()
     assert (np.abs(matrix) <= 1).all()
     with np.load(tmp_path / "run" / "predictions.npz") as arrays:
-        error = np.abs(arrays["target_test_slant/values"] - arrays["target_test_slant/labels"]).mean()
+        error = np.abs(
+            arrays["target_test_slant/values"] - arrays["target_test_slant/labels"]
+        ).mean()
     assert error == pytest.approx(result["metrics"]["target_test_slant"]["mae"], rel=1e-5)
 
 
@@ -251,14 +291,25 @@ def test_the_cosines_are_of_the_losses_gradients_at_the_features():
     for name in ("class", "slant"):
         method.loss(name, method.shared.heads[name](features), batch.target).backward()
         grads[name], features.grad = features.grad.flatten(), None
-    torch.testing.assert_close(metrics["cosine_class_slant"], F.cosine_similarity(*grads.values(), dim=0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        metrics["cosine_class_slant"],
+        F.cosine_similarity(*grads.values(), dim=0),
+        rtol=1e-4,
+        atol=1e-6,
+    )
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (("method.tasks=[class,paritty]",), "has no task paritty. It has class, parity, weight, slant. Did you mean 'parity'"),
-    (("method.tasks=[parity]",), "should name class too"),
-    (("data=fonts2digits",), "data=multitask_digits has"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("method.tasks=[class,paritty]",),
+            "has no task paritty. It has class, parity, weight, slant. Did you mean 'parity'",
+        ),
+        (("method.tasks=[parity]",), "should name class too"),
+        (("data=fonts2digits",), "data=multitask_digits has"),
+    ],
+)
 def test_what_is_wrong_is_said(tl_run, words, said):
     ended = tl_run("method=multitask", *words)
     assert ended.code == 2

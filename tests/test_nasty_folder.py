@@ -1,4 +1,5 @@
-"""Twenty thousand files and everything that goes wrong with pictures: said, skipped, decoded once. All made up here."""
+"""Twenty thousand files and everything that goes wrong with pictures: said, skipped, decoded once.
+All made up here."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ def nasty(tmp_path_factory):
         (root / name / "deeper still").mkdir(parents=True)
         for i in range(FILES // 3):
             pixels = draw.integers(60 * label, 60 * label + 100, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(root / name / ("deeper still" if i % 100 == 0 else "") / f"{i}.bmp")
+            Image.fromarray(pixels).save(
+                root / name / ("deeper still" if i % 100 == 0 else "") / f"{i}.bmp"
+            )
     wide = draw.integers(0, 65536, (9, 7), dtype=np.uint16)
     noise = Image.fromarray(draw.integers(0, 256, (30, 40, 3), dtype=np.uint8))
     cats = root / "cat"
@@ -67,9 +70,28 @@ def test_it_trains_or_says_what_is_wrong(nasty, tl_run, tmp_path, decoded):
     root, bad = nasty
 
     def command(*words, name="run"):
-        common = ["data=folder", f"data.target_dir={root}", "data.target_labels=all", "data.size=8", "data.workers=0", "figures=false"]
-        train = ["device=cpu", "method=target_only", "backbone=small_cnn", "train.epochs=2", "train.steps_per_epoch=20"]
-        return tl_run(*common, *train, f"cache.dir={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / name}", *words)
+        common = [
+            "data=folder",
+            f"data.target_dir={root}",
+            "data.target_labels=all",
+            "data.size=8",
+            "data.workers=0",
+            "figures=false",
+        ]
+        train = [
+            "device=cpu",
+            "method=target_only",
+            "backbone=small_cnn",
+            "train.epochs=2",
+            "train.steps_per_epoch=20",
+        ]
+        return tl_run(
+            *common,
+            *train,
+            f"cache.dir={tmp_path / 'cache'}",
+            f"hydra.run.dir={tmp_path / name}",
+            *words,
+        )
 
     ended = command()
     assert ended.code == 2
@@ -95,7 +117,8 @@ def test_it_trains_or_says_what_is_wrong(nasty, tl_run, tmp_path, decoded):
     assert result["classes"] == ["cat", "dög", "鳥"]
     assert result["score"] > 0.9
     assert command("data.unreadable=skip", "seed=1", name="again").code == 0
-    assert set(decoded.values()) == {1}  # neither the second epoch nor another run has decoded anything again
+    # neither the second epoch nor another run has decoded anything again
+    assert set(decoded.values()) == {1}
 
     run = Trained(tmp_path / "run")
     found = run.predict(run.pictures([root / "cat"]))

@@ -1,4 +1,5 @@
-"""Methods on features that are asked for a number: the data, the learners, TrAdaBoost.R2, the record. All data are made up here."""
+"""Methods on features that are asked for a number: the data, the learners, TrAdaBoost.R2, the
+record. All data are made up here."""
 
 from __future__ import annotations
 
@@ -15,23 +16,31 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.svm import LinearSVR
 from test_report import made_up_run
 
-from tl_runner.alike import cli as alike
-from tl_runner.alike import run as alike_run
-from tl_runner.build import for_numbers, method_of
-from tl_runner.data.arrays import load
-from tl_runner.data.tasks import Outline
+from tl_runner.build.method import for_numbers, method_of
+from tl_runner.cli import similarity as alike
+from tl_runner.cli.predict import main as predict
+from tl_runner.cli.report import main as report
+from tl_runner.config.compose import check
+from tl_runner.data.task import Outline
+from tl_runner.data.tasks.arrays import load
 from tl_runner.errors import DataError
-from tl_runner.methods import learners, tradaboost_r2
-from tl_runner.methods.on_features import Domains
-from tl_runner.plan import check
-from tl_runner.predict.cli import main as predict
-from tl_runner.report.cli import main as report
-from tl_runner.report.likeness import correlations, points
+from tl_runner.methods.features import _learners as learners
+from tl_runner.methods.features import tradaboost_r2
+from tl_runner.methods.features._base import Domains
 from tl_runner.report.runs import collect
+from tl_runner.report.similarity import correlations, points
 from tl_runner.report.table import rows
+from tl_runner.similarity import compare as alike_run
 
 DOUBLE = torch.float64
-SETTINGS = {"source_file": None, "standardise": True, "val_fraction": 0.1, "test_fraction": 0.2, "target_labels": 0, "seed": 0}
+SETTINGS = {
+    "source_file": None,
+    "standardise": True,
+    "val_fraction": 0.1,
+    "test_fraction": 0.2,
+    "target_labels": 0,
+    "seed": 0,
+}
 WORDS = ("data=arrays", "backbone=raw", "device=cpu", "device.threads=1")
 
 
@@ -51,7 +60,10 @@ def numbers(path, n=120, bend=0.0, seed=0, **more):
 @pytest.fixture
 def files(tmp_path):
     """The two words that name a source and a target."""
-    source, target = numbers(tmp_path / "old.npz", 200, 1.0), numbers(tmp_path / "new.npz", 150, seed=1)
+    source, target = (
+        numbers(tmp_path / "old.npz", 200, 1.0),
+        numbers(tmp_path / "new.npz", 150, seed=1),
+    )
     return f"data.source_file={source}", f"data.target_file={target}"
 
 
@@ -62,20 +74,35 @@ def test_floats_are_numbers_and_whole_numbers_are_classes(tmp_path):
     task = load(**{**SETTINGS, "target_file": str(numbers(tmp_path / "a.npz")), "target_labels": 7})
     assert (task.classes, task.outline().classes) == ((), ())
     assert {name: len(split) for name, split in task.splits.items()} == {
-        "target_train": 86, "target_labelled": 7, "target_val": 10, "target_test": 24,
-    }  # fmt: skip
+        "target_train": 86,
+        "target_labelled": 7,
+        "target_val": 10,
+        "target_test": 24,
+    }
     assert task.splits["target_train"].y is None
     assert task.splits["target_test"].y.dtype == torch.float32
     assert "numbers are asked for" in task.protocol
-    whole = load(**{**SETTINGS, "target_file": str(numbers(tmp_path / "b.npz", y=np.arange(120) % 3)), "val_fraction": 0.0})
+    whole = load(
+        **{
+            **SETTINGS,
+            "target_file": str(numbers(tmp_path / "b.npz", y=np.arange(120) % 3)),
+            "val_fraction": 0.0,
+        }
+    )
     assert whole.classes == ("0", "1", "2")
 
 
-@pytest.mark.parametrize(("more", "said"), [
-    ({"y": np.full(120, np.nan)}, "NaN, infinite or beyond single precision in 120 rows"),
-    ({"y": np.ones((120, 2))}, "labels are float64 of shape"),
-    ({"x_test": np.zeros((2, 5)), "y_test": np.array(["a", "b"])}, "one of y and y_test holds floats"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"y": np.full(120, np.nan)}, "NaN, infinite or beyond single precision in 120 rows"),
+        ({"y": np.ones((120, 2))}, "labels are float64 of shape"),
+        (
+            {"x_test": np.zeros((2, 5)), "y_test": np.array(["a", "b"])},
+            "one of y and y_test holds floats",
+        ),
+    ],
+)
 def test_numbers_that_are_none_are_told(tmp_path, more, said):
     with pytest.raises(DataError, match=said):
         load(**{**SETTINGS, "target_file": str(numbers(tmp_path / "a.npz", **more))})
@@ -83,8 +110,16 @@ def test_numbers_that_are_none_are_told(tmp_path, more, said):
 
 def test_numbers_in_one_domain_and_classes_in_the_other_are_told(tmp_path):
     source = numbers(tmp_path / "a.npz", y=np.arange(120) % 2)
-    with pytest.raises(DataError, match=r"classes in data\.source_file, numbers in data\.target_file"):
-        load(**{**SETTINGS, "target_file": str(numbers(tmp_path / "b.npz")), "source_file": str(source)})
+    with pytest.raises(
+        DataError, match=r"classes in data\.source_file, numbers in data\.target_file"
+    ):
+        load(
+            **{
+                **SETTINGS,
+                "target_file": str(numbers(tmp_path / "b.npz")),
+                "source_file": str(source),
+            }
+        )
 
 
 # ---- the learners
@@ -98,7 +133,14 @@ def test_a_learner_of_numbers_is_scikit_learns_in_tensors(kind, weighted):
     x, y = made(80)
     x, new = 4 * x + 2, 4 * made(20, seed=3)[0] + 2
     w = np.random.default_rng(2).uniform(0.2, 2, 80) if weighted else None
-    state = learners.learn(kind, *map(torch.from_numpy, (x, y)), 0, 2.0, None if w is None else torch.from_numpy(w), seed=3)
+    state = learners.learn(
+        kind,
+        *map(torch.from_numpy, (x, y)),
+        0,
+        2.0,
+        None if w is None else torch.from_numpy(w),
+        seed=3,
+    )
     found = learners.logits(state, torch.from_numpy(new), 0)
     scale = np.sqrt(((x - x.mean(0)) ** 2).mean())
     z, said = (x - x.mean(0)) / scale, (new - x.mean(0)) / scale
@@ -119,7 +161,10 @@ def test_a_learner_of_numbers_is_scikit_learns_in_tensors(kind, weighted):
 
 
 def method(*words, d=5):
-    config = check(["method=tradaboost_r2", *WORDS, "data.source_file=a", "data.target_file=b", *words], sweep=False)[0].config
+    config = check(
+        ["method=tradaboost_r2", *WORDS, "data.source_file=a", "data.target_file=b", *words],
+        sweep=False,
+    )[0].config
     made = method_of(config, Outline([], (d, 1, 1), labelled=True))
     made.said = []
     return made
@@ -135,7 +180,13 @@ def ridge(x, y, w):
     """The learner by hand: weighted least squares with alpha 1, the weights of mean 1."""
     w = w / w.mean()
     scale = np.sqrt(((x - x.mean(0)) ** 2).mean())
-    return Ridge(alpha=1.0).fit((x - x.mean(0)) / scale, (y - np.average(y, weights=w)) / y.std(), sample_weight=w), x.mean(0), scale
+    return (
+        Ridge(alpha=1.0).fit(
+            (x - x.mean(0)) / scale, (y - np.average(y, weights=w)) / y.std(), sample_weight=w
+        ),
+        x.mean(0),
+        scale,
+    )
 
 
 def by_hand(x, y, n, w, rounds, fade=None):
@@ -171,12 +222,17 @@ def test_boosting_is_the_papers_written_with_loops(stage):
     d = domains()
     one = method("method.rounds=6", f"method.stages={stage}")
     x, y = torch.cat([d.source, d.labelled]), torch.cat([d.y, d.labelled_y])
-    w, fade = torch.full((68,), 1 / 68, dtype=DOUBLE), (1 / (1 + np.sqrt(2 * np.log(60) / 6)) if stage == 1 else None)
+    w, fade = (
+        torch.full((68,), 1 / 68, dtype=DOUBLE),
+        (1 / (1 + np.sqrt(2 * np.log(60) / 6)) if stage == 1 else None),
+    )
     learned, votes = one.boosted(x, y, 60, w, fade)
     said, expected = by_hand(x.numpy(), y.numpy(), 60, w.numpy(), 6, fade)
     assert len(votes) == len(expected) > 2
     np.testing.assert_allclose(votes, expected, rtol=1e-6)
-    np.testing.assert_allclose(np.stack([one.answers(state, x) for state in learned]), said, rtol=1e-6)
+    np.testing.assert_allclose(
+        np.stack([one.answers(state, x) for state in learned]), said, rtol=1e-6
+    )
 
 
 def test_the_second_half_of_the_rounds_votes_in_one_stage():
@@ -253,7 +309,12 @@ def test_a_run_predicts_numbers_and_says_them_again(name, tl_run, files, tmp_pat
 
 def test_numbers_are_exported(tl_run, files, tmp_path, capfd):
     run, file = tmp_path / "run", tmp_path / "net.pt2"
-    assert tl_run(*WORDS, *files, "method=tradaboost_r2", "method.stages=1", f"hydra.run.dir={run}").code == 0
+    assert (
+        tl_run(
+            *WORDS, *files, "method=tradaboost_r2", "method.stages=1", f"hydra.run.dir={run}"
+        ).code
+        == 0
+    )
     with pytest.raises(SystemExit) as told:
         predict([str(run), "--export", str(file)])
     said = capfd.readouterr()
@@ -266,7 +327,16 @@ def test_numbers_are_exported(tl_run, files, tmp_path, capfd):
 
 def test_the_report_knows_that_less_is_better(tl_run, files, tmp_path, capfd):
     words = (*WORDS, *files, "method.learner=ridge", "data.target_labels=20", "figures=false")
-    assert tl_run("-m", *words, "method=no_transfer,coral", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}").code == 0
+    assert (
+        tl_run(
+            "-m",
+            *words,
+            "method=no_transfer,coral",
+            "seed=0,1",
+            f"hydra.sweep.dir={tmp_path / 'sweep'}",
+        ).code
+        == 0
+    )
     table = rows(collect([tmp_path / "sweep"]))
     assert {row.metric.quantity for row in table} == {"rmse"}
     assert min(table, key=lambda row: row.mean).best
@@ -278,7 +348,11 @@ def test_the_report_knows_that_less_is_better(tl_run, files, tmp_path, capfd):
 
 
 @pytest.mark.parametrize(
-    "words", [("method=no_transfer", "method.learner=1nn"), ("method=tca", "method.kernel=rbf", "method.learner=ridge")]
+    "words",
+    [
+        ("method=no_transfer", "method.learner=1nn"),
+        ("method=tca", "method.kernel=rbf", "method.learner=ridge"),
+    ],
 )
 def test_features_far_from_zero_are_predicted_and_exported(words, tl_run, tmp_path, capfd):
     """In single precision a distance by products is lost unless the rows are centred."""
@@ -288,7 +362,17 @@ def test_features_far_from_zero_are_predicted_and_exported(words, tl_run, tmp_pa
         np.savez(tmp_path / f"{name}.npz", x=x + 1e4, y=y)
         files.append(f"data.{name}_file={tmp_path / name}.npz")
     run = tmp_path / "run"
-    assert tl_run(*WORDS, *files, *words, "method.scale=null", "data.standardise=false", f"hydra.run.dir={run}").code == 0
+    assert (
+        tl_run(
+            *WORDS,
+            *files,
+            *words,
+            "method.scale=null",
+            "data.standardise=false",
+            f"hydra.run.dir={run}",
+        ).code
+        == 0
+    )
     (result,) = results(tmp_path)
     assert result["metrics"]["target_test"]["r2"] > 0.7
     pytest.importorskip("onnx")
@@ -314,25 +398,39 @@ def test_of_an_error_less_is_a_gain(tmp_path):
     for data in ("a2b", "b2a", "c2d", "d2c", "e2f"):
         far = ord(data[0]) / 100
         for method, error in (("source_only", 2.0), ("dan", 2.0 - far)):
-            made_up_run(tmp_path / f"{data}-{method}", method, 0, error, data=data, metric="rmse", a_distance={"before": far})
+            made_up_run(
+                tmp_path / f"{data}-{method}",
+                method,
+                0,
+                error,
+                data=data,
+                metric="rmse",
+                a_distance={"before": far},
+            )
     table = rows(collect([tmp_path]), "score")
     assert min(point.gain for point in points(table, "a_distance")) > 0
     (found,) = correlations(table)
     assert (found.tau, found.data) == (pytest.approx(1), 5)
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (("method=dann", "backbone=mlp"), "tells classes apart, and the labels of this data are numbers"),
-    (("method=tradaboost",), "tradaboost_r2"),
-    (("method=jda",), "no_transfer"),
-    (("method=tca",), "choose one of 1nn, svm, ridge, mlp"),
-    (("method=kmm", "method.learner=logistic"), "choose one of svm, ridge"),
-    (("method=tca", "method.learner=ridge", "backbone=mlp"), "set backbone=raw"),
-    (("method=no_transfer", "method.learner=ridge", "selection=oracle"), "goes by classes"),
-    (("method=no_transfer", "method.learner=ridge", "train.balance=weights"), "is of classes"),
-    (("method=kmm", "method.learner=1nn"), "choose one of svm, ridge"),
-    (("method=tradaboost_r2", "method.stages=3"), "one of 1, 2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("method=dann", "backbone=mlp"),
+            "tells classes apart, and the labels of this data are numbers",
+        ),
+        (("method=tradaboost",), "tradaboost_r2"),
+        (("method=jda",), "no_transfer"),
+        (("method=tca",), "choose one of 1nn, svm, ridge, mlp"),
+        (("method=kmm", "method.learner=logistic"), "choose one of svm, ridge"),
+        (("method=tca", "method.learner=ridge", "backbone=mlp"), "set backbone=raw"),
+        (("method=no_transfer", "method.learner=ridge", "selection=oracle"), "goes by classes"),
+        (("method=no_transfer", "method.learner=ridge", "train.balance=weights"), "is of classes"),
+        (("method=kmm", "method.learner=1nn"), "choose one of svm, ridge"),
+        (("method=tradaboost_r2", "method.stages=3"), "one of 1, 2"),
+    ],
+)
 def test_what_cannot_say_a_number_is_told(words, said, tl_run, files, tmp_path):
     ended = tl_run(*WORDS, *files, "data.target_labels=20", *words)
     assert ended.code == 2

@@ -1,4 +1,5 @@
-"""The methods on features: each against an independent computation in float64, by hand or by scipy and scikit-learn."""
+"""The methods on features: each against an independent computation in float64, by hand or by scipy
+and scikit-learn."""
 
 from __future__ import annotations
 
@@ -11,9 +12,11 @@ import scipy.optimize
 import torch
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods import coral, gfk, kernels, kliep, kmm, learners, ot_da, scl
-from tl_runner.methods.fitted import Fitted
-from tl_runner.methods.on_features import principal, signed
+from tl_runner.methods.features import _components as kernels
+from tl_runner.methods.features import _learners as learners
+from tl_runner.methods.features import coral, gfk, kliep, kmm, ot_da, scl
+from tl_runner.methods.features._base import principal, signed
+from tl_runner.methods.features._fitted import Fitted
 
 DOUBLE = torch.float64
 
@@ -49,7 +52,11 @@ def test_a_learner_is_scikit_learns_in_tensors(kind, k):
     asked = points(500, 4, seed=1)
     centre = x.mean(0)
     scale = (x - centre).square().mean().sqrt()
-    expected = tools[kind].fit(((x - centre) / scale).numpy(), y.numpy()).predict(((asked - centre) / scale).numpy())
+    expected = (
+        tools[kind]
+        .fit(((x - centre) / scale).numpy(), y.numpy())
+        .predict(((asked - centre) / scale).numpy())
+    )
     said = learners.logits(learners.learn(kind, x, y, k, 2.0), asked, k)
     assert said.shape == (500, k)
     assert said.isfinite().all()
@@ -61,7 +68,9 @@ def test_a_learner_never_names_a_class_that_it_has_not_seen(kind):
     x, y = points(40, 3), classes(40, 2) * 2 + 1
     said = learners.logits(learners.learn(kind, x, y, 5, 1.0), points(50, 3, seed=1), 5)
     assert set(said.argmax(1).tolist()) <= {1, 3}
-    alone = learners.logits(learners.learn(kind, x, torch.full_like(y, 2), 5, 1.0), points(50, 3, seed=1), 5)
+    alone = learners.logits(
+        learners.learn(kind, x, torch.full_like(y, 2), 5, 1.0), points(50, 3, seed=1), 5
+    )
     assert set(alone.argmax(1).tolist()) == {2}
 
 
@@ -78,7 +87,9 @@ def test_the_nearest_neighbour_is_found_however_far_it_is():
 @pytest.mark.parametrize("k", [3, 4])
 def test_a_class_that_weighs_nothing_is_never_named(kind, k):
     x, y = points(60, 3), classes(60, k)
-    found = learners.logits(learners.learn(kind, x, y, k, 1.0, (y != 1).double()), points(80, 3, seed=1), k).argmax(1)
+    found = learners.logits(
+        learners.learn(kind, x, y, k, 1.0, (y != 1).double()), points(80, 3, seed=1), k
+    ).argmax(1)
     assert set(found.tolist()) == {*range(k)} - {1}
 
 
@@ -126,9 +137,17 @@ def test_coral_gives_the_source_the_targets_covariance():
     moved = source @ maps["source_map"]
     np.testing.assert_allclose(np.cov(moved.numpy().T), np.cov(target.numpy().T), atol=1e-8)
     made.ridge = 1.0
-    cs, ct = (torch.from_numpy(np.cov(x.numpy().T)) + torch.eye(4, dtype=DOUBLE) for x in (source, target))
-    expected = scipy.linalg.fractional_matrix_power(cs.numpy(), -0.5) @ scipy.linalg.sqrtm(ct.numpy())
-    np.testing.assert_allclose(made.align(kernels.Domains(source, classes(50, 2), target, 2))["source_map"].numpy(), expected, atol=1e-8)
+    cs, ct = (
+        torch.from_numpy(np.cov(x.numpy().T)) + torch.eye(4, dtype=DOUBLE) for x in (source, target)
+    )
+    expected = scipy.linalg.fractional_matrix_power(cs.numpy(), -0.5) @ scipy.linalg.sqrtm(
+        ct.numpy()
+    )
+    np.testing.assert_allclose(
+        made.align(kernels.Domains(source, classes(50, 2), target, 2))["source_map"].numpy(),
+        expected,
+        atol=1e-8,
+    )
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
@@ -162,13 +181,17 @@ def test_transfer_components_solve_the_generalised_eigenproblem(dense, columns, 
     x, n, mu, k = points(40, 12), 25, 0.3, 3
     source = torch.arange(40) < n
     y = classes(40, columns)
-    contrasts = torch.cat([kernels.means_apart(source & (y == c), ~source & (y == c)) for c in range(columns)], dim=1)
+    contrasts = torch.cat(
+        [kernels.means_apart(source & (y == c), ~source & (y == c)) for c in range(columns)], dim=1
+    )
     w = kernels.shared(x, contrasts, mu, k)
     h = torch.eye(40, dtype=DOUBLE) - 1 / 40
     left = (x.T @ h @ x).numpy()
     right = (x.T @ contrasts @ contrasts.T @ x).numpy() + mu * np.eye(12)
     values, vectors = scipy.linalg.eigh(left, right)
-    np.testing.assert_allclose(w.numpy(), signed(torch.from_numpy(vectors[:, ::-1][:, :k].copy())).numpy(), atol=1e-7)
+    np.testing.assert_allclose(
+        w.numpy(), signed(torch.from_numpy(vectors[:, ::-1][:, :k].copy())).numpy(), atol=1e-7
+    )
     np.testing.assert_allclose((w.T @ torch.from_numpy(left) @ w).diagonal(), values[::-1][:k])
 
 
@@ -193,11 +216,19 @@ def test_kernel_mean_matching_is_the_quadratic_programs_optimum():
     def value(b):
         return 0.5 * b @ k.numpy() @ b - kappa.numpy() @ b
 
-    ends = [{"type": "ineq", "fun": lambda b: 25 * (1 + slack) - b.sum()}, {"type": "ineq", "fun": lambda b: b.sum() - 25 * (1 - slack)}]
+    ends = [
+        {"type": "ineq", "fun": lambda b: 25 * (1 + slack) - b.sum()},
+        {"type": "ineq", "fun": lambda b: b.sum() - 25 * (1 - slack)},
+    ]
     found = scipy.optimize.minimize(
-        value, np.ones(25), jac=lambda b: k.numpy() @ b - kappa.numpy(), bounds=[(0, bound)] * 25, constraints=ends,
-        method="SLSQP", options={"maxiter": 2000, "ftol": 1e-14},
-    )  # fmt: skip
+        value,
+        np.ones(25),
+        jac=lambda b: k.numpy() @ b - kappa.numpy(),
+        bounds=[(0, bound)] * 25,
+        constraints=ends,
+        method="SLSQP",
+        options={"maxiter": 2000, "ftol": 1e-14},
+    )
     assert float(beta.min()) >= 0
     assert float(beta.max()) <= bound
     assert abs(float(beta.sum()) - 25) <= 25 * slack + 1e-6
@@ -210,24 +241,37 @@ def test_the_projection_is_the_nearest_point_of_the_set():
         found = kmm.project(x, bound, slack)
         total = 12 * np.array([1 - slack, 1 + slack])
         best = scipy.optimize.minimize(
-            lambda b: ((b - x.numpy()) ** 2).sum(), np.ones(12), bounds=[(0, bound)] * 12, method="SLSQP",
-            constraints=[{"type": "ineq", "fun": lambda b, t=total, s=s: s * (t[(1 + s) // 2] - b.sum())} for s in (1, -1)],
+            lambda b: ((b - x.numpy()) ** 2).sum(),
+            np.ones(12),
+            bounds=[(0, bound)] * 12,
+            method="SLSQP",
+            constraints=[
+                {"type": "ineq", "fun": lambda b, t=total, s=s: s * (t[(1 + s) // 2] - b.sum())}
+                for s in (1, -1)
+            ],
             options={"ftol": 1e-14, "maxiter": 1000},
-        )  # fmt: skip
+        )
         np.testing.assert_allclose(found.numpy(), best.x, atol=1e-5)
 
 
 def test_kliep_climbs_to_the_likelihoods_maximum():
     source, target = points(40, 1), points(30, 1, seed=1, shift=0.8)
     gamma = torch.tensor(0.5, dtype=DOUBLE)
-    of_target, of_source = kernels.rbf(target, target[:6], gamma), kernels.rbf(source, target[:6], gamma).mean(0)
+    of_target, of_source = (
+        kernels.rbf(target, target[:6], gamma),
+        kernels.rbf(source, target[:6], gamma).mean(0),
+    )
     a = kliep.ratio(of_target, of_source)
     assert float(a.min()) >= 0
     torch.testing.assert_close(of_source @ a, torch.ones((), dtype=DOUBLE))
     found = scipy.optimize.minimize(
-        lambda v: -np.log(of_target.numpy() @ v).sum(), np.full(6, 1 / float(of_source.sum())), bounds=[(0, None)] * 6, method="SLSQP",
-        constraints=[{"type": "eq", "fun": lambda v: of_source.numpy() @ v - 1}], options={"ftol": 1e-14, "maxiter": 1000},
-    )  # fmt: skip
+        lambda v: -np.log(of_target.numpy() @ v).sum(),
+        np.full(6, 1 / float(of_source.sum())),
+        bounds=[(0, None)] * 6,
+        method="SLSQP",
+        constraints=[{"type": "eq", "fun": lambda v: of_source.numpy() @ v - 1}],
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
     assert float(-(of_target @ a).log().sum()) <= found.fun + 1e-5
 
 
@@ -239,10 +283,17 @@ def test_sinkhorns_plan_has_its_marginals_and_its_form(entropy):
     cost = torch.cdist(points(9, 2), points(7, 2, seed=1)).square()
     cost = cost / cost.max()
     plan = ot_da.sinkhorn(cost, entropy)
-    torch.testing.assert_close(plan.sum(1), torch.full((9,), 1 / 9, dtype=DOUBLE), atol=1e-6, rtol=0)
-    torch.testing.assert_close(plan.sum(0), torch.full((7,), 1 / 7, dtype=DOUBLE), atol=1e-6, rtol=0)
-    potentials = plan.log() + cost / entropy  # u_i + v_j of the optimum, and of no other plan with these marginals
-    torch.testing.assert_close(potentials, potentials[:, :1] + potentials[:1] - potentials[0, 0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        plan.sum(1), torch.full((9,), 1 / 9, dtype=DOUBLE), atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        plan.sum(0), torch.full((7,), 1 / 7, dtype=DOUBLE), atol=1e-6, rtol=0
+    )
+    # u_i + v_j of the optimum, and of no other plan with these marginals
+    potentials = plan.log() + cost / entropy
+    torch.testing.assert_close(
+        potentials, potentials[:, :1] + potentials[:1] - potentials[0, 0], atol=1e-6, rtol=0
+    )
 
 
 def test_little_entropy_is_the_assignment():
@@ -262,7 +313,9 @@ def test_the_term_of_classes_keeps_them_apart():
         share = torch.stack([plan[y == c].sum(0) for c in (0, 1)])
         return float(share.min(0).values.sum())
 
-    assert mixed(ot_da.by_class(cost, y, 0.05, 0.5)) < 0.5 * mixed(ot_da.by_class(cost, y, 0.05, 0.0))
+    assert mixed(ot_da.by_class(cost, y, 0.05, 0.5)) < 0.5 * mixed(
+        ot_da.by_class(cost, y, 0.05, 0.0)
+    )
 
 
 # ---- structural correspondence
@@ -290,7 +343,10 @@ def test_the_predictors_are_at_the_losses_minimum():
 
     def loss(v, j):
         margin = (here[:, j].numpy() * 2.0 - 1) * (x.numpy() @ v[:3] + v[3])
-        return np.where(margin < -1, -4 * margin, np.maximum(1 - margin, 0) ** 2).mean() + 0.01 * (v[:3] ** 2).sum()
+        return (
+            np.where(margin < -1, -4 * margin, np.maximum(1 - margin, 0) ** 2).mean()
+            + 0.01 * (v[:3] ** 2).sum()
+        )
 
     for j in range(2):
         found = scipy.optimize.minimize(loss, np.zeros(4), args=(j,), tol=1e-12)

@@ -1,4 +1,5 @@
-"""What ``train.*`` offers every phase: gradients in parts and clipped, averaged weights, balance, mixed images, early stopping."""
+"""What ``train.*`` offers every phase: gradients in parts and clipped, averaged weights, balance,
+mixed images, early stopping."""
 
 from __future__ import annotations
 
@@ -12,20 +13,35 @@ from conftest import TINY, results
 from test_loop import CPU, SGD, Toy, go, split
 from torch import nn
 
-from tl_runner.data.tasks import Split
+from tl_runner.data.task import Split
 from tl_runner.methods.base import cross_entropy
 from tl_runner.methods.phases import Batch, Phase, Samples, Update
 from tl_runner.report.runs import collect
-from tl_runner.training.averaging import Average
 from tl_runner.training.batches import Batches, Labelled, class_weights, of_every_class_as_often
-from tl_runner.training.loop import PhaseLoop
-from tl_runner.training.stopping import EarlyStopping, unvalidated, validated_on
+from tl_runner.training.early_stopping import EarlyStopping, unvalidated, validated_on
+from tl_runner.training.ema import Average
+from tl_runner.training.phase_loop import PhaseLoop
 
 
 def loop_of(toy, optimizer=SGD, epochs=1, steps=3, size=4, **phase):
     updates = [Update("a", [toy.a], optimizer, toy.step_of("a"))]
-    made = Phase("toy", {"source": "source_train"}, updates, predict=toy.a, epochs=epochs, batch_size=size, **phase)
-    return PhaseLoop(toy, made, Batches({"source": split(12)}, size, steps, CPU, None, (0, "toy")), CPU, 0, epochs)
+    made = Phase(
+        "toy",
+        {"source": "source_train"},
+        updates,
+        predict=toy.a,
+        epochs=epochs,
+        batch_size=size,
+        **phase,
+    )
+    return PhaseLoop(
+        toy,
+        made,
+        Batches({"source": split(12)}, size, steps, CPU, None, (0, "toy")),
+        CPU,
+        0,
+        epochs,
+    )
 
 
 # ---- the gradient
@@ -56,7 +72,10 @@ def test_gradients_are_clipped_by_their_norm_together():
     before = [p.detach().clone() for p in free.a.parameters()]
     go(loop_of(free, steps=1))
     go(loop_of(clipped, {**SGD, "clip_norm": 0.01}, steps=1))
-    moved = [torch.cat([(p - q).flatten() for p, q in zip(toy.a.parameters(), before, strict=True)]) for toy in (free, clipped)]
+    moved = [
+        torch.cat([(p - q).flatten() for p, q in zip(toy.a.parameters(), before, strict=True)])
+        for toy in (free, clipped)
+    ]
     assert moved[0].norm() > 0.1 * 0.01
     torch.testing.assert_close(moved[1], moved[0] * (0.1 * 0.01 / moved[0].norm()))
 
@@ -122,14 +141,18 @@ def test_the_average_begins_with_what_the_phase_begins_with():
         assert (toy.a.weight == 7.0).all()
 
 
-@pytest.mark.parametrize("words", [
-    ("method=adabn", "train.ema=0.9"),
-    ("method=source_only", "train.mixup=1"),
-    ("method=source_only", "train.cutmix=1"),
-    ("method=multitask", "train.patience=2", "train.balance=weights"),
-    ("method=multitask", "method.weighting=dwa", "train.epochs=1"),
-    ("method=linear_probe", "method.select=l1", "data.target_labels=5", "train.ema=0.9"),
-], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("method=adabn", "train.ema=0.9"),
+        ("method=source_only", "train.mixup=1"),
+        ("method=source_only", "train.cutmix=1"),
+        ("method=multitask", "train.patience=2", "train.balance=weights"),
+        ("method=multitask", "method.weighting=dwa", "train.epochs=1"),
+        ("method=linear_probe", "method.select=l1", "data.target_labels=5", "train.ema=0.9"),
+    ],
+    ids=" ".join,
+)
 def test_options_and_methods_that_meet(tl_run, tmp_path, words):
     ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
@@ -138,15 +161,41 @@ def test_options_and_methods_that_meet(tl_run, tmp_path, words):
         assert len(result["findings"]["features"]["seen"]) == 250
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    (("method=source_only", "train.accumulate=0"), "train.accumulate=0 should be a whole number of at least 1"),
-    (("method=source_only", "train.accumulate=32", "backbone.batch_norm=true"), "parts of one image"),
-    (("method=shot", "train.patience=1"), "it reads no labels, so no accuracy says when to stop. Set method.adapt.patience=null"),
-    (("method=multitask", "method.together.mixup=0.4"), "the labels of most tasks not"),
-    (("method=linear_probe", "method.select=mutual_information", "data.target_labels=1"), "needs two labelled images of a class"),
-    (("method=delta", "method.freeze=all", "data.target_labels=5"), "method.freeze leaves none"),
-    (("method=finetune", "data=split_digits", "data.source_classes=[0,1,2,3,4,5,6,7,8,9]", "data.target_classes=null"), "leaves no class"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("method=source_only", "train.accumulate=0"),
+            "train.accumulate=0 should be a whole number of at least 1",
+        ),
+        (
+            ("method=source_only", "train.accumulate=32", "backbone.batch_norm=true"),
+            "parts of one image",
+        ),
+        (
+            ("method=shot", "train.patience=1"),
+            "it reads no labels, so no accuracy says when to stop. Set method.adapt.patience=null",
+        ),
+        (("method=multitask", "method.together.mixup=0.4"), "the labels of most tasks not"),
+        (
+            ("method=linear_probe", "method.select=mutual_information", "data.target_labels=1"),
+            "needs two labelled images of a class",
+        ),
+        (
+            ("method=delta", "method.freeze=all", "data.target_labels=5"),
+            "method.freeze leaves none",
+        ),
+        (
+            (
+                "method=finetune",
+                "data=split_digits",
+                "data.source_classes=[0,1,2,3,4,5,6,7,8,9]",
+                "data.target_classes=null",
+            ),
+            "leaves no class",
+        ),
+    ],
+)
 def test_options_that_cannot_be_are_said(tl_run, tmp_path, words, said):
     tiny = [w for w in TINY if not w.startswith("data.")]
     ended = tl_run(*tiny, *words, f"hydra.run.dir={tmp_path / 'run'}")
@@ -181,7 +230,13 @@ def test_every_class_is_drawn_as_often():
 def test_sampling_leaves_splits_without_labels_alone():
     data = Split(split(20).x, torch.tensor([0] * 18 + [1] * 2), torch.arange(20))
     batches = Batches(
-        {"source": data, "target": data.without_labels()}, 10, 2, CPU, None, (0, "p"), labelled=Labelled("sampling", classes={"source": 2})
+        {"source": data, "target": data.without_labels()},
+        10,
+        2,
+        CPU,
+        None,
+        (0, "p"),
+        labelled=Labelled("sampling", classes={"source": 2}),
     )
     batches.begin_epoch(0)
     assert torch.cat([batches[i].source.y for i in range(2)]).bincount().tolist() == [10, 10]
@@ -198,7 +253,11 @@ def test_class_weights_by_hand():
     by_hand = (losses * weights.double()[y]).mean()
     torch.testing.assert_close(cross_entropy(logits, [sample], 0.0), by_hand)
     parts = [
-        cross_entropy(logits[rows], [Samples(torch.zeros(2, 1), y[rows], y[rows], class_weight=weights.double())], 0.0)
+        cross_entropy(
+            logits[rows],
+            [Samples(torch.zeros(2, 1), y[rows], y[rows], class_weight=weights.double())],
+            0.0,
+        )
         for rows in (slice(0, 2), slice(2, 4))
     ]
     torch.testing.assert_close(sum(parts) / 2, by_hand)  # whatever parts the batch is cut into
@@ -213,15 +272,28 @@ def test_class_weights_by_hand():
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_images_are_mixed_in_pairs_with_their_labels(kind):
-    data = Split(torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1).expand(8, 1, 8, 8).contiguous() * 30, torch.arange(8), torch.arange(8))
-    batches = Batches({"source": data}, 8, 1, CPU, None, (0, "p"), labelled=Labelled(**{kind: 1.0}, classes={"source": 8}))
+    data = Split(
+        torch.arange(8, dtype=torch.uint8).view(8, 1, 1, 1).expand(8, 1, 8, 8).contiguous() * 30,
+        torch.arange(8),
+        torch.arange(8),
+    )
+    batches = Batches(
+        {"source": data},
+        8,
+        1,
+        CPU,
+        None,
+        (0, "p"),
+        labelled=Labelled(**{kind: 1.0}, classes={"source": 8}),
+    )
     seen = set()
     for epoch in range(5):
         batches.begin_epoch(epoch)
         samples = batches[0].source
         assert samples.y.shape == (8, 8)
         torch.testing.assert_close(samples.y.sum(1), torch.ones(8))
-        mean = (samples.y * torch.arange(8.0)).sum(1) * 30 / 255  # each image is a plain grey of its label
+        # each image is a plain grey of its label
+        mean = (samples.y * torch.arange(8.0)).sum(1) * 30 / 255
         torch.testing.assert_close(samples.x.mean((1, 2, 3)), mean, atol=1e-6, rtol=1e-5)
         values = {len(image.unique()) for image in samples.x}
         assert values == {1} if kind == "mixup" else values <= {1, 2}
@@ -233,11 +305,22 @@ def test_images_are_mixed_in_pairs_with_their_labels(kind):
 
 def test_one_kind_or_the_other_a_batch():
     data = Split(split(8, h=8).x, torch.arange(8), torch.arange(8))
-    batches = Batches({"source": data}, 8, 1, CPU, None, (0, "p"), labelled=Labelled(mixup=1.0, cutmix=1.0, classes={"source": 8}))
+    batches = Batches(
+        {"source": data},
+        8,
+        1,
+        CPU,
+        None,
+        (0, "p"),
+        labelled=Labelled(mixup=1.0, cutmix=1.0, classes={"source": 8}),
+    )
     kinds = set()
     for epoch in range(12):
         batches.begin_epoch(epoch)
-        x, plain = batches[0].source.x, {tuple(image.flatten().tolist()) for image in data.x.float() / 255}
+        x, plain = (
+            batches[0].source.x,
+            {tuple(image.flatten().tolist()) for image in data.x.float() / 255},
+        )
         pixels = {value for image in plain for value in image}
         kinds.add("cutmix" if {*x.flatten().tolist()} <= pixels else "mixup")
     assert kinds == {"mixup", "cutmix"}
@@ -260,7 +343,15 @@ def test_it_waits_and_goes_back_to_the_best_epoch():
 
 def test_what_it_is_validated_on():
     def phase(*reads):
-        return Phase("p", dict(zip("abc", reads, strict=False)), [], predict=None, epochs=1, batch_size=1, patience=1)
+        return Phase(
+            "p",
+            dict(zip("abc", reads, strict=False)),
+            [],
+            predict=None,
+            epochs=1,
+            batch_size=1,
+            patience=1,
+        )
 
     both = {"source_val", "target_val"}
     assert validated_on(phase("source_train"), both) == ["source_val"]
@@ -270,35 +361,72 @@ def test_what_it_is_validated_on():
 
 
 def test_a_run_stops_early_reports_that_epoch_and_shares_it(tl_run, tmp_path):
-    words = (*TINY, "method=dann", "train.pretrain.epochs=12", "method.pretrain.patience=1", "train.optimizer.lr=0.01", "cache.phases=true")
+    words = (
+        *TINY,
+        "method=dann",
+        "train.pretrain.epochs=12",
+        "method.pretrain.patience=1",
+        "train.optimizer.lr=0.01",
+        "cache.phases=true",
+    )
     for name in ("one", "two"):
-        assert tl_run(*words, f"cache.dir={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / name}").code == 0
-    first, second = (next(p for p in r["phases"] if p["name"] == "pretrain") for r in results(tmp_path))
+        assert (
+            tl_run(
+                *words, f"cache.dir={tmp_path / 'cache'}", f"hydra.run.dir={tmp_path / name}"
+            ).code
+            == 0
+        )
+    first, second = (
+        next(p for p in r["phases"] if p["name"] == "pretrain") for r in results(tmp_path)
+    )
     assert first["epochs"] < 12
     assert first["early_stopping"]["epoch"] == first["epochs"] - 1
-    rows = [json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").read_text().splitlines()]
-    validated = {r["epoch"]: r["accuracy"] for r in rows if r["phase"] == "pretrain" and r["split"] == "source_val" and "step" in r}
-    assert first["early_stopping"]["accuracy"] == max(validated.values()) == validated[first["early_stopping"]["epoch"]]
+    rows = [
+        json.loads(line) for line in (tmp_path / "one" / "metrics.jsonl").read_text().splitlines()
+    ]
+    validated = {
+        r["epoch"]: r["accuracy"]
+        for r in rows
+        if r["phase"] == "pretrain" and r["split"] == "source_val" and "step" in r
+    }
+    assert (
+        first["early_stopping"]["accuracy"]
+        == max(validated.values())
+        == validated[first["early_stopping"]["epoch"]]
+    )
     assert first["metrics"]["source_val"]["accuracy"] == first["early_stopping"]["accuracy"]
     assert second["shared"]
     assert second["early_stopping"] == first["early_stopping"]
 
 
 def test_a_last_phase_that_stopped_early_is_reported_at_that_epoch(tl_run, tmp_path):
-    words = ("method=source_only", "train.epochs=10", "train.patience=1", "train.optimizer.lr=0.02", f"hydra.run.dir={tmp_path / 'run'}")
+    words = (
+        "method=source_only",
+        "train.epochs=10",
+        "train.patience=1",
+        "train.optimizer.lr=0.02",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert tl_run(*TINY, *words).code == 0
     (result,) = results(tmp_path)
     stopped = result["phases"][0]["early_stopping"]["epoch"]
     assert stopped < result["phases"][0]["epochs"]
     assert result["rules"]["last"]["epoch"] == stopped
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     assert {row["epoch"] for row in rows if row.get("selected")} == {stopped}
     (run,) = collect([tmp_path / "run"])
     assert run.stopped_at == stopped
 
 
 def test_nothing_to_validate_on_is_said_before_training(tl_run, tmp_path):
-    ended = tl_run(*TINY, "method=target_only", "train.patience=3", f"hydra.run.dir={tmp_path / 'run'}")
+    ended = tl_run(
+        *TINY, "method=target_only", "train.patience=3", f"hydra.run.dir={tmp_path / 'run'}"
+    )
     assert ended.code == 2
-    assert "patience=3, in the phase supervise: this data has no labelled images to validate it on" in ended.err
+    assert (
+        "patience=3, in the phase supervise: this data has no labelled images to validate it on"
+        in ended.err
+    )
     assert not (tmp_path / "run" / "result.json").exists()

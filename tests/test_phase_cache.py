@@ -1,4 +1,5 @@
-"""Phases that runs have in common: computed once, the same to the bit, and never mistaken for another."""
+"""Phases that runs have in common: computed once, the same to the bit, and never mistaken for
+another."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ def weights(folder):
 
 
 def shared(folder):
-    return ["shared" in phase for phase in json.loads((folder / "result.json").read_text())["phases"]]
+    return [
+        "shared" in phase for phase in json.loads((folder / "result.json").read_text())["phases"]
+    ]
 
 
 def rows(folder):
@@ -29,10 +32,13 @@ def rows(folder):
 
 @pytest.fixture
 def run(tl_run, tmp_path):
-    """``run(name, *words)``: the folder of a tiny run that shares its phases in ``tmp_path/cache``."""
+    """``run(name, *words)``: the folder of a tiny run that shares its phases in
+    ``tmp_path/cache``."""
 
     def make(name, *words):
-        ended = tl_run(*TINY, f"cache.dir={tmp_path / 'cache'}", *words, f"hydra.run.dir={tmp_path / name}")
+        ended = tl_run(
+            *TINY, f"cache.dir={tmp_path / 'cache'}", *words, f"hydra.run.dir={tmp_path / name}"
+        )
         assert ended.code == 0, ended.text
         return tmp_path / name
 
@@ -46,7 +52,9 @@ def files(tmp_path):
 def test_a_sweep_shares_its_pretraining_and_nothing_changes(tl_run, tmp_path):
     words = ("-m", *TINY, "method=source_only,adda,adda_paper", "seed=0,1")
     for name, more in (("shared", ()), ("apart", ("cache.phases=false",))):
-        ended = tl_run(*words, *more, f"hydra.sweep.dir={tmp_path / name}", f"cache.dir={tmp_path / 'cache'}")
+        ended = tl_run(
+            *words, *more, f"hydra.sweep.dir={tmp_path / name}", f"cache.dir={tmp_path / 'cache'}"
+        )
         assert ended.code == 0, ended.text
     assert len(files(tmp_path)) == 2  # one a seed
     for name, folder in by_folder(tmp_path / "shared").items():
@@ -72,11 +80,23 @@ def test_a_whole_run_from_the_cache(run, tmp_path):
 
 
 CHANGES = (
-    "seed=1", "train.optimizer.lr=0.002", "train.batch_size=16", "train.epochs=1", "train.label_smoothing=0.2",
-    "data.augment.rotate=3.0", "data.per_face=3", "data.jitter.shear=9.0", "backbone.batch_norm=false", "backbone.dropout=0.1",
-    "train.limit.samples=150", "device.precision=bf16", "device.threads=2", "data=digits2fonts", "backbone.bn=domain_specific",
+    "seed=1",
+    "train.optimizer.lr=0.002",
+    "train.batch_size=16",
+    "train.epochs=1",
+    "train.label_smoothing=0.2",
+    "data.augment.rotate=3.0",
+    "data.per_face=3",
+    "data.jitter.shear=9.0",
+    "backbone.batch_norm=false",
+    "backbone.dropout=0.1",
+    "train.limit.samples=150",
+    "device.precision=bf16",
+    "device.threads=2",
+    "data=digits2fonts",
+    "backbone.bn=domain_specific",
     "data.target_labels=2",
-)  # fmt: skip
+)
 
 
 def test_a_changed_option_is_another_phase(run, tmp_path):
@@ -108,12 +128,21 @@ def test_a_changed_data_file_is_another_phase(tl_run, real_root, tmp_path):
     for file in (real_root / "MNIST" / "raw").glob("*-ubyte"):
         (tmp_path / "data" / "MNIST" / "raw" / file.name).write_bytes(file.read_bytes())
     (tmp_path / "data" / "USPS").symlink_to(real_root / "USPS")
-    words = ("method=source_only", "cache.phases=true", "data=mnist2usps", "data.protocol=sampled", f"data.root={tmp_path / 'data'}")
+    words = (
+        "method=source_only",
+        "cache.phases=true",
+        "data=mnist2usps",
+        "data.protocol=sampled",
+        f"data.root={tmp_path / 'data'}",
+    )
     tiny = [w for w in TINY if not w.startswith(("data.per_face", "train.limit"))]
 
     def command(name):
         folder = tmp_path / name
-        assert tl_run(*tiny, *words, f"cache.dir={tmp_path / 'cache'}", f"hydra.run.dir={folder}").code == 0
+        assert (
+            tl_run(*tiny, *words, f"cache.dir={tmp_path / 'cache'}", f"hydra.run.dir={folder}").code
+            == 0
+        )
         return shared(folder)
 
     assert command("one") == [False]
@@ -132,7 +161,8 @@ def test_a_method_with_a_forward_of_its_own_is_not_shared(run, tmp_path, monkeyp
     """Made up: an option that only the subclass reads."""
     (tmp_path / f"loud_{name}").mkdir()
     (tmp_path / f"loud_{name}" / "method.py").write_text(
-        "from tl_runner.methods.source_only import SourceOnly\n\n\nclass Loud(SourceOnly):\n"
+        "from tl_runner.methods.adaptation.source_only import SourceOnly\n\n\nclass "
+        "Loud(SourceOnly):\n"
         f"    def {name}(self, *given):\n        return 5 * super().{name}(*given)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -157,7 +187,9 @@ def test_a_damaged_entry_is_computed_again(run, tmp_path, damage):
     (entry,) = (tmp_path / "cache").glob("*.pt")
     if damage is None:  # well-formed, of other networks
         state = torch.load(entry, weights_only=True)
-        state["networks"][0] = {name: tensor.new_zeros(3) for name, tensor in state["networks"][0].items()}
+        state["networks"][0] = {
+            name: tensor.new_zeros(3) for name, tensor in state["networks"][0].items()
+        }
         torch.save(state, entry)
     else:
         entry.write_bytes(damage)
@@ -169,13 +201,17 @@ def test_a_damaged_entry_is_computed_again(run, tmp_path, damage):
 
 
 def test_a_users_own_network_is_part_of_the_key(run, tmp_path, monkeypatch):
-    """Made up: a method in a package without ``__init__``, whose file is changed between two runs."""
+    """Made up: a method in a package without ``__init__``, whose file is changed between two
+    runs."""
     import importlib
     import sys
 
     package = tmp_path / "own_pkg"
     package.mkdir()
-    text = "from tl_runner.methods.source_only import SourceOnly\n\n\nclass Mine(SourceOnly):\n    scale = 1.0\n"
+    text = (
+        "from tl_runner.methods.adaptation.source_only import SourceOnly\n\n\nclass "
+        "Mine(SourceOnly):\n    scale = 1.0\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, scale in (("one", "1.0"), ("two", "1.0"), ("three", "2.0")):
         (package / "mine.py").write_text(text.replace("1.0", scale))

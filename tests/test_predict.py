@@ -1,4 +1,5 @@
-"""``tl-predict``: what a run said of its test pictures it says again, from files, arrays and exported networks."""
+"""``tl-predict``: what a run said of its test pictures it says again, from files, arrays and
+exported networks."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ from conftest import TINY, data_root
 from PIL import Image
 from test_folder import made_up
 
-from tl_runner.data.folder import listed
-from tl_runner.predict import cli, formats
+from tl_runner.cli import predict as cli
+from tl_runner.data.tasks.folder import listed
+from tl_runner.predict import formats
 from tl_runner.predict.run import Found, Trained
 
 FOLDER = [word for word in TINY if not word.startswith("data.")]
@@ -29,8 +31,23 @@ def trained(tmp_path_factory):
     """A run on pictures made up here: (its folder, the pictures' folder)."""
     place = tmp_path_factory.mktemp("trained")
     root = made_up(place / "pets", classes=("cat", "dög", "emu"), n=20)
-    words = ["data=folder", f"data.target_dir={root}", "data.target_labels=all", "data.size=24", "backbone=resnet20", f"cache.dir={place}"]
-    command = [sys.executable, "-m", "tl_runner", *FOLDER, "method=target_only", *words, f"hydra.run.dir={place / 'run'}"]
+    words = [
+        "data=folder",
+        f"data.target_dir={root}",
+        "data.target_labels=all",
+        "data.size=24",
+        "backbone=resnet20",
+        f"cache.dir={place}",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "tl_runner",
+        *FOLDER,
+        "method=target_only",
+        *words,
+        f"hydra.run.dir={place / 'run'}",
+    ]
     subprocess.run(command, check=True, capture_output=True, cwd=place, timeout=120)
     return place / "run", root
 
@@ -50,7 +67,11 @@ def own_predictions(run, root):
     """(files, labels, probabilities) of the run's test pictures, as it recorded them."""
     files = listed(root, "target").files
     with np.load(run / "predictions.npz") as arrays:
-        return [files[i] for i in arrays["target_test/ids"]], arrays["target_test/labels"], arrays["target_test/probabilities"]
+        return (
+            [files[i] for i in arrays["target_test/ids"]],
+            arrays["target_test/labels"],
+            arrays["target_test/probabilities"],
+        )
 
 
 def test_it_says_of_held_out_pictures_what_the_run_said(trained, tl_predict, tmp_path):
@@ -62,7 +83,9 @@ def test_it_says_of_held_out_pictures_what_the_run_said(trained, tl_predict, tmp
     classes = json.loads((run / "result.json").read_text())["classes"]
     assert [entry["file"] for entry in said] == [str(f) for f in files]
     assert [entry["class"] for entry in said] == [classes[i] for i in p.argmax(1)]
-    np.testing.assert_allclose([[e["probabilities"][c] for c in classes] for e in said], p, atol=1e-6)
+    np.testing.assert_allclose(
+        [[e["probabilities"][c] for c in classes] for e in said], p, atol=1e-6
+    )
     assert "12 pictures" in ended.err
 
 
@@ -105,7 +128,9 @@ def test_features_are_what_the_head_sees(trained, tl_predict, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["onnx", "pt2"])
-def test_an_exported_network_says_the_same_of_any_number_of_images(trained, tl_predict, tmp_path, ending):
+def test_an_exported_network_says_the_same_of_any_number_of_images(
+    trained, tl_predict, tmp_path, ending
+):
     run, _ = trained
     file = tmp_path / f"model.{ending}"
     runtime = pytest.importorskip("onnxruntime") if ending == "onnx" else None
@@ -121,7 +146,11 @@ def test_an_exported_network_says_the_same_of_any_number_of_images(trained, tl_p
         expected = one.phase.predict(images).softmax(1).detach()
         if runtime:
             session = runtime.InferenceSession(str(file))
-            assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == ["cat", "dög", "emu"]
+            assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == [
+                "cat",
+                "dög",
+                "emu",
+            ]
             found = torch.from_numpy(session.run(["probabilities"], {"images": images.numpy()})[0])
         else:
             about = {"classes": ""}
@@ -130,13 +159,17 @@ def test_an_exported_network_says_the_same_of_any_number_of_images(trained, tl_p
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("words", [
-    ("method=shot", "backbone.bn=domain_specific"),
-    ("method=adda",),
-    ("method=mcd",),
-    ("method=multitask", "method.baselines=false"),
-    ("method=lora", "data.target_labels=3"),
-], ids=lambda words: words[0])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("method=shot", "backbone.bn=domain_specific"),
+        ("method=adda",),
+        ("method=mcd",),
+        ("method=multitask", "method.baselines=false"),
+        ("method=lora", "data.target_labels=3"),
+    ],
+    ids=lambda words: words[0],
+)
 def test_methods_are_taken_up_again_and_exported(tl_run, tl_predict, tmp_path, words):
     run = tmp_path / "run"
     assert tl_run(*TINY, *words, "train.epochs=1", f"hydra.run.dir={run}").code == 0
@@ -154,20 +187,23 @@ def test_methods_are_taken_up_again_and_exported(tl_run, tl_predict, tmp_path, w
 # ---- messages
 
 
-@pytest.mark.parametrize(("words", "said"), [
-    ((), "nothing to label: name pictures"),
-    (("nowhere.png",), "nowhere.png: there is no such file or folder."),
-    (("--format", "jso", "x"), "no such format. Did you mean 'json'"),
-    (("--export", "m.onx"), "should end in .onnx or .pt2"),
-    (("--export", "m.pt2", "x"), "leave out pictures"),
-    (("x", "--features", "--format", "json"), "--format csv or npz"),
-    (("x", "-o", "labels.txt"), "should end in .csv, .json, .npz"),
-    (("x", "-o", "nowhere/labels.csv"), "there is no folder nowhere"),
-    (("--export", "nowhere/m.pt2"), "there is no folder nowhere"),
-    (("x", "--device", "cud"), "--device cud should be one of auto"),
-    (("x", "--top", "0"), "--top 0: at least 1"),
-    (("x", "--tp", "0"), "See tl-predict --help"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "nothing to label: name pictures"),
+        (("nowhere.png",), "nowhere.png: there is no such file or folder."),
+        (("--format", "jso", "x"), "no such format. Did you mean 'json'"),
+        (("--export", "m.onx"), "should end in .onnx or .pt2"),
+        (("--export", "m.pt2", "x"), "leave out pictures"),
+        (("x", "--features", "--format", "json"), "--format csv or npz"),
+        (("x", "-o", "labels.txt"), "should end in .csv, .json, .npz"),
+        (("x", "-o", "nowhere/labels.csv"), "there is no folder nowhere"),
+        (("--export", "nowhere/m.pt2"), "there is no folder nowhere"),
+        (("x", "--device", "cud"), "--device cud should be one of auto"),
+        (("x", "--top", "0"), "--top 0: at least 1"),
+        (("x", "--tp", "0"), "See tl-predict --help"),
+    ],
+)
 def test_what_is_wrong_with_a_command(trained, tl_predict, words, said):
     ended = tl_predict(trained[0], *words)
     assert (ended.code, ended.out) == (2, "")
@@ -190,7 +226,9 @@ def test_what_is_wrong_with_a_run(trained, tl_predict, tmp_path):
     def edit(**values):
         def change(copy):
             content = json.loads((copy / "result.json").read_text())
-            (copy / "result.json").write_text(json.dumps({k: v for k, v in (content | values).items() if v is not None}))
+            (copy / "result.json").write_text(
+                json.dumps({k: v for k, v in (content | values).items() if v is not None})
+            )
 
         return change
 
@@ -200,12 +238,20 @@ def test_what_is_wrong_with_a_run(trained, tl_predict, tmp_path):
     assert "an earlier version wrote it" in said(edit(outline=None))
     assert "outline" in said(edit(outline={"shape": 3}))
     assert "best.pt is not there" in said(lambda copy: (copy / "checkpoints" / "best.pt").unlink())
-    assert "not a readable checkpoint" in said(lambda copy: (copy / "checkpoints" / "best.pt").write_bytes(b"x"))
-    assert "data should be keys and values" in said(lambda copy: (copy / "config.yaml").write_text("seed: 1\ndata: x"))
+    assert "not a readable checkpoint" in said(
+        lambda copy: (copy / "checkpoints" / "best.pt").write_bytes(b"x")
+    )
+    assert "data should be keys and values" in said(
+        lambda copy: (copy / "config.yaml").write_text("seed: 1\ndata: x")
+    )
     assert "outline" in said(edit(outline={"shape": [1], "classes": [], "sources": []}))
     assert "names 2 classes, and the network has 3" in said(edit(classes=["a", "b"]))
-    assert "cannot be read as a run's config" in said(lambda copy: (copy / "config.yaml").write_text("a: [1"))
-    assert "does not fit the run's own method" in said(edit(outline={"classes": ["a", "b"], "shape": [3, 24, 24], "sources": []}))
+    assert "cannot be read as a run's config" in said(
+        lambda copy: (copy / "config.yaml").write_text("a: [1")
+    )
+    assert "does not fit the run's own method" in said(
+        edit(outline={"classes": ["a", "b"], "shape": [3, 24, 24], "sources": []})
+    )
     assert tl_predict(run, picture, "--device", "cuda:7").code == 2
 
 
@@ -225,18 +271,29 @@ def test_nothing_readable_is_an_error_that_names_the_files(trained, tl_predict, 
     (tmp_path / "a.png").write_bytes(b"no picture")
     ended = tl_predict(trained[0], tmp_path / "a.png")
     assert ended.code == 2
-    assert f"none of the pictures can be read:\n  {tmp_path / 'a.png'}: cannot identify" in ended.err
+    assert (
+        f"none of the pictures can be read:\n  {tmp_path / 'a.png'}: cannot identify" in ended.err
+    )
 
 
 def test_help_is_instant():
-    code = "import sys; from tl_runner.predict import cli; cli.parser().format_help(); assert 'torch' not in sys.modules"
+    code = (
+        "import sys; from tl_runner.predict import cli; cli.parser().format_help(); assert "
+        "'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_equal_probabilities_name_the_first_class():
-    assert formats.likeliest(np.array([0.4, 0.4, 0.2]), ["a", "b", "c"], 2) == [("a", 0.4), ("b", 0.4)]
+    assert formats.likeliest(np.array([0.4, 0.4, 0.2]), ["a", "b", "c"], 2) == [
+        ("a", 0.4),
+        ("b", 0.4),
+    ]
     found = Found([], np.zeros((0, 2)), {})
-    assert formats.written("csv", found, ["a", "b"], 5) == b"file,class,probability,class_2,probability_2\n"
+    assert (
+        formats.written("csv", found, ["a", "b"], 5)
+        == b"file,class,probability,class_2,probability_2\n"
+    )
 
 
 @pytest.mark.real_data
@@ -247,12 +304,29 @@ def test_a_hundred_held_out_photographs(tl_run, tl_predict, tmp_path):
     import tarfile
 
     with tarfile.open(tar) as file:
-        wanted = [m for m in file if m.name.split("/")[2:3] in (["cat"], ["ship"]) and m.name.split("/")[1] == "test"]
+        wanted = [
+            m
+            for m in file
+            if m.name.split("/")[2:3] in (["cat"], ["ship"]) and m.name.split("/")[1] == "test"
+        ]
         file.extractall(tmp_path, wanted, filter="data")
     root = tmp_path / "cifar10-images" / "test"
-    words = ["data=folder", f"data.target_dir={root}", "data.size=32", "data.target_labels=all", "data.test_fraction=0.6"]
+    words = [
+        "data=folder",
+        f"data.target_dir={root}",
+        "data.size=32",
+        "data.target_labels=all",
+        "data.test_fraction=0.6",
+    ]
     run = tmp_path / "run"
-    ended = tl_run(*FOLDER, "method=target_only", *words, "train.limit.samples=null", f"cache.dir={tmp_path}", f"hydra.run.dir={run}")
+    ended = tl_run(
+        *FOLDER,
+        "method=target_only",
+        *words,
+        "train.limit.samples=null",
+        f"cache.dir={tmp_path}",
+        f"hydra.run.dir={run}",
+    )
     assert ended.code == 0, ended.text
     files, _, p = own_predictions(run, root)
     files, p = files[:100], p[:100]

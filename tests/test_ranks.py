@@ -1,4 +1,5 @@
-"""One run over two processes (gloo, CPU) is the run of one process with batches twice as big; it stops and goes on as one."""
+"""One run over two processes (gloo, CPU) is the run of one process with batches twice as big; it
+stops and goes on as one."""
 
 from __future__ import annotations
 
@@ -22,13 +23,20 @@ from tl_runner.data.augment import Affine
 from tl_runner.errors import ConfigError
 from tl_runner.methods.phases import Phase, Update
 from tl_runner.training.batches import Batches
-from tl_runner.training.ranks import ALONE, Ranks
+from tl_runner.training.distributed import ALONE, Ranks
 
 DRIVER = str(Path(__file__).with_name("rank_driver.py"))
 TWELVE = (*TINY, "method=adda", "train.steps_per_epoch=12")
 METHODS = ("source_only", "adda")
-SMOOTH = (*TWELVE, "backbone.batch_norm=false", "seed=3")  # the same function of a batch and of its parts
-ROUGH = (*TWELVE, "backbone.dropout=0.3", "method.adapt.gate=0.4", "method.adapt.gate_window=7", "seed=7")
+# the same function of a batch and of its parts
+SMOOTH = (*TWELVE, "backbone.batch_norm=false", "seed=3")
+ROUGH = (
+    *TWELVE,
+    "backbone.dropout=0.3",
+    "method.adapt.gate=0.4",
+    "method.adapt.gate_window=7",
+    "seed=7",
+)
 FILES = {
     ".hydra",
     "checkpoints",
@@ -52,19 +60,34 @@ def free_ports(n: int) -> list[str]:
 
 def surroundings(**more: str) -> dict[str, str]:
     threads = str(torch.get_num_threads())  # sums of floats depend on it
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": threads, "MASTER_ADDR": "127.0.0.1", **more}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": threads,
+        "MASTER_ADDR": "127.0.0.1",
+        **more,
+    }
 
 
 def pair(folder: Path, commands: list[dict]) -> list[list[Ended]]:
-    """Commands, one after another, in two processes that stand in ``folder``: how each ended, by command and rank."""
+    """Commands, one after another, in two processes that stand in ``folder``: how each ended, by
+    command and rank."""
     ports = free_ports(len(commands))
     script = folder / "commands.json"
-    script.write_text(json.dumps([{"port": port, **command} for port, command in zip(ports, commands, strict=True)]))
+    script.write_text(
+        json.dumps(
+            [{"port": port, **command} for port, command in zip(ports, commands, strict=True)]
+        )
+    )
     started = []
     for rank in ("0", "1"):
         env = surroundings(MASTER_PORT=ports[0], RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2")
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen([sys.executable, DRIVER, str(script)], cwd=folder, env=env, text=True, **pipes))
+        started.append(
+            subprocess.Popen(
+                [sys.executable, DRIVER, str(script)], cwd=folder, env=env, text=True, **pipes
+            )
+        )
     try:
         said = [p.communicate(timeout=120) for p in started]
     finally:
@@ -82,8 +105,17 @@ def endings(err: str) -> list[Ended]:
 
 
 def torchrun(folder: Path, *words: str) -> Ended:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={free_ports(1)[0]}", *words]
-    ended = subprocess.run(command, cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=120)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node=2",
+        f"--master-port={free_ports(1)[0]}",
+        *words,
+    ]
+    ended = subprocess.run(
+        command, cwd=folder, env=surroundings(), capture_output=True, text=True, timeout=120
+    )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
@@ -92,20 +124,36 @@ def stopped(tmp_path_factory) -> tuple[Path, Ended]:
     """A run whose torchrun was sent SIGTERM in the fifth step: (folder, ending)."""
     folder = tmp_path_factory.mktemp("torchrun")
     script = folder / "commands.json"
-    script.write_text(json.dumps([{"words": [*ROUGH, f"hydra.run.dir={folder / 'run'}"], "at": 5, "whom": "torchrun"}]))
+    script.write_text(
+        json.dumps(
+            [{"words": [*ROUGH, f"hydra.run.dir={folder / 'run'}"], "at": 5, "whom": "torchrun"}]
+        )
+    )
     return folder / "run", torchrun(folder, DRIVER, str(script))
 
 
 @pytest.fixture(scope="module")
 def ended(stopped, tmp_path_factory) -> tuple[Path, dict[str, list[Ended]]]:
-    """Everything that two processes do here, in one start of them: (folder, {name: both endings})."""
+    """Everything that two processes do here, in one start of them: (folder, {name: both
+    endings})."""
     folder, run = tmp_path_factory.mktemp("pair"), stopped[0]
-    plain = {method: [*SMOOTH, f"method={method}", "train.batch_size=16", f"hydra.run.dir={method}"] for method in METHODS}
+    plain = {
+        method: [*SMOOTH, f"method={method}", "train.batch_size=16", f"hydra.run.dir={method}"]
+        for method in METHODS
+    }
     commands = {
         **{method: {"words": words} for method, words in plain.items()},
         "sweep": {"words": ["-m", "seed=0,1"]},
         "taken": {"words": plain["adda"]},
-        "diverging": {"words": [*TINY, "method=source_only", "train.optimizer.name=sgd", "train.optimizer.lr=1e30", "hydra.run.dir=nan"]},
+        "diverging": {
+            "words": [
+                *TINY,
+                "method=source_only",
+                "train.optimizer.name=sgd",
+                "train.optimizer.lr=1e30",
+                "hydra.run.dir=nan",
+            ]
+        },
         "whole": {"words": [*ROUGH, "hydra.run.dir=whole"]},
         "stopped again": {"words": [f"resume={run}"], "at": 20, "whom": "itself"},
         "resumed": {"words": [f"resume={run}"]},
@@ -120,12 +168,17 @@ def test_two_processes_are_one_with_a_batch_twice_as_big(ended, tl_run, tmp_path
     alone = tl_run(*SMOOTH, f"method={method}", "train.batch_size=32", f"hydra.run.dir={one}")
     assert alone.code == 0, alone.text
     assert_ended(ended[1][method], 0)
-    (weights, rows, predictions, result), (weights2, rows2, predictions2, result2) = content(one), content(two)
+    (weights, rows, predictions, result), (weights2, rows2, predictions2, result2) = (
+        content(one),
+        content(two),
+    )
     assert len(rows) == len(rows2) > 4
     for row, row2 in zip(rows, rows2, strict=True):
         names = {k for k, v in row.items() if isinstance(v, str)}
         assert {k: row2[k] for k in names} == {k: row[k] for k in names}
-        assert [v for k, v in row2.items() if k not in names] == pytest.approx([v for k, v in row.items() if k not in names], abs=1e-5)
+        assert [v for k, v in row2.items() if k not in names] == pytest.approx(
+            [v for k, v in row.items() if k not in names], abs=1e-5
+        )
     for name, tensor in weights.items():
         torch.testing.assert_close(weights2[name], tensor, rtol=0, atol=1e-5)
     for name, array in predictions.items():
@@ -164,7 +217,8 @@ def test_a_bad_command_ends_every_process_and_is_said_once(ended, tmp_path):
     assert both[0].code == 2
     assert "holds another run" in both[0].err
     assert (both[1].code, both[1].out) == (1, "")
-    assert "tl-run:" not in both[1].err  # torch itself may note there that the other process has gone
+    # torch itself may note there that the other process has gone
+    assert "tl-run:" not in both[1].err
     one = torchrun(tmp_path, "-m", "tl_runner", "methd=adda")
     assert one.err.count("Did you mean 'method'") == 1
     assert "exitcode  : 2" in one.err
@@ -194,7 +248,9 @@ def assert_ended(both: list[Ended], code: int, said: str = "") -> None:
 def test_a_loss_that_couples_samples_is_refused():
     toy = Toy()
     update = Update("mmd", [toy.a], SGD, toy.step_of("a"), couples=True)
-    phase = Phase("toy", {"source": "source_train"}, [update], predict=toy.a, epochs=1, batch_size=2)
+    phase = Phase(
+        "toy", {"source": "source_train"}, [update], predict=toy.a, epochs=1, batch_size=2
+    )
     assert ALONE.limits([phase]) is None
     with pytest.raises(ConfigError, match="mmd couples the samples"):
         Ranks(0, 2).limits([phase])
@@ -203,7 +259,15 @@ def test_a_loss_that_couples_samples_is_refused():
 @pytest.mark.parametrize("steps", [None, 7])
 def test_the_parts_of_a_batch_make_the_batch(steps):
     def batches(size, ranks):
-        made = Batches({"source": split(20), "target": split(30)}, size, steps, CPU, Affine(rotate=30, scale=0.3), (5, "p"), ranks)
+        made = Batches(
+            {"source": split(20), "target": split(30)},
+            size,
+            steps,
+            CPU,
+            Affine(rotate=30, scale=0.3),
+            (5, "p"),
+            ranks,
+        )
         made.begin_epoch(1)
         return made
 

@@ -1,4 +1,5 @@
-"""The HTML page: complete, escaped, self-contained, small, and whole in a browser at both widths and in both schemes.
+"""The HTML page: complete, escaped, self-contained, small, and whole in a browser at both widths
+and in both schemes.
 
 Its runs are made up, thirty of them.
 """
@@ -18,21 +19,27 @@ from made_up import made_up_run, with_evidence
 from tl_runner.report import evidence
 from tl_runner.report.page import page
 from tl_runner.report.runs import collect
-from tl_runner.report.selection import regrets
+from tl_runner.report.selection_cost import regrets
 from tl_runner.report.table import rows
 
 HOSTILE = "<script>alert(1)</script> & \"quoted\" 'too' \x1b[31m"
 METHODS = {"source_only": 0.43, "dan": 0.78, "adda": 0.93}
 # what Chromium must not do in a test: fetch, update, sync
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="module")
 def thirty(tmp_path_factory):
-    """Three methods on two data sets, five seeds each; one failed, one never began, one is hostile."""
+    """Three methods on two data sets, five seeds each; one failed, one never began, one is
+    hostile."""
     root = tmp_path_factory.mktemp("runs")
     draw, jobs = np.random.default_rng(0), []
     for method, base in METHODS.items():
@@ -40,20 +47,44 @@ def thirty(tmp_path_factory):
             for seed in range(5):
                 name = f"{len(jobs)}-{method}-{data}-s{seed}"
                 choices = {"method": method, "data": data, "backbone": "lenet", "device": "cpu"}
-                jobs.append({"folder": name, "overrides": [f"method={method}", f"seed={seed}"], "choices": choices, "seed": seed})
+                jobs.append(
+                    {
+                        "folder": name,
+                        "overrides": [f"method={method}", f"seed={seed}"],
+                        "choices": choices,
+                        "seed": seed,
+                    }
+                )
                 accuracy = base + draw.uniform(-0.04, 0.04)
                 if (method, data, seed) == ("dan", "mnist2usps", 4):
                     continue
                 if (method, data, seed) == ("adda", "fonts2digits", 3):
-                    made_up_run(root / name, method, seed, None, data=data, error=HOSTILE + "\n" + "/no/space" * 60)
+                    made_up_run(
+                        root / name,
+                        method,
+                        seed,
+                        None,
+                        data=data,
+                        error=HOSTILE + "\n" + "/no/space" * 60,
+                    )
                     continue
                 with_evidence(
                     made_up_run(
-                        root / name, method, seed, accuracy, data=data, warnings=[HOSTILE], protocol=HOSTILE, selection="last",
-                        classes=[HOSTILE + "$x$", *"123456789"], notes={"target_test": {"auc_macro": "no image of class 3"}},
+                        root / name,
+                        method,
+                        seed,
+                        accuracy,
+                        data=data,
+                        warnings=[HOSTILE],
+                        protocol=HOSTILE,
+                        selection="last",
+                        classes=[HOSTILE + "$x$", *"123456789"],
+                        notes={"target_test": {"auc_macro": "no image of class 3"}},
                     ),
-                    accuracy, seed, images=200,
-                )  # fmt: skip
+                    accuracy,
+                    seed,
+                    images=200,
+                )
     (root / "sweep.json").write_text(json.dumps({"jobs": jobs}))
     return root
 
@@ -88,7 +119,9 @@ class Outline(HTMLParser):
         self.tags.add(tag)
         self.ids += [found["id"]] if "id" in found else []
         self.sections += [found["id"]] if tag == "section" else []
-        self.links += [value for key, value in found.items() if key in ("href", "xlink:href", "src")]
+        self.links += [
+            value for key, value in found.items() if key in ("href", "xlink:href", "src")
+        ]
         if tag not in ("meta", "link", "br"):
             self._open.append(tag)
 
@@ -106,8 +139,17 @@ def test_the_page_is_whole_small_and_escaped(written):
     assert len(text.encode()) < 5e6
     outline = Outline(text)
     assert outline.sections == [
-        "results", "absent", "tests", "curves", "regret", "confusion", "roc", "reliability", "embeddings", "runs"
-    ]  # fmt: skip
+        "results",
+        "absent",
+        "tests",
+        "curves",
+        "regret",
+        "confusion",
+        "roc",
+        "reliability",
+        "embeddings",
+        "runs",
+    ]
     assert len(outline.ids) == len(set(outline.ids))
     assert "script" not in outline.tags
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") >= 28
@@ -126,10 +168,14 @@ def test_the_same_runs_give_the_same_page(tmp_path):
     assert page(rows(runs), runs) == page(rows(runs[::-1]), runs[::-1])
 
 
-@pytest.mark.parametrize("name", ["predictions.npz", "embeddings.npz", "metrics.jsonl", "environment.json"])
+@pytest.mark.parametrize(
+    "name", ["predictions.npz", "embeddings.npz", "metrics.jsonl", "environment.json"]
+)
 def test_the_page_does_without_what_a_run_did_not_leave(tmp_path, capsys, name):
     for seed in (0, 1):
-        folder = with_evidence(made_up_run(tmp_path / str(seed), "adda", seed, 0.9), 0.9, seed, epochs=3, images=40)
+        folder = with_evidence(
+            made_up_run(tmp_path / str(seed), "adda", seed, 0.9), 0.9, seed, epochs=3, images=40
+        )
         (folder / name).unlink()
     runs = collect([tmp_path])
     Outline(page(rows(runs), runs))
@@ -147,7 +193,11 @@ def test_a_pickle_in_an_archive_is_not_opened(tmp_path, capsys):
 
     folder = made_up_run(tmp_path / "0", "adda", 0, 0.9)
     trap = np.array([Trap()], dtype=object)
-    np.savez(folder / "predictions.npz", **{"target_test/probabilities": trap, "target_test/labels": trap}, allow_pickle=True)
+    np.savez(
+        folder / "predictions.npz",
+        **{"target_test/probabilities": trap, "target_test/labels": trap},
+        allow_pickle=True,
+    )
     (run,) = collect([tmp_path])
     assert evidence.predictions(run, "target_test") is None
     assert "predictions.npz cannot be read" in capsys.readouterr().err
@@ -156,8 +206,17 @@ def test_a_pickle_in_an_archive_is_not_opened(tmp_path, capsys):
 def test_predictions_that_do_not_fit_are_left_out(tmp_path):
     folder = made_up_run(tmp_path / "0", "adda", 0, 0.9)
     p = np.full((4, 3), 1 / 3)
-    for probabilities, labels in ((p, [0, 1, 2, 3]), (p, [0, 1]), (p * np.nan, [0, 1, 2, 0]), (p[0], [0, 1, 2]), (p, [0.0, 1, 2, 0])):
-        np.savez(folder / "predictions.npz", **{"target_test/probabilities": probabilities, "target_test/labels": np.array(labels)})
+    for probabilities, labels in (
+        (p, [0, 1, 2, 3]),
+        (p, [0, 1]),
+        (p * np.nan, [0, 1, 2, 0]),
+        (p[0], [0, 1, 2]),
+        (p, [0.0, 1, 2, 0]),
+    ):
+        np.savez(
+            folder / "predictions.npz",
+            **{"target_test/probabilities": probabilities, "target_test/labels": np.array(labels)},
+        )
         assert evidence.predictions(collect([tmp_path])[0], "target_test") is None
 
 
@@ -180,7 +239,9 @@ def test_roc_and_calibration_equal_a_count_by_hand():
 
 
 def test_bands_are_means_and_deviations_over_seeds():
-    found = evidence.band([(np.array([1, 2, 3]), np.array([1.0, 2.0, 3.0])), (np.array([1, 2]), np.array([3.0, 2.0]))])
+    found = evidence.band(
+        [(np.array([1, 2, 3]), np.array([1.0, 2.0, 3.0])), (np.array([1, 2]), np.array([3.0, 2.0]))]
+    )
     assert found.mean.tolist() == [2, 2, 3]
     assert found.std.tolist() == [pytest.approx(2**0.5), 0, 0]
 
@@ -190,13 +251,25 @@ def test_regret_by_hand(tmp_path):
     epochs = []
     for epoch, truth, val, im in ((1, 0.6, 0.9, 1.0), (2, 0.9, 0.95, 1.0), (3, 0.7, 0.95, 0.5)):
         row = {"phase": "adapt", "epoch": epoch, "step": epoch}
-        epochs += [{**row, "split": "target_test", "accuracy": truth}, {**row, "split": "source_val", "accuracy": val}]
-        epochs += [{**row, "split": "target_train", "im": im, **({"bnm": 1.0} if epoch > 1 else {})}]
+        epochs += [
+            {**row, "split": "target_test", "accuracy": truth},
+            {**row, "split": "source_val", "accuracy": val},
+        ]
+        epochs += [
+            {**row, "split": "target_train", "im": im, **({"bnm": 1.0} if epoch > 1 else {})}
+        ]
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, epochs)))
     (run,) = collect([tmp_path])
     # ties go to the first epoch; bnm was not recorded at every epoch, so it has no say
-    assert regrets(run) == {"best": 0.9, "last": pytest.approx(0.2), "source_val": 0.0, "im": pytest.approx(0.3)}
-    (folder / "metrics.jsonl").write_text("\n".join(json.dumps(e) for e in epochs if e["split"] != "target_test"))
+    assert regrets(run) == {
+        "best": 0.9,
+        "last": pytest.approx(0.2),
+        "source_val": 0.0,
+        "im": pytest.approx(0.3),
+    }
+    (folder / "metrics.jsonl").write_text(
+        "\n".join(json.dumps(e) for e in epochs if e["split"] != "target_test")
+    )
     assert regrets(collect([tmp_path])[0]) == {}
 
 
@@ -249,15 +322,24 @@ def test_nothing_is_cut_or_overlaps_in_a_browser(browser, written, width, scheme
     said: list[str] = []
     view.on("console", lambda message: said.append(message.text))
     view.on("pageerror", lambda error: said.append(str(error)))
-    view.on("request", lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:")) else None)
+    view.on(
+        "request",
+        lambda request: (
+            said.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+        ),
+    )
     view.goto(written.as_uri())
     assert view.locator(".panel > svg").count() >= 30
     view.evaluate("document.querySelectorAll('details').forEach((d) => (d.open = true))")
     assert view.evaluate(LAYOUT) == []
-    paper, ink = view.evaluate("[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]")
+    paper, ink = view.evaluate(
+        "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
+    )
     light = [sum(map(int, re.findall(r"\d+", value)[:3])) > 380 for value in (paper, ink)]
     assert light == ([True, False] if scheme == "light" else [False, True])
-    assert view.evaluate("getComputedStyle(document.querySelector('.panel > svg text')).fill") == ink
+    assert (
+        view.evaluate("getComputedStyle(document.querySelector('.panel > svg text')).fill") == ink
+    )
     assert said == []
     view.close()
 
@@ -269,11 +351,24 @@ def test_few_shot_runs_show_their_scores_by_inner_steps(tmp_path):
     from tl_runner.report.runs import collect
     from tl_runner.report.table import rows
 
-    for method, seed, curve in (("maml", 0, [3.0, 1.0]), ("maml", 1, [5.0, 2.0]), ("anil", 0, "no numbers")):
+    for method, seed, curve in (
+        ("maml", 0, [3.0, 1.0]),
+        ("maml", 1, [5.0, 2.0]),
+        ("anil", 0, "no numbers"),
+    ):
         folder = tmp_path / f"{method}{seed}"
         folder.mkdir()
-        content = {"status": "done", "seed": seed, "score": 1.0, "metric": "mse", "choices": {"method": method, "data": "sinusoid"}}
-        content |= {"curve": {"meta_test": {"steps": [0, 1], "mse": curve, "ci95": [0, 0]}}, "metrics": {"meta_test": {"mse": 1.0}}}
+        content = {
+            "status": "done",
+            "seed": seed,
+            "score": 1.0,
+            "metric": "mse",
+            "choices": {"method": method, "data": "sinusoid"},
+        }
+        content |= {
+            "curve": {"meta_test": {"steps": [0, 1], "mse": curve, "ci95": [0, 0]}},
+            "metrics": {"meta_test": {"mse": 1.0}},
+        }
         (folder / "result.json").write_text(json.dumps(content))
     runs = collect([tmp_path])
     found = inner_steps([run for run in runs if run.choices["method"] == "maml"], "mse")

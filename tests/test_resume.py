@@ -1,4 +1,5 @@
-"""Killed at any moment and resumed: weights, metrics and predictions to the bit as if nothing had happened."""
+"""Killed at any moment and resumed: weights, metrics and predictions to the bit as if nothing had
+happened."""
 
 from __future__ import annotations
 
@@ -16,15 +17,31 @@ import yaml
 from conftest import TINY
 
 DRIVER = Path(__file__).with_name("kill_driver.py")
-SETTINGS = (*TINY, "method=adda", "backbone.dropout=0.3", "method.adapt.gate=0.4", "method.adapt.gate_window=3", "seed=7")
+SETTINGS = (
+    *TINY,
+    "method=adda",
+    "backbone.dropout=0.3",
+    "method.adapt.gate=0.4",
+    "method.adapt.gate_window=3",
+    "seed=7",
+)
 CLOCKS = {"ended", "wall_s", "data_s", "images_per_s", "peak_memory_mb"}
 # pretrain is steps 1-8, adapt 9-16; the phases end after 2 epochs of 4 steps
 DEFAULT = [("step", 7), ("evaluation", 4), ("checkpoint", 3)]
 SLOW = [
-    ("step", 2), ("step", 5), ("step", 10), ("step", 14), ("step", 16), ("evaluation", 8),
-    ("evaluation", 1), ("checkpoint", 1), ("checkpoint", 5), ("checkpoint", 6),
-    ("renamed", 2), ("renamed", 6),
-]  # fmt: skip
+    ("step", 2),
+    ("step", 5),
+    ("step", 10),
+    ("step", 14),
+    ("step", 16),
+    ("evaluation", 8),
+    ("evaluation", 1),
+    ("checkpoint", 1),
+    ("checkpoint", 5),
+    ("checkpoint", 6),
+    ("renamed", 2),
+    ("renamed", 6),
+]
 
 
 def drive(place: str, number: int, folder: Path, *more: str) -> int:
@@ -32,7 +49,9 @@ def drive(place: str, number: int, folder: Path, *more: str) -> int:
     command = [sys.executable, str(DRIVER), place, str(number), *words]
     # the same number of threads as this process: sums of floats depend on it
     env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    return subprocess.run(command, cwd=folder.parent, env=env, capture_output=True, timeout=300).returncode
+    return subprocess.run(
+        command, cwd=folder.parent, env=env, capture_output=True, timeout=300
+    ).returncode
 
 
 def content(folder: Path) -> tuple[dict, list[dict], dict, dict]:
@@ -50,7 +69,10 @@ def content(folder: Path) -> tuple[dict, list[dict], dict, dict]:
 
 
 def assert_same(one: Path, other: Path) -> None:
-    (weights, rows, predictions, result), (weights2, rows2, predictions2, result2) = content(one), content(other)
+    (weights, rows, predictions, result), (weights2, rows2, predictions2, result2) = (
+        content(one),
+        content(other),
+    )
     assert rows == rows2
     assert result == result2
     for name, tensor in weights.items():
@@ -108,7 +130,9 @@ def test_another_seed_is_another_run(untouched, tl_run, tmp_path):
 
 
 @pytest.mark.parametrize("after", [3, 12])
-def test_interrupted_by_sigint_it_writes_a_checkpoint_inside_the_epoch(untouched, tl_run, tmp_path, monkeypatch, after):
+def test_interrupted_by_sigint_it_writes_a_checkpoint_inside_the_epoch(
+    untouched, tl_run, tmp_path, monkeypatch, after
+):
     ended = interrupted(tl_run, monkeypatch, after, *SETTINGS, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 130, ended.text
     assert "resume=" in ended.err
@@ -119,7 +143,7 @@ def test_interrupted_by_sigint_it_writes_a_checkpoint_inside_the_epoch(untouched
 
 def interrupted(tl_run, monkeypatch, after: int, *words: str):
     """The command, sent SIGINT before its ``after``-th step."""
-    from tl_runner.training.loop import PhaseLoop
+    from tl_runner.training.phase_loop import PhaseLoop
 
     step, seen = PhaseLoop._step, []
 
@@ -134,40 +158,97 @@ def interrupted(tl_run, monkeypatch, after: int, *words: str):
         return tl_run(*words)
 
 
-@pytest.mark.parametrize("words", [
-    ("method=shot", "backbone.bn=domain_specific", "data.target_labels=2", "selection=im"),  # pseudo-labels of the epoch's start
-    ("method=dann",),  # lambda goes by the phase's progress
-    # an encoder at rest keeps its last learning rate
-    ("method=adda", "method.adapt.gate=1", "method.adapt.gate_window=2", "train.optimizer.schedule=linear"),
-    pytest.param(("method=adabn", "method.adapt.epochs=2", "method.adapt.steps_per_epoch=4"), marks=pytest.mark.slow),
-    pytest.param(("method=mcd", "backbone.bn=domain_specific", "backbone.dropout=0.3", "selection=dev"), marks=pytest.mark.slow),
-    pytest.param(("method=drcn", "backbone.bn=concat", "data.target_labels=2"), marks=pytest.mark.slow),
-    pytest.param(("method=cdan_e", "backbone.bn=frozen"), marks=pytest.mark.slow),
-    pytest.param(("method=linear_probe", "data.target_labels=3"), marks=pytest.mark.slow),
-    pytest.param(("method=lwf", "data.target_labels=3", "method.warm_up.epochs=1"), marks=pytest.mark.slow),
-    pytest.param(("method=l2_sp", "data.target_labels=3", "method.gradual=true", "method.freeze=1"), marks=pytest.mark.slow),
-    pytest.param(("method=lora", "data.target_labels=3"), marks=pytest.mark.slow),
-    ("method=finetune", "data.target_labels=3", "train.ema=0.9", "train.accumulate=2", "train.mixup=0.2", "train.cutmix=1.0",
-     "train.balance=sampling", "train.optimizer.clip_norm=0.5", "backbone.batch_norm=true"),
-    pytest.param(("method=delta", "data.target_labels=3"), marks=pytest.mark.slow),
-    pytest.param(("method=wise_ft", "data.target_labels=3", "method.points=3"), marks=pytest.mark.slow),
-    pytest.param(("method=autoencoder", "data.target_labels=3", "method.select=l1"), marks=pytest.mark.slow),
-    pytest.param(("method=ensemble", "data.target_labels=3", "method.pretrain.patience=1"), marks=pytest.mark.slow),
-    *[
-        pytest.param(("method=multitask", f"method.weighting={w}", "method.baselines=false", "train.epochs=4"), marks=pytest.mark.slow)
-        for w in ("uncertainty", "dwa", "gradnorm", "pcgrad")
+@pytest.mark.parametrize(
+    "words",
+    [
+        # pseudo-labels of the epoch's start
+        ("method=shot", "backbone.bn=domain_specific", "data.target_labels=2", "selection=im"),
+        ("method=dann",),  # lambda goes by the phase's progress
+        # an encoder at rest keeps its last learning rate
+        (
+            "method=adda",
+            "method.adapt.gate=1",
+            "method.adapt.gate_window=2",
+            "train.optimizer.schedule=linear",
+        ),
+        pytest.param(
+            ("method=adabn", "method.adapt.epochs=2", "method.adapt.steps_per_epoch=4"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("method=mcd", "backbone.bn=domain_specific", "backbone.dropout=0.3", "selection=dev"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("method=drcn", "backbone.bn=concat", "data.target_labels=2"), marks=pytest.mark.slow
+        ),
+        pytest.param(("method=cdan_e", "backbone.bn=frozen"), marks=pytest.mark.slow),
+        pytest.param(("method=linear_probe", "data.target_labels=3"), marks=pytest.mark.slow),
+        pytest.param(
+            ("method=lwf", "data.target_labels=3", "method.warm_up.epochs=1"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("method=l2_sp", "data.target_labels=3", "method.gradual=true", "method.freeze=1"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(("method=lora", "data.target_labels=3"), marks=pytest.mark.slow),
+        (
+            "method=finetune",
+            "data.target_labels=3",
+            "train.ema=0.9",
+            "train.accumulate=2",
+            "train.mixup=0.2",
+            "train.cutmix=1.0",
+            "train.balance=sampling",
+            "train.optimizer.clip_norm=0.5",
+            "backbone.batch_norm=true",
+        ),
+        pytest.param(("method=delta", "data.target_labels=3"), marks=pytest.mark.slow),
+        pytest.param(
+            ("method=wise_ft", "data.target_labels=3", "method.points=3"), marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ("method=autoencoder", "data.target_labels=3", "method.select=l1"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("method=ensemble", "data.target_labels=3", "method.pretrain.patience=1"),
+            marks=pytest.mark.slow,
+        ),
+        *[
+            pytest.param(
+                (
+                    "method=multitask",
+                    f"method.weighting={w}",
+                    "method.baselines=false",
+                    "train.epochs=4",
+                ),
+                marks=pytest.mark.slow,
+            )
+            for w in ("uncertainty", "dwa", "gradnorm", "pcgrad")
+        ],
+        *[
+            pytest.param(
+                (f"method={m}", "data.target_labels=3", "method.distil.augment=false"),
+                marks=pytest.mark.slow,
+            )
+            for m in ("kd", "fitnet", "attention_transfer", "rkd", "multi_teacher")
+        ],
+        pytest.param(
+            ("method=self_distill", "method.generations=1", "method.distil.augment=false"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(("method=jan", "method.pretrain.epochs=0"), marks=pytest.mark.slow),
     ],
-    *[
-        pytest.param((f"method={m}", "data.target_labels=3", "method.distil.augment=false"), marks=pytest.mark.slow)
-        for m in ("kd", "fitnet", "attention_transfer", "rkd", "multi_teacher")
-    ],
-    pytest.param(("method=self_distill", "method.generations=1", "method.distil.augment=false"), marks=pytest.mark.slow),
-    pytest.param(("method=jan", "method.pretrain.epochs=0"), marks=pytest.mark.slow),
-], ids=lambda words: words[0])  # fmt: skip
+    ids=lambda words: words[0],
+)
 def test_methods_go_on_inside_an_epoch_of_adaptation(tl_run, tmp_path, monkeypatch, words):
     assert tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'whole'}").code == 0
     after = 3 if "method.pretrain.epochs=0" in words else 14 if "train.epochs=4" in words else 11
-    ended = interrupted(tl_run, monkeypatch, after, *TINY, *words, f"hydra.run.dir={tmp_path / 'cut'}")
+    ended = interrupted(
+        tl_run, monkeypatch, after, *TINY, *words, f"hydra.run.dir={tmp_path / 'cut'}"
+    )
     assert ended.code == 130, ended.text
     assert tl_run(f"resume={tmp_path / 'cut'}").code == 0
     assert_same(tmp_path / "whole", tmp_path / "cut")
@@ -183,7 +264,8 @@ def test_a_run_that_is_done_is_left_alone(tl_run, tmp_path):
 
 
 def test_a_scheduler_that_handles_a_signal_hears_it_after_the_checkpoint(monkeypatch):
-    """Made up: what submitit does, which takes SIGUSR2 as the sign that a job's time is nearly up."""
+    """Made up: what submitit does, which takes SIGUSR2 as the sign that a job's time is nearly
+    up."""
     from tl_runner.training.interrupt import Interrupt
 
     heard = []
@@ -206,13 +288,20 @@ def recorded(folder: Path, sweep: bool, config_dir: Path | None, overrides: list
     """A folder that says which command it was begun by, as somebody may have sent it."""
     if sweep:
         folder.mkdir(parents=True)
-        content = {"command": [], "overrides": overrides, "config_dir": str(config_dir) if config_dir else None, "jobs": []}
+        content = {
+            "command": [],
+            "overrides": overrides,
+            "config_dir": str(config_dir) if config_dir else None,
+            "jobs": [],
+        }
         (folder / "sweep.json").write_text(json.dumps(content))
         return folder
     (folder / ".hydra").mkdir(parents=True)
     sources = [{"provider": "command-line", "path": str(config_dir)}] if config_dir else []
     (folder / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(overrides))
-    (folder / ".hydra" / "hydra.yaml").write_text(yaml.safe_dump({"hydra": {"runtime": {"config_sources": sources}}}))
+    (folder / ".hydra" / "hydra.yaml").write_text(
+        yaml.safe_dump({"hydra": {"runtime": {"config_sources": sources}}})
+    )
     return folder
 
 
@@ -230,7 +319,9 @@ def test_configs_that_came_with_a_folder_are_not_composed(tl_run, tmp_path, swee
 
 
 def test_a_recorded_command_brings_no_other_place_of_configs(tl_run, tmp_path):
-    folder = recorded(tmp_path / "sent", True, None, [*TINY, f"hydra.searchpath=[file://{tmp_path}]", "seed=0,1"])
+    folder = recorded(
+        tmp_path / "sent", True, None, [*TINY, f"hydra.searchpath=[file://{tmp_path}]", "seed=0,1"]
+    )
     ended = tl_run(f"resume={folder}")
     assert ended.code == 2
     assert "would compose configs of hydra.searchpath" in ended.err
@@ -238,7 +329,9 @@ def test_a_recorded_command_brings_no_other_place_of_configs(tl_run, tmp_path):
 
 @pytest.mark.parametrize("sweep", [True, False], ids=["sweep", "run"])
 def test_modules_that_came_with_a_folder_are_not_imported(tl_run, tmp_path, monkeypatch, sweep):
-    folder = recorded(tmp_path / "sent", sweep, None, [*TINY, "method=source_only", "method.name=came_along.mine"])
+    folder = recorded(
+        tmp_path / "sent", sweep, None, [*TINY, "method=source_only", "method.name=came_along.mine"]
+    )
     (folder / "came_along.py").write_text("raise SystemExit('it was imported')\n")
     monkeypatch.syspath_prepend(str(folder))
     ended = tl_run(f"resume={folder}")

@@ -1,4 +1,5 @@
-"""sweep=tpe: a bad start is left behind, a trial that diverges stops nothing, and a search that was cut off goes on."""
+"""sweep=tpe: a bad start is left behind, a trial that diverges stops nothing, and a search that was
+cut off goes on."""
 
 from __future__ import annotations
 
@@ -17,27 +18,43 @@ def trials(sweep):
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    study = optuna.load_study(study_name="tl-run", storage=JournalStorage(JournalFileBackend(str(sweep / "optuna.journal"))))
+    study = optuna.load_study(
+        study_name="tl-run",
+        storage=JournalStorage(JournalFileBackend(str(sweep / "optuna.journal"))),
+    )
     return [(t.value, t.params[RATE]) for t in study.trials]
 
 
 def test_a_bad_start_is_left_behind(tl_run, tmp_path):
     sweep = tmp_path / "sweep"
-    ended = tl_run(*SEARCH, "sweep.trials=5", "sweep.objective=source_val.accuracy", f"{RATE}=1e-7", f"hydra.sweep.dir={sweep}")
+    ended = tl_run(
+        *SEARCH,
+        "sweep.trials=5",
+        "sweep.objective=source_val.accuracy",
+        f"{RATE}=1e-7",
+        f"hydra.sweep.dir={sweep}",
+    )
     assert ended.code == 0, ended.text
     found = trials(sweep)
     assert len(found) == 5
     assert found[0][1] == 1e-7  # the config as it stands is the first trial
     assert all(1e-4 <= rate <= 1e-2 for _, rate in found[1:])
     assert max(found)[0] > found[0][0] + 0.2
-    assert [r["metrics"]["source_val"]["accuracy"] for r in results(sweep)] == [value for value, _ in found]
+    assert [r["metrics"]["source_val"]["accuracy"] for r in results(sweep)] == [
+        value for value, _ in found
+    ]
     assert f"the start's {found[0][0]:.4f}" in ended.err
     assert "oracle" not in ended.err
 
 
 def test_the_mean_of_seeds_is_judged_and_a_diverging_trial_fails_alone(tl_run, tmp_path):
     sweep = tmp_path / "sweep"
-    words = ("sweep.trials=4", "seed=0,1", f"{RATE}=choice(1e-3,1e30)", "sweep.objective=target_train.im")
+    words = (
+        "sweep.trials=4",
+        "seed=0,1",
+        f"{RATE}=choice(1e-3,1e30)",
+        "sweep.objective=target_train.im",
+    )
     ended = tl_run(*SEARCH, *words, f"hydra.sweep.dir={sweep}")
     assert ended.code == 1  # a run failed, as in any sweep
     found = trials(sweep)
@@ -70,24 +87,49 @@ def test_a_search_that_looks_at_target_labels_says_so(tl_run):
     assert "oracle: chosen by target labels" in ended.err
 
 
-TASKS = ("data.tasks.val=4", "data.tasks.test=4", "method.meta.epochs=1", "method.meta.steps_per_epoch=1", "method.meta.batch_size=4")
+TASKS = (
+    "data.tasks.val=4",
+    "data.tasks.test=4",
+    "method.meta.epochs=1",
+    "method.meta.steps_per_epoch=1",
+    "method.meta.batch_size=4",
+)
 
 
 @pytest.mark.parametrize(
-    ("data", "judge", "direction"), [("glyphs", "meta_val.accuracy", "MAXIMIZE"), ("sinusoid", "meta_val.mse", "MINIMIZE")]
+    ("data", "judge", "direction"),
+    [("glyphs", "meta_val.accuracy", "MAXIMIZE"), ("sinusoid", "meta_val.mse", "MINIMIZE")],
 )
-def test_a_search_over_few_shot_tasks_goes_by_those_of_validation(tl_run, tmp_path, data, judge, direction):
+def test_a_search_over_few_shot_tasks_goes_by_those_of_validation(
+    tl_run, tmp_path, data, judge, direction
+):
     import optuna
 
-    few = ("data.images=4", "data.classes.test=300", "backbone.filters=4") if data == "glyphs" else ()
-    words = ("method=maml", f"data={data}", *few, *TASKS, "method.task_batching=loop", "device=cpu", "figures=false")
-    ended = tl_run("-m", "sweep=tpe", "sweep.trials=2", *words, f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    few = (
+        ("data.images=4", "data.classes.test=300", "backbone.filters=4") if data == "glyphs" else ()
+    )
+    words = (
+        "method=maml",
+        f"data={data}",
+        *few,
+        *TASKS,
+        "method.task_batching=loop",
+        "device=cpu",
+        "figures=false",
+    )
+    ended = tl_run(
+        "-m", "sweep=tpe", "sweep.trials=2", *words, f"hydra.sweep.dir={tmp_path / 'sweep'}"
+    )
     assert ended.code == 0, ended.text
     assert f"judged by {judge}" in ended.err
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(tmp_path / "sweep" / "optuna.journal")))
+    storage = optuna.storages.JournalStorage(
+        optuna.storages.journal.JournalFileBackend(str(tmp_path / "sweep" / "optuna.journal"))
+    )
     study = optuna.load_study(study_name="tl-run", storage=storage)
     assert study.direction.name == direction
-    assert study.best_value == (min if direction == "MINIMIZE" else max)(t.value for t in study.trials)
+    assert study.best_value == (min if direction == "MINIMIZE" else max)(
+        t.value for t in study.trials
+    )
 
 
 def test_a_search_for_the_worst_is_refused(tl_run):
@@ -97,7 +139,12 @@ def test_a_search_for_the_worst_is_refused(tl_run):
 
 
 def test_what_is_wrong_with_a_search(tl_run, monkeypatch, tmp_path):
-    ended = tl_run(*SEARCH, "sweep.trials=1", "sweep.objective=source_val.acuracy", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    ended = tl_run(
+        *SEARCH,
+        "sweep.trials=1",
+        "sweep.objective=source_val.acuracy",
+        f"hydra.sweep.dir={tmp_path / 'sweep'}",
+    )
     assert ended.code == 2
     assert "Did you mean 'source_val.accuracy'" in ended.err
     ended = tl_run("-m", "method=source_only,adda", "sweep=tpe")
@@ -132,19 +179,30 @@ def test_a_space_that_cannot_be_explored(tl_run, case):
 
 
 def test_a_list_that_is_none(tl_run):
-    ended = tl_run("dry_run=true", "-m", "sweep=tpe", "method=source_only", "method.search=[hidden=5]")
+    ended = tl_run(
+        "dry_run=true", "-m", "sweep=tpe", "method=source_only", "method.search=[hidden=5]"
+    )
     assert ended.code == 2
     assert tl_run("-m", "sweep=seeds,tpe").code == 2
 
 
 def test_whole_numbers_stay_whole_and_the_best_trial_can_be_run_again(tl_run, tmp_path):
     sweep = tmp_path / "sweep"
-    words = ("method.pretrain.batch_size=interval(8,16)", f"{RATE}=choice(1e-3,2e-3)", "seed=0,1", "sweep.trials=3")
+    words = (
+        "method.pretrain.batch_size=interval(8,16)",
+        f"{RATE}=choice(1e-3,2e-3)",
+        "seed=0,1",
+        "sweep.trials=3",
+    )
     ended = tl_run(*SEARCH, *words, f"hydra.sweep.dir={sweep}")
     assert ended.code == 0, ended.text
     import shlex
 
-    again = next(line.strip() for line in ended.err.splitlines() if line.startswith("  tl-run -m sweep=seeds"))
+    again = next(
+        line.strip()
+        for line in ended.err.splitlines()
+        if line.startswith("  tl-run -m sweep=seeds")
+    )
     ended = tl_run("dry_run=true", *shlex.split(again)[1:])
     assert ended.code == 0, ended.text
     assert "5 runs, all valid" in ended.out
@@ -166,5 +224,8 @@ def test_a_damaged_journal(tl_run, tmp_path):
 def test_a_dry_run_says_what_would_be_explored(tl_run):
     ended = tl_run("dry_run=true", "-m", "sweep=tpe", "method=adda")
     assert ended.code == 0
-    assert "method.adapt.optimizer.lr: tag(log, interval(1e-5, 1e-2)), starting from 0.0002" in ended.out
+    assert (
+        "method.adapt.optimizer.lr: tag(log, interval(1e-5, 1e-2)), starting from 0.0002"
+        in ended.out
+    )
     assert "20 trials, target_train.im, over" in ended.out

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tl_runner.record import embeddings, figures
-from tl_runner.record.folder import RunFolder
+from tl_runner.record.run_folder import RunFolder
 from tl_runner.similarity import tsne
 from tl_runner.similarity.a_distance import halves, proxy_a_distance
 
@@ -20,13 +20,15 @@ def clouds(n: int, d: int, shift: float, seed: int = 0) -> tuple[np.ndarray, np.
 @pytest.mark.parametrize("d", [1, 10, 500])
 def test_domains_of_one_distribution_are_near_and_separated_ones_2_apart(d):
     same = [proxy_a_distance(*clouds(300, d, 0.0, seed), seed) for seed in range(5)]
-    assert np.mean(same) < 0.12  # where 500 features could tell any 300 fitted samples from any others
+    # where 500 features could tell any 300 fitted samples from any others
+    assert np.mean(same) < 0.12
     assert proxy_a_distance(*clouds(300, d, 10.0)) == 2
     assert proxy_a_distance(*clouds(300, d, 0.0)) == proxy_a_distance(*clouds(300, d, 0.0))
 
 
 def test_the_distance_is_2_minus_4_errors_of_the_held_out_halves():
-    """Points on a line: a threshold errs on the known share of each domain, whichever half was fitted."""
+    """Points on a line: a threshold errs on the known share of each domain, whichever half was
+    fitted."""
     source, target = np.tile([[0.0], [0.0], [0.0], [1.0]], (100, 1)), np.ones((400, 1))
     draw = np.random.default_rng(0)
     held = halves(source, draw)[1]
@@ -40,8 +42,12 @@ def test_no_sample_is_measured_that_was_fitted(monkeypatch):
 
     fitted, measured = [], []
     fit, predict = LogisticRegression.fit, LogisticRegression.predict
-    monkeypatch.setattr(LogisticRegression, "fit", lambda self, x, y: (fitted.append(x), fit(self, x, y))[1])
-    monkeypatch.setattr(LogisticRegression, "predict", lambda self, x: (measured.append(x), predict(self, x))[1])
+    monkeypatch.setattr(
+        LogisticRegression, "fit", lambda self, x, y: (fitted.append(x), fit(self, x, y))[1]
+    )
+    monkeypatch.setattr(
+        LogisticRegression, "predict", lambda self, x: (measured.append(x), predict(self, x))[1]
+    )
     proxy_a_distance(*clouds(50, 3, 1.0))
     seen = {tuple(row) for row in np.concatenate(fitted)}
     held = {tuple(row) for row in np.concatenate(measured)}
@@ -59,7 +65,11 @@ def test_a_larger_domain_weighs_no_more_and_equal_features_are_0_apart():
 def kept(tmp_path, **arrays) -> dict[str, np.ndarray]:
     folder = RunFolder(tmp_path)
     for when in embeddings.WHEN:
-        own = {name.removeprefix(f"{when}_"): array for name, array in arrays.items() if name.startswith(when)}
+        own = {
+            name.removeprefix(f"{when}_"): array
+            for name, array in arrays.items()
+            if name.startswith(when)
+        }
         labels = {f"{domain}/labels": np.arange(len(array)) % 3 for domain, array in own.items()}
         embeddings.keep(folder, when, {**own, **labels} if own else {})
     return embeddings.load(folder)
@@ -67,7 +77,9 @@ def kept(tmp_path, **arrays) -> dict[str, np.ndarray]:
 
 def test_distances_and_figure_of_what_a_run_kept(tmp_path):
     (source, near), (_, far) = clouds(40, 6, 0.0), clouds(40, 6, 9.0)
-    stored = kept(tmp_path, before_source=source, before_target=far, after_source=source, after_target=near)
+    stored = kept(
+        tmp_path, before_source=source, before_target=far, after_source=source, after_target=near
+    )
     found = embeddings.a_distances(stored)
     assert found["before"] == 2
     assert found["after"] < 1
@@ -78,7 +90,12 @@ def test_distances_and_figure_of_what_a_run_kept(tmp_path):
     with Image.open(tmp_path / "embedding.png") as image:
         wide, high = image.size
     assert wide > 1.5 * high
-    figures.embedding({k: v for k, v in stored.items() if not k.startswith("before")}, "abc", tmp_path / "after.png", "made up")
+    figures.embedding(
+        {k: v for k, v in stored.items() if not k.startswith("before")},
+        "abc",
+        tmp_path / "after.png",
+        "made up",
+    )
     with Image.open(tmp_path / "after.png") as image:
         assert image.size[0] < image.size[1] * 1.1
 

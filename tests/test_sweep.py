@@ -1,4 +1,5 @@
-"""Sweeps: every job on record, failures that stop nobody, resume that repeats nothing, and a table that is the same in the end."""
+"""Sweeps: every job on record, failures that stop nobody, resume that repeats nothing, and a table
+that is the same in the end."""
 
 from __future__ import annotations
 
@@ -17,11 +18,17 @@ import torch
 from conftest import TINY, results
 from test_resume import DRIVER, assert_same
 
-from tl_runner import resume
-from tl_runner.report import cli as report_cli
+from tl_runner.cli import report as report_cli
+from tl_runner.jobs import resume
 
 GRID = ("-m", *TINY, "method=source_only,adda", "data=fonts2digits,digits2fonts", "seed=0")
-WHOLE = ("-m", *TINY, "method=source_only,adda,adda_paper", "data=fonts2digits,digits2fonts", "seed=0,1,2,3,4")
+WHOLE = (
+    "-m",
+    *TINY,
+    "method=source_only,adda,adda_paper",
+    "data=fonts2digits,digits2fonts",
+    "seed=0,1,2,3,4",
+)
 
 
 def killed(place: str, number: int, folder: Path, *words: str) -> None:
@@ -60,7 +67,9 @@ def _killed_and_resumed(tl_run, tmp_path, capfd, words, steps):
     ended = tl_run(f"resume={broken}")
     assert ended.code == 0, ended.text
     assert f"{len(done)} of {len(by_folder(untouched))} runs are done already" in ended.err
-    assert {name: stamps(broken / name) for name in before} == before  # what was done was not done again
+    assert {
+        name: stamps(broken / name) for name in before
+    } == before  # what was done was not done again
     assert by_folder(broken).keys() == by_folder(untouched).keys()
     for name, folder in by_folder(untouched).items():
         without_shares(folder)
@@ -88,7 +97,14 @@ def test_a_killed_sweep_of_thirty_runs(tl_run, tmp_path, capfd):
 
 def test_a_failed_job_stops_no_other_and_is_named(tl_run, tmp_path):
     sweep = tmp_path / "sweep"
-    ended = tl_run("-m", *TINY, "method=source_only", "train.optimizer.lr=1e-3,1e30", "seed=0,1", f"hydra.sweep.dir={sweep}")
+    ended = tl_run(
+        "-m",
+        *TINY,
+        "method=source_only",
+        "train.optimizer.lr=1e-3,1e30",
+        "seed=0,1",
+        f"hydra.sweep.dir={sweep}",
+    )
     assert ended.code == 1
     assert [r["status"] for r in results(sweep)] == ["done", "done", "failed", "failed"]
     assert "DivergedError" in (sweep / "2-source_only-fonts2digits-s0" / "run.log").read_text()
@@ -102,8 +118,16 @@ def test_every_job_is_on_record_before_the_first_starts(tl_run, tmp_path):
     sweep = tmp_path / "sweep"
     killed("step", 1, sweep, *GRID)
     jobs = json.loads((sweep / "sweep.json").read_text())["jobs"]
-    assert [job["folder"] for job in jobs][::3] == ["0-source_only-fonts2digits-s0", "3-adda-digits2fonts-s0"]
-    assert jobs[3]["choices"] == {"method": "adda", "data": "digits2fonts", "backbone": "lenet", "device": "cpu"}
+    assert [job["folder"] for job in jobs][::3] == [
+        "0-source_only-fonts2digits-s0",
+        "3-adda-digits2fonts-s0",
+    ]
+    assert jobs[3]["choices"] == {
+        "method": "adda",
+        "data": "digits2fonts",
+        "backbone": "lenet",
+        "device": "cpu",
+    }
     assert jobs[3]["seed"] == 0
     assert "method=adda" in jobs[3]["overrides"]
     ended = tl_run("dry_run=true", f"resume={sweep}")
@@ -113,7 +137,9 @@ def test_every_job_is_on_record_before_the_first_starts(tl_run, tmp_path):
 
 def test_a_sweep_that_is_running_is_not_resumed(tl_run, tmp_path):
     sweep = tmp_path / "sweep"
-    assert tl_run("-m", *TINY, "method=source_only", "seed=0,1", f"hydra.sweep.dir={sweep}").code == 0
+    assert (
+        tl_run("-m", *TINY, "method=source_only", "seed=0,1", f"hydra.sweep.dir={sweep}").code == 0
+    )
     handle = os.open(sweep, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -124,7 +150,9 @@ def test_a_sweep_that_is_running_is_not_resumed(tl_run, tmp_path):
     assert "another process" in ended.err
 
 
-@pytest.mark.parametrize("damage", ["", "{", '{"jobs": []}', '{"overrides": [3], "jobs": []}', "[]"])
+@pytest.mark.parametrize(
+    "damage", ["", "{", '{"jobs": []}', '{"overrides": [3], "jobs": []}', "[]"]
+)
 def test_a_damaged_record_of_a_sweep(tl_run, tmp_path, damage):
     sweep = tmp_path / "sweep"
     sweep.mkdir()
@@ -203,7 +231,10 @@ def test_a_run_that_another_process_is_at_is_left_alone(tl_run, tmp_path):
 def test_a_preset_that_has_changed_is_not_resumed(tl_run, tmp_path):
     own, sweep = tmp_path / "own" / "sweep", tmp_path / "sweep"
     own.mkdir(parents=True)
-    text = "# @package _global_\n# Mine.\nhydra: {sweeper: {params: {train.optimizer.lr: '1e-3,2e-3'}}}\n"
+    text = (
+        "# @package _global_\n# Mine.\nhydra: {sweeper: {params: {train.optimizer.lr: "
+        "'1e-3,2e-3'}}}\n"
+    )
     (own / "mine.yaml").write_text(text)
     words = ("--config-dir", str(own.parent), "-m", "sweep=mine", *TINY, "method=source_only")
     assert tl_run(*words, f"hydra.sweep.dir={sweep}").code == 0
@@ -230,7 +261,7 @@ def test_a_misspelt_key_in_a_preset_of_ones_own(tl_run, tmp_path):
 
 @pytest.mark.parametrize("name", ["back\\slash", "a $b c", "quo'te", "x=1,y[2]", "../up/sweep"])
 def test_odd_folders(tl_run, tmp_path, monkeypatch, name):
-    from tl_runner.sweep import _quoted
+    from tl_runner.jobs.sweep import _quoted
 
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

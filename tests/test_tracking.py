@@ -16,16 +16,22 @@ def scalars(folder) -> dict[str, list[tuple[int, float]]]:
 
     events = EventAccumulator(str(folder / "tensorboard"))
     events.Reload()
-    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    return {
+        tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+    }
 
 
 def test_the_same_numbers(tl_run, tmp_path):
     ended = tl_run(*TINY, "track=tensorboard", f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    ]
     found = scalars(tmp_path / "run")
     expected = [
-        (r["step"], pytest.approx(r["accuracy"])) for r in rows if (r["phase"], r["split"]) == ("adapt", "source_val") and "step" in r
+        (r["step"], pytest.approx(r["accuracy"]))
+        for r in rows
+        if (r["phase"], r["split"]) == ("adapt", "source_val") and "step" in r
     ]
     assert found["adapt/source_val/accuracy"] == expected
     assert len(expected) == 2

@@ -1,4 +1,5 @@
-"""DELTA, feature selection, autoencoders, WiSE-FT, ensembles: formulas by hand, what moves and what stays."""
+"""DELTA, feature selection, autoencoders, WiSE-FT, ensembles: formulas by hand, what moves and what
+stays."""
 
 from __future__ import annotations
 
@@ -16,14 +17,22 @@ from tl_runner.metrics.features import chosen
 
 
 def reached(*words):
-    """(method, task, device) with every phase but the last one run, and the last one's loop begun."""
+    """(method, task, device) with every phase but the last one run, and the last one's loop
+    begun."""
     _, task, method, device = build("data.target_labels=5", *words)
     phases = method.phases()
     for number in range(len(phases) - 1):
         if phases[number].begin:
             phases[number].begin()
         go(loop_of(method, number, task, device))
-    loop = loop_of(method, len(phases) - 1, task, device, epochs=phases[-1].epochs, steps=phases[-1].steps_per_epoch or 4)
+    loop = loop_of(
+        method,
+        len(phases) - 1,
+        task,
+        device,
+        epochs=phases[-1].epochs,
+        steps=phases[-1].steps_per_epoch or 4,
+    )
     if loop.phase.begin:
         loop.phase.begin()
     return method, task, loop
@@ -43,7 +52,9 @@ def test_the_distance_of_feature_maps_by_brute_force():
     assert feature_map_distance(m, m0, w).item() == pytest.approx(total, rel=1e-6)
     assert feature_map_distance(m, m, w).item() == 0
     flat = feature_map_distance(m[:, :, 0, 0], m0[:, :, 0, 0], torch.full((4,), 0.25))
-    assert flat.item() == pytest.approx(0.5 * (m - m0)[:, :, 0, 0].square().sum(1).mean().item(), rel=1e-6)
+    assert flat.item() == pytest.approx(
+        0.5 * (m - m0)[:, :, 0, 0].square().sum(1).mean().item(), rel=1e-6
+    )
     leaf = m0.clone().requires_grad_()
     feature_map_distance(m.requires_grad_(), leaf, w).backward()
     assert m.grad is not None
@@ -89,7 +100,8 @@ def test_deltas_attention_is_what_the_loss_gains_without_a_channel():
     weighed = [w.clone() for w in method.weights.values()]
     loop.run_epoch(0, 0, lambda done: False)
     loop.begin_epoch(1)
-    assert all(torch.equal(a, b) for a, b in zip(weighed, method.weights.values(), strict=True))  # once, at the start
+    # once, at the start
+    assert all(torch.equal(a, b) for a, b in zip(weighed, method.weights.values(), strict=True))
 
 
 # ---- features
@@ -120,7 +132,10 @@ def test_a_probe_sees_the_selected_features_alone(kind):
 def test_an_autoencoder_learns_without_labels_and_the_probe_leaves_it():
     _, task, method, device = build("method=autoencoder", "data.target_labels=5")
     phases = method.phases()
-    assert [(p.name, list(p.reads.values())) for p in phases] == [("reconstruct", ["target_train"]), ("probe", ["target_labelled"])]
+    assert [(p.name, list(p.reads.values())) for p in phases] == [
+        ("reconstruct", ["target_train"]),
+        ("probe", ["target_labelled"]),
+    ]
     phases[0].begin()
     before = state(method.encoder)
     first = loop_of(method, 0, task, device, epochs=8, steps=20)
@@ -139,7 +154,9 @@ def test_an_autoencoder_learns_without_labels_and_the_probe_leaves_it():
 
 
 def test_wise_ft_stands_at_each_mixture_in_turn_and_ends_at_its_own():
-    method, _, loop = reached("method=wise_ft", "method.points=3", "method.mix=0.25", "backbone.batch_norm=true")
+    method, _, loop = reached(
+        "method=wise_ft", "method.points=3", "method.mix=0.25", "backbone.batch_norm=true"
+    )
     tuned, start = state(method.encoder), state(method.pretrained["encoder"])
     for epoch, a in enumerate((0.0, 0.5, 1.0, 0.25)):
         loop.begin_epoch(epoch)
@@ -148,18 +165,40 @@ def test_wise_ft_stands_at_each_mixture_in_turn_and_ends_at_its_own():
             if value.is_floating_point():
                 torch.testing.assert_close(value, (1 - a) * start[name] + a * tuned[name], msg=name)
         if a in (0.0, 1.0):
-            assert same(state(method.encoder), {k: v if v.is_floating_point() else tuned[k] for k, v in (start, tuned)[int(a)].items()})
-    torch.testing.assert_close(method.head.weight, 0.75 * method.pretrained["head"].weight + 0.25 * method.tuned_to["head"].weight)
+            assert same(
+                state(method.encoder),
+                {
+                    k: v if v.is_floating_point() else tuned[k]
+                    for k, v in (start, tuned)[int(a)].items()
+                },
+            )
+    torch.testing.assert_close(
+        method.head.weight,
+        0.75 * method.pretrained["head"].weight + 0.25 * method.tuned_to["head"].weight,
+    )
 
 
 def test_a_run_of_wise_ft_records_the_curve(tl_run, tmp_path):
-    ended = tl_run(*TINY, "method=wise_ft", "data.target_labels=5", "method.points=3", f"hydra.run.dir={tmp_path / 'run'}")
+    ended = tl_run(
+        *TINY,
+        "method=wise_ft",
+        "data.target_labels=5",
+        "method.points=3",
+        f"hydra.run.dir={tmp_path / 'run'}",
+    )
     assert ended.code == 0, ended.text
     curve = json.loads((tmp_path / "run" / "result.json").read_text())["findings"]["curve"]
     assert [point["mix"] for point in curve] == [0.0, 0.5, 1.0]
-    cut = tl_run(*TINY, "method=wise_ft", "data.target_labels=5", "train.limit.epochs=1", f"hydra.run.dir={tmp_path / 'cut'}")
+    cut = tl_run(
+        *TINY,
+        "method=wise_ft",
+        "data.target_labels=5",
+        "train.limit.epochs=1",
+        f"hydra.run.dir={tmp_path / 'cut'}",
+    )
     assert cut.code == 0, cut.text
-    assert json.loads((tmp_path / "cut" / "result.json").read_text())["phases"][-1]["epochs"] == 12  # nothing is trained, so nothing is cut
+    # nothing is trained, so nothing is cut
+    assert json.loads((tmp_path / "cut" / "result.json").read_text())["phases"][-1]["epochs"] == 12
     assert all({"source_val", "target_test"} <= point.keys() for point in curve)
 
 
@@ -182,16 +221,22 @@ def test_an_ensemble_is_the_mean_of_probabilities():
 
 
 def test_an_ensemble_of_different_classes_is_refused(tl_run):
-    ended = tl_run(*[w for w in TINY if not w.startswith("data.")], "method=ensemble", "data=split_digits")
+    ended = tl_run(
+        *[w for w in TINY if not w.startswith("data.")], "method=ensemble", "data=split_digits"
+    )
     assert ended.code == 2
     assert "the same classes in source and target" in ended.err
 
 
-@pytest.mark.parametrize(("words", "widths"), [
-    (("method=delta",), [20, 50]),  # LeNet's convolutions, not its 500 features
-    (("method=delta", "backbone=mlp"), [256, 128]),  # nothing convolutional: all
-    (("method=delta", "method.freeze=1"), [50]),
-], ids=lambda v: " ".join(map(str, v)))  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "widths"),
+    [
+        (("method=delta",), [20, 50]),  # LeNet's convolutions, not its 500 features
+        (("method=delta", "backbone=mlp"), [256, 128]),  # nothing convolutional: all
+        (("method=delta", "method.freeze=1"), [50]),
+    ],
+    ids=lambda v: " ".join(map(str, v)),
+)
 def test_delta_holds_maps_of_convolutions(words, widths):
     _, _, method, _ = build("data.target_labels=5", *words)
     assert [len(w) for w in method.weights.values()] == widths

@@ -1,4 +1,5 @@
-"""First weights from files, all of them made here; torchvision's models without their last layer."""
+"""First weights from files, all of them made here; torchvision's models without their last
+layer."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from conftest import TINY, results
 from test_methods import build, same, state
 
 from tl_runner import plugins
-from tl_runner.backbones.base import Backbone
+from tl_runner.backbones._base import Backbone
+from tl_runner.backbones._weights import fill, read
 from tl_runner.backbones.torchvision import Torchvision, published
-from tl_runner.backbones.weights import fill, read
+from tl_runner.config.paths import CONF_DIR
 from tl_runner.errors import CheckpointError, ConfigError
-from tl_runner.paths import CONF_DIR
 
 NAMES = ("resnet18", "mobilenet_v3_small", "efficientnet_b0", "vgg11", "squeezenet1_0", "vit_b_16")
 
@@ -85,7 +86,10 @@ def test_a_backbones_own_state_dict_fills_all_of_it(tmp_path, name):
     n = len(one.state_dict())
     for wrap in WRAPPED.values():
         torch.save(wrap(one.state_dict()), tmp_path / "w.pt")
-        assert fill(other, read(tmp_path / "w.pt"), "w.pt") == f"backbone: {n} of {n} tensors from w.pt"
+        assert (
+            fill(other, read(tmp_path / "w.pt"), "w.pt")
+            == f"backbone: {n} of {n} tensors from w.pt"
+        )
         assert same(state(one), state(other))
 
 
@@ -123,13 +127,23 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, monkeypatch):
 def test_a_run_starts_from_another_ones_weights(tl_run, tmp_path):
     assert tl_run(*TINY, "method=source_only", f"hydra.run.dir={tmp_path / 'first'}").code == 0
     ended = tl_run(
-        *TINY, "method=linear_probe", "data.target_labels=5", "method.pretrain.epochs=0", "method.probe.epochs=1",
-        f"backbone.weights={tmp_path / 'first'}", f"hydra.run.dir={tmp_path / 'second'}",
-    )  # fmt: skip
+        *TINY,
+        "method=linear_probe",
+        "data.target_labels=5",
+        "method.pretrain.epochs=0",
+        "method.probe.epochs=1",
+        f"backbone.weights={tmp_path / 'first'}",
+        f"hydra.run.dir={tmp_path / 'second'}",
+    )
     assert ended.code == 0, ended.text
     assert "backbone: 21 of 21 tensors from" in ended.text
-    weights = [torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["method"] for name in ("first", "second")]
-    assert all(torch.equal(v, weights[1][k]) for k, v in weights[0].items() if k.startswith("encoder."))
+    weights = [
+        torch.load(tmp_path / name / "checkpoints" / "last.pt", weights_only=True)["method"]
+        for name in ("first", "second")
+    ]
+    assert all(
+        torch.equal(v, weights[1][k]) for k, v in weights[0].items() if k.startswith("encoder.")
+    )
     assert len(results(tmp_path)) == 2
     ended = tl_run(*TINY, "method=source_only", "backbone.weights=nowhere.pt")
     assert ended.code == 2

@@ -9,7 +9,8 @@ EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 class UserError(Exception):
-    """The command, config, data or checkpoint is wrong; the message says what to change (exit code 2)."""
+    """The command, config, data or checkpoint is wrong; the message says what to change (exit code
+    2)."""
 
 
 class ConfigError(UserError):
@@ -33,7 +34,8 @@ class BusyError(UserError):
 
 
 class DivergedError(Exception):
-    """Training produced NaN or infinity: the run failed (exit code 1), and the message says what to try."""
+    """Training produced NaN or infinity: the run failed (exit code 1), and the message says what to
+    try."""
 
 
 class LostError(Exception):
@@ -54,4 +56,6 @@ def one_of(key: str, word: str, known: Iterable[str]) -> None:
         ConfigError: it is none of them: nothing may fall through to a default.
     """
     if word not in (choices := [*known]):
-        raise ConfigError([f"{key}={word} should be one of {', '.join(choices)}.{nearest(word, choices)}"])
+        raise ConfigError(
+            [f"{key}={word} should be one of {', '.join(choices)}.{nearest(word, choices)}"]
+        )

@@ -1,7 +1,8 @@
-"""Counted randomness: every draw comes from a generator derived from (seed, phase, epoch or step, stream name).
+"""Counted randomness: every draw comes from a generator derived from (seed, phase, epoch or step,
+stream name).
 
-Nothing is carried from one step to the next, so a run that was killed and resumed, a run whose pretraining came from
-elsewhere and a run with one more log line all draw the same numbers.
+Nothing is carried from one step to the next, so a run that was killed and resumed, a run whose
+pretraining came from elsewhere and a run with one more log line all draw the same numbers.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def generator(seed: int, *stream: int | str) -> torch.Generator:
 def seed_device(device: torch.device, seed: int, *stream: int | str) -> None:
     """Seed torch's own generator of ``device``, which dropout and augmentation draw from.
 
-    ``torch.manual_seed`` would do, but it formats a stack trace per call while CUDA is built in and not in use.
+    ``torch.manual_seed`` would do, but it formats a stack trace per call while CUDA is built in and
+    not in use.
     """
     value = derive(seed, *stream)
     if device.type == "cuda":

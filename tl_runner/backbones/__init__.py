@@ -1,1 +1,5 @@
-"""Feature extractors. A backbone config's ``name`` is a module of this package with a ``Backbone``."""
+"""Choices of ``backbone=``. :class:`Backbone` is the base for backbones of one's own."""
+
+from tl_runner.backbones._base import Backbone
+
+__all__ = ["Backbone"]

@@ -1,13 +1,15 @@
-"""LeNet as the domain-adaptation papers use it (the Caffe one): 20 and 50 filters of 5x5, then 500 features.
+"""LeNet as the domain-adaptation papers use it (the Caffe one): 20 and 50 filters of 5x5, then 500
+features.
 
-LeCun et al., "Gradient-based learning applied to document recognition", 1998; the widths are Caffe's.
+LeCun et al., "Gradient-based learning applied to document recognition", 1998; the widths are
+Caffe's.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from tl_runner.backbones.base import Backbone
+from tl_runner.backbones._base import Backbone
 from tl_runner.errors import ConfigError
 
 
@@ -23,7 +25,9 @@ class LeNet(Backbone):
         channels, *sides = shape
         high, wide = (((s - 4) // 2 - 4) // 2 for s in sides)
         if min(high, wide) < 1:
-            raise ConfigError([f"backbone=lenet needs images of at least 16x16, not {sides[0]}x{sides[1]}."])
+            raise ConfigError(
+                [f"backbone=lenet needs images of at least 16x16, not {sides[0]}x{sides[1]}."]
+            )
         self.out_features = 500
 
         def norm(kind: type[nn.Module], width: int) -> list[nn.Module]:
@@ -31,11 +35,21 @@ class LeNet(Backbone):
 
         # pooling before the ReLU gives the same values and a quarter of the work
         self.layers = nn.Sequential(
-            nn.Conv2d(channels, 20, 5), *norm(nn.BatchNorm2d, 20), nn.MaxPool2d(2), nn.ReLU(),
-            nn.Conv2d(20, 50, 5), *norm(nn.BatchNorm2d, 50), nn.Dropout2d(dropout), nn.MaxPool2d(2), nn.ReLU(),
+            nn.Conv2d(channels, 20, 5),
+            *norm(nn.BatchNorm2d, 20),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
+            nn.Conv2d(20, 50, 5),
+            *norm(nn.BatchNorm2d, 50),
+            nn.Dropout2d(dropout),
+            nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(50 * high * wide, 500), *norm(nn.BatchNorm1d, 500), nn.ReLU(), nn.Dropout(dropout),
-        )  # fmt: skip
+            nn.Linear(50 * high * wide, 500),
+            *norm(nn.BatchNorm1d, 500),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)

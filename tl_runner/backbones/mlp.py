@@ -8,7 +8,7 @@ from math import prod
 
 from torch import Tensor, nn
 
-from tl_runner.backbones.base import Backbone
+from tl_runner.backbones._base import Backbone
 
 
 class MLP(Backbone):
@@ -21,13 +21,26 @@ class MLP(Backbone):
         input_dropout: of the inputs.
     """
 
-    def __init__(self, shape: tuple[int, int, int], *, hidden: Sequence[int], batch_norm: bool, dropout: float, input_dropout: float):
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        hidden: Sequence[int],
+        batch_norm: bool,
+        dropout: float,
+        input_dropout: float,
+    ):
         super().__init__()
         widths = [prod(shape), *hidden]
         self.out_features = widths[-1]
         layers: list[nn.Module] = [nn.Flatten(), nn.Dropout(input_dropout)]
         for i, o in pairwise(widths):
-            layers += [nn.Linear(i, o), *([nn.BatchNorm1d(o)] if batch_norm else []), nn.ReLU(), nn.Dropout(dropout)]
+            layers += [
+                nn.Linear(i, o),
+                *([nn.BatchNorm1d(o)] if batch_norm else []),
+                nn.ReLU(),
+                nn.Dropout(dropout),
+            ]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from math import prod
 
 from torch import Tensor
 
-from tl_runner.backbones.base import Backbone
+from tl_runner.backbones._base import Backbone
 
 
 class Raw(Backbone):

@@ -1,7 +1,9 @@
-"""ResNet-20 for small pictures: three stages of three blocks (16, 32, 64 filters), global average pooling.
+"""ResNet-20 for small pictures: three stages of three blocks (16, 32, 64 filters), global average
+pooling.
 
-He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2, with shortcuts of option A: what a
-stage adds in filters is zeros, so that there are 0.27 million parameters.
+He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2, with
+shortcuts of option A: what a stage adds in filters is zeros, so that there are 0.27 million
+parameters.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tl_runner.backbones.base import Backbone
+from tl_runner.backbones._base import Backbone
 
 STAGES, BLOCKS = (16, 32, 64), 3
 
@@ -20,10 +22,17 @@ class ResNet20(Backbone):
     def __init__(self, shape: tuple[int, int, int], *, dropout: float):
         super().__init__()
         self.out_features = STAGES[-1]
-        self.stem = nn.Sequential(_convolution(shape[0], STAGES[0], 1), nn.BatchNorm2d(STAGES[0]), nn.ReLU())
+        self.stem = nn.Sequential(
+            _convolution(shape[0], STAGES[0], 1), nn.BatchNorm2d(STAGES[0]), nn.ReLU()
+        )
         before = (STAGES[0], *STAGES)
         self.stage1, self.stage2, self.stage3 = (
-            nn.Sequential(*(Residual(before[s] if not b else width, width, 2 if s and not b else 1) for b in range(BLOCKS)))
+            nn.Sequential(
+                *(
+                    Residual(before[s] if not b else width, width, 2 if s and not b else 1)
+                    for b in range(BLOCKS)
+                )
+            )
             for s, width in enumerate(STAGES)
         )
         self.dropout = nn.Dropout(dropout)

@@ -6,30 +6,41 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from tl_runner.backbones.base import Backbone
+from tl_runner.backbones._base import Backbone
 from tl_runner.errors import ConfigError, nearest
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pixels, which all of its published weights expect
+# of ImageNet's pixels, which all of its published weights expect
+MEAN, STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Torchvision(Backbone):
-    """(B, C, H, W) to (B, d), d the width of the layer before the classifier; grey images are repeated in three channels.
+    """(B, C, H, W) to (B, d), d the width of the layer before the classifier; grey images are
+    repeated in three channels.
 
     Args:
         name: a model of ``torchvision.models``, such as ``resnet18``.
 
     Raises:
-        ConfigError: torchvision has no such model for classification, or it takes no images of this size.
+        ConfigError: torchvision has no such model for classification, or it takes no images of this
+            size.
     """
 
     def __init__(self, shape: tuple[int, int, int], *, name: str):
         super().__init__()
         known = torchvision.models.list_models(module=torchvision.models)
         if name not in known:
-            raise ConfigError([f"backbone.name={name}: torchvision has no such model for classification.{nearest(name, known)}"])
-        auxiliary = {"init_weights": True} if name in ("inception_v3", "googlenet") else {}  # or they warn
+            raise ConfigError(
+                [
+                    f"backbone.name={name}: torchvision has no such model for "
+                    f"classification.{nearest(name, known)}"
+                ]
+            )
+        # or they warn
+        auxiliary = {"init_weights": True} if name in ("inception_v3", "googlenet") else {}
         self.model = torchvision.models.get_model(name, weights=None, **auxiliary)
-        path, last = [(path, m) for path, m in self.model.named_modules() if isinstance(m, nn.Linear)][-1]
+        path, last = [
+            (path, m) for path, m in self.model.named_modules() if isinstance(m, nn.Linear)
+        ][-1]
         parent = self.model.get_submodule(path.rpartition(".")[0])
         setattr(parent, path.rpartition(".")[2], nn.Identity())
         self.out_features = last.in_features
@@ -42,17 +53,24 @@ class Torchvision(Backbone):
                 self.eval()(torch.zeros(1, *shape))
         except (RuntimeError, AssertionError, ValueError) as error:
             why, size = " ".join(str(error).split())[:120], f"{shape[1]}x{shape[2]}"
-            raise ConfigError([f"backbone.name={name} takes no images of {size} ({why}): set data.size, 224 for instance."]) from error
+            raise ConfigError(
+                [
+                    f"backbone.name={name} takes no images of {size} ({why}): set data.size, 224 "
+                    "for instance."
+                ]
+            ) from error
         self.train()
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
         features = self.model((x - self.mean) / self.std)
-        return features if isinstance(features, Tensor) else features[0]  # those with auxiliary heads, while training
+        # those with auxiliary heads, while training
+        return features if isinstance(features, Tensor) else features[0]
 
 
 def published(name: str, weights: str) -> dict[str, Tensor]:
-    """The state dict of a model's published weights, downloaded into torch's own cache if they are not there yet.
+    """The state dict of a model's published weights, downloaded into torch's own cache if they are
+    not there yet.
 
     Raises:
         ConfigError: no such weights, or they cannot be downloaded.
@@ -61,13 +79,20 @@ def published(name: str, weights: str) -> dict[str, Tensor]:
     known = [w.name for w in choices]
     if weights not in known and weights != "DEFAULT":
         hint = f"There are {', '.join(known)}.{nearest(weights, known)}"
-        raise ConfigError([f"backbone.weights={weights}: no such file, nor weights of {name}. {hint}"])
+        raise ConfigError(
+            [f"backbone.weights={weights}: no such file, nor weights of {name}. {hint}"]
+        )
     chosen = choices[weights]
     file = f"{torch.hub.get_dir()}/checkpoints/{chosen.url.rpartition('/')[2]}"
     try:
         return chosen.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
-        raise ConfigError([
-            f"backbone.weights={weights} could not be downloaded ({error}).\n  Fetch {chosen.url} by hand and put it at {file}, "
-            "give the path of a file as backbone.weights, or start from random ones: backbone.weights=null."
-        ]) from error  # fmt: skip
+        raise ConfigError(
+            [
+                f"backbone.weights={weights} could not be downloaded ({error}).\n  Fetch "
+                f"{chosen.url} "
+                f"by hand and put it at {file}, "
+                "give the path of a file as backbone.weights, or start from random ones: "
+                "backbone.weights=null."
+            ]
+        ) from error

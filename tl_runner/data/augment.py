@@ -36,24 +36,35 @@ class Affine:
     def __bool__(self) -> bool:
         return any((self.rotate, self.translate, self.scale, self.stretch, self.shear))
 
-    def theta(self, n: int, generator: torch.Generator | None, device: torch.device | None = None) -> Tensor:
-        """``n`` random maps from output to input coordinates, float32 (n, 2, 3), as ``affine_grid`` takes them."""
+    def theta(
+        self, n: int, generator: torch.Generator | None, device: torch.device | None = None
+    ) -> Tensor:
+        """``n`` random maps from output to input coordinates, float32 (n, 2, 3), as ``affine_grid``
+        takes them."""
         u = torch.rand(n, 6, generator=generator, device=device).mul_(2).sub_(1)
         angle = u[:, 0] * math.radians(self.rotate)
         shear = torch.tan(u[:, 1] * math.radians(self.shear))
         scale = torch.exp(-u[:, 2] * math.log1p(self.scale))
         stretch = torch.exp(-0.5 * u[:, 3] * math.log1p(self.stretch))
         cos, sin, wide, high = angle.cos(), angle.sin(), scale * stretch, scale / stretch
-        # rows of rotation @ [[1, shear], [0, 1]] @ diag(wide, high); 2x since coordinates run over [-1, 1]
-        rows: tuple[Tensor, ...] = (cos * wide, (cos * shear - sin) * high, u[:, 4] * 2 * self.translate)
+        # rows of rotation @ [[1, shear], [0, 1]] @ diag(wide, high); 2x since coordinates run over
+        # [-1, 1]
+        rows: tuple[Tensor, ...] = (
+            cos * wide,
+            (cos * shear - sin) * high,
+            u[:, 4] * 2 * self.translate,
+        )
         rows += (sin * wide, (sin * shear + cos) * high, u[:, 5] * 2 * self.translate)
         return torch.stack(rows, dim=1).view(n, 2, 3)
 
-    def __call__(self, x: Tensor, generator: torch.Generator | None, part: int = 0, parts: int = 1) -> Tensor:
-        """A random view of each image of ``x``, float (B, C, H, W); what comes in from outside is 0.
+    def __call__(
+        self, x: Tensor, generator: torch.Generator | None, part: int = 0, parts: int = 1
+    ) -> Tensor:
+        """A random view of each image of ``x``, float (B, C, H, W); what comes in from outside is
+        0.
 
-        ``x`` is part number ``part`` of a batch in ``parts`` equal ones: the maps of the whole batch are drawn, so that its
-        views are the same however it is cut.
+        ``x`` is part number ``part`` of a batch in ``parts`` equal ones: the maps of the whole
+        batch are drawn, so that its views are the same however it is cut.
         """
         n = len(x)
         theta = self.theta(n * parts, generator, x.device)[part * n : (part + 1) * n].to(x.dtype)
@@ -66,8 +77,9 @@ class Views(Affine):
 
     Attributes:
         flip: probability that left and right change places.
-        brightness, contrast, saturation: factors uniform in [1 - v, 1 + v]: of the pixels, of their distance from the image's mean
-            grey, and of that from their own grey, as torchvision's ColorJitter has them, in this order.
+        brightness, contrast, saturation: factors uniform in [1 - v, 1 + v]: of the pixels, of their
+            distance from the image's mean grey, and of that from their own grey, as torchvision's
+            ColorJitter has them, in this order.
     """
 
     flip: float = 0.0
@@ -76,9 +88,13 @@ class Views(Affine):
     saturation: float = 0.0
 
     def __bool__(self) -> bool:
-        return super().__bool__() or any((self.flip, self.brightness, self.contrast, self.saturation))
+        return super().__bool__() or any(
+            (self.flip, self.brightness, self.contrast, self.saturation)
+        )
 
-    def __call__(self, x: Tensor, generator: torch.Generator | None, part: int = 0, parts: int = 1) -> Tensor:
+    def __call__(
+        self, x: Tensor, generator: torch.Generator | None, part: int = 0, parts: int = 1
+    ) -> Tensor:
         if super().__bool__():
             x = super().__call__(x, generator, part, parts)
 

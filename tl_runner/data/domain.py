@@ -11,15 +11,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tl_runner.data.tasks import Split
+from tl_runner.data.task import Split
 from tl_runner.errors import DataError
 
-BY_HAND = "fetch the files yourself into that folder, or run data=fonts2digits, which needs no download"
-Stamp = tuple[tuple[str, int, int], ...]  # path, size and time of each file: what a cache of their content goes by
+BY_HAND = (
+    "fetch the files yourself into that folder, or run data=fonts2digits, which needs no download"
+)
+# path, size and time of each file: what a cache of their content goes by
+Stamp = tuple[tuple[str, int, int], ...]
 
 
 class Domain(ABC):
-    """One set of labelled pictures, mostly of the ten digits; ``data.source``, ``data.target`` and ``data.of`` name its module.
+    """One set of labelled pictures, mostly of the ten digits; ``data.source``, ``data.target`` and
+    ``data.of`` name its module.
 
     A subclass takes the keys of the data's YAML that are its own as keywords.
 
@@ -75,27 +79,38 @@ class Downloaded(Domain):
     def read(self, root: Path, download: bool, seed: int) -> tuple[Split, Split, dict[str, str]]:
         paths = self.find(root, download)
         train, test = read_once(type(self), root, stamp(paths))
-        return train, test, {str(p.relative_to(root)): sha256(str(p), p.stat().st_mtime_ns) for p in paths}
+        return (
+            train,
+            test,
+            {str(p.relative_to(root)): sha256(str(p), p.stat().st_mtime_ns) for p in paths},
+        )
 
     @classmethod
     def find(cls, root: Path, download: bool) -> list[Path]:
-        """The set's files under ``root``; fetched there first if ``download`` and one is missing."""
+        """The set's files under ``root``; fetched there first if ``download`` and one is
+        missing."""
         paths = [root / file for part in cls.files for file in part]
         missing = [p for p in paths if not p.is_file()]
         if missing and root.exists() and not root.is_dir():
-            raise DataError(f"data.root={root} is a file. Point it at a folder that holds {cls.files[0][0].split('/')[0]}/.")
+            raise DataError(
+                f"data.root={root} is a file. Point it at a folder that holds "
+                f"{cls.files[0][0].split('/')[0]}/."
+            )
         if missing and download:
             cls._download(root)
             missing = [p for p in paths if not p.is_file()]
         if missing:
             raise DataError(
                 f"{cls.title} is not complete: {', '.join(str(p) for p in missing)} not found.\n"
-                f"  Add data.download=true, or point data.root (or TL_DATA_ROOT) at the folder that holds it;\n"
+                "  Add data.download=true, or point data.root (or TL_DATA_ROOT) at the folder "
+                "that holds it;\n"
                 f"  or {BY_HAND}."
             )
         empty = [p for p in paths if p.stat().st_size == 0]
         if empty:
-            raise DataError(f"{empty[0]} is empty. Delete it and add data.download=true, or {BY_HAND}.")
+            raise DataError(
+                f"{empty[0]} is empty. Delete it and add data.download=true, or {BY_HAND}."
+            )
         return paths
 
     @classmethod
@@ -104,10 +119,14 @@ class Downloaded(Domain):
             root.mkdir(parents=True, exist_ok=True)
             cls.fetch(root)
         except PermissionError as error:
-            raise DataError(f"data.root={root} is not writable ({error.strerror}). Choose another data.root.") from error
+            raise DataError(
+                f"data.root={root} is not writable ({error.strerror}). Choose another data.root."
+            ) from error
         except (OSError, RuntimeError) as error:
             wanted = ", ".join(str(root / file) for part in cls.files for file in part)
-            raise DataError(f"The download of {cls.title} failed: {error}\n  Wanted: {wanted}.\n  Or {BY_HAND}.") from error
+            raise DataError(
+                f"The download of {cls.title} failed: {error}\n  Wanted: {wanted}.\n  Or {BY_HAND}."
+            ) from error
 
     @classmethod
     def part(cls, root: Path, train: bool) -> Split:
@@ -116,7 +135,15 @@ class Downloaded(Domain):
         size, files = cls.sizes[number], ", ".join(str(root / file) for file in cls.files[number])
         try:
             x, y = cls.arrays(root, train)
-        except (OSError, EOFError, ValueError, RuntimeError, AssertionError, LookupError, TypeError) as error:
+        except (
+            OSError,
+            EOFError,
+            ValueError,
+            RuntimeError,
+            AssertionError,
+            LookupError,
+            TypeError,
+        ) as error:
             raise DataError(
                 f"{cls.title} cannot be read ({type(error).__name__}: {error}).\n"
                 f"  A file is damaged or not what its name says: {files}.\n"
@@ -124,15 +151,18 @@ class Downloaded(Domain):
             ) from error
         if len(x) != size or len(y) != size:
             raise DataError(
-                f"{cls.title}: {files}: {len(x):,} images and {len(y):,} labels, expected {size:,}.\n"
-                f"  Files are cut short or swapped. Delete them and add data.download=true, or {BY_HAND}."
+                f"{cls.title}: {files}: {len(x):,} images and {len(y):,} labels, expected "
+                f"{size:,}.\n"
+                "  Files are cut short or swapped. Delete them and add data.download=true, or "
+                f"{BY_HAND}."
             )
         return Split(x, y, torch.arange(len(x)))
 
 
 @cache
 def read_once(kind: type[Downloaded], root: Path, stamp: Stamp) -> tuple[Split, Split]:
-    """(train, test), read once by the runs of a process until a file changes, which ``stamp`` shows."""
+    """(train, test), read once by the runs of a process until a file changes, which ``stamp``
+    shows."""
     return kind.part(root, train=True), kind.part(root, train=False)
 
 
@@ -149,7 +179,8 @@ def sha256(path: str, mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def torchvision_datasets():  # torchvision takes seconds to import, and only the downloaded sets need it
+# torchvision takes seconds to import, and only the downloaded sets need it
+def torchvision_datasets():
     from torchvision import datasets
 
     return datasets

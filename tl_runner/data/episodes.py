@@ -1,4 +1,5 @@
-"""Few-shot tasks: a support set to learn from and a query set to be asked about, a whole meta-batch of them at once."""
+"""Few-shot tasks: a support set to learn from and a query set to be asked about, a whole meta-batch
+of them at once."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tl_runner.data.tasks import Split, Task
+from tl_runner.data.task import Split, Task
 from tl_runner.errors import DataError
 
 PARTS = ("train", "val", "test")  # meta-training, validation and test tasks
@@ -73,7 +74,8 @@ class Episodes(ABC):
 
 
 class ImageEpisodes(Episodes):
-    """N-way K-shot tasks over the classes of a split: N classes in random order, of each K images to learn from and Q others to be asked.
+    """N-way K-shot tasks over the classes of a split: N classes in random order, of each K images
+    to learn from and Q others to be asked.
 
     Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016, section 4.
 
@@ -85,7 +87,17 @@ class ImageEpisodes(Episodes):
         DataError: fewer than N classes, or a class of fewer than K + Q images.
     """
 
-    def __init__(self, split: Split, name: str, *, ways: int, shots: int, queries: int, scored: int = 0, section: str = "data"):
+    def __init__(
+        self,
+        split: Split,
+        name: str,
+        *,
+        ways: int,
+        shots: int,
+        queries: int,
+        scored: int = 0,
+        section: str = "data",
+    ):
         assert split.y is not None
         c, h, w = split.x.shape[1:]
         self.shape, self.ways, self.shots, self.queries = (c, h, w), ways, shots, queries
@@ -93,11 +105,13 @@ class ImageEpisodes(Episodes):
         classes, counts = split.y.unique(return_counts=True)
         if len(classes) < ways:
             raise DataError(
-                f"{name} has {len(classes)} classes, and a task takes {ways}: lower {section}.ways, or give that part more classes."
+                f"{name} has {len(classes)} classes, and a task takes {ways}: lower "
+                f"{section}.ways, or give that part more classes."
             )
         if int(counts.min()) < shots + queries:
             raise DataError(
-                f"{name}: a class has {int(counts.min())} images, and a task takes {shots} to learn from and {queries} to be asked "
+                f"{name}: a class has {int(counts.min())} images, and a task takes {shots} to "
+                f"learn from and {queries} to be asked "
                 f"about. Lower {section}.shots or {section}.queries."
             )
         counts = counts.cpu()  # tasks are drawn there
@@ -108,7 +122,8 @@ class ImageEpisodes(Episodes):
         return len(self._counts)
 
     def plan(self, tasks: int, generator: torch.Generator) -> Tensor:
-        """Positions in the split, int64 (tasks, ways, shots + queries); a task's classes differ, and so do a class's images."""
+        """Positions in the split, int64 (tasks, ways, shots + queries); a task's classes differ,
+        and so do a class's images."""
         classes = torch.rand(tasks, len(self), generator=generator).topk(self.ways).indices
         counts = self._counts[classes]
         keys = torch.rand(tasks, self.ways, self._most, generator=generator)
@@ -120,13 +135,22 @@ class ImageEpisodes(Episodes):
         tasks = len(plan)
         y = torch.arange(self.ways, device=plan.device)[:, None]
         parts = []
-        for index, n in zip(plan.split((self.shots, self.queries), 2), (self.shots, self.queries), strict=True):
+        for index, n in zip(
+            plan.split((self.shots, self.queries), 2), (self.shots, self.queries), strict=True
+        ):
             rows = index.reshape(tasks, -1)
             parts += [self.split.x[rows], y.expand(-1, n).reshape(1, -1).expand(tasks, -1), rows]
         return Drawn(*parts)
 
     def to(self, device: torch.device) -> ImageEpisodes:
-        return ImageEpisodes(self.split.to(device), "", ways=self.ways, shots=self.shots, queries=self.queries, scored=self.scored)
+        return ImageEpisodes(
+            self.split.to(device),
+            "",
+            ways=self.ways,
+            shots=self.shots,
+            queries=self.queries,
+            scored=self.scored,
+        )
 
 
 def fewshot(
@@ -142,26 +166,35 @@ def fewshot(
     protocol: str,
     checksums: Mapping[str, str] | None = None,
 ) -> Task:
-    """The task of tasks over the classes of ``parts``: train, val and test, none of which shares a class with another.
+    """The task of tasks over the classes of ``parts``: train, val and test, none of which shares a
+    class with another.
 
     Args:
         ways, shots, queries: of validation and test tasks.
         training: the same of training tasks, where they are others; None is the same.
         tasks: how many of them validation and test scores are means over: ``val``, ``test``.
-        rotations: whether classes turned by 90, 180 and 270 degrees are classes too, in ``train`` and in ``test`` (and val).
+        rotations: whether classes turned by 90, 180 and 270 degrees are classes too, in ``train``
+            and in ``test`` (and val).
         protocol: what the parts are, in words.
 
     Raises:
         DataError: a part has too few classes, or too few images of one.
     """
     turns = [part for part, on in rotations.items() if on]
-    parts = {part: turned(own) if ("train" if part == "train" else "test") in turns else own for part, own in parts.items()}
+    parts = {
+        part: turned(own) if ("train" if part == "train" else "test") in turns else own
+        for part, own in parts.items()
+    }
     usual = {"ways": ways, "shots": shots, "queries": queries}
     trained = usual | {key: value for key, value in training.items() if value is not None}
     episodes = {}
     for part, split in parts.items():
-        sizes, section = (trained, "data.training") if part == "train" and trained != usual else (usual, "data")
-        episodes[f"meta_{part}"] = ImageEpisodes(split, f"{name}: meta_{part}", **sizes, scored=tasks.get(part, 0), section=section)
+        sizes, section = (
+            (trained, "data.training") if part == "train" and trained != usual else (usual, "data")
+        )
+        episodes[f"meta_{part}"] = ImageEpisodes(
+            split, f"{name}: meta_{part}", **sizes, scored=tasks.get(part, 0), section=section
+        )
     protocol += f", rotations as classes in {' and '.join(turns)}" if turns else ""
     said = f"{ways}-way {shots}-shot, {queries} quer{'y' if queries == 1 else 'ies'} a class"
     if trained != usual:
@@ -177,17 +210,23 @@ def fewshot(
 
 
 def by_class(split: Split, sizes: Sequence[int], generator: torch.Generator) -> dict[str, Split]:
-    """A split's classes at random as train, val and test parts of so many classes each; a part of none is left out."""
+    """A split's classes at random as train, val and test parts of so many classes each; a part of
+    none is left out."""
     assert split.y is not None
     classes = split.y.unique()
     order = classes[torch.randperm(len(classes), generator=generator)]
     parts = order[: sum(sizes)].split([*sizes])
-    found = {part: split.take(torch.isin(split.y, own).nonzero().squeeze(1)) for part, own in zip(PARTS, parts, strict=True) if len(own)}
+    found = {
+        part: split.take(torch.isin(split.y, own).nonzero().squeeze(1))
+        for part, own in zip(PARTS, parts, strict=True)
+        if len(own)
+    }
     return found
 
 
 def turned(split: Split) -> Split:
-    """With each class also turned by 90, 180 and 270 degrees, which are classes of their own: Santoro et al., ICML 2016, section 4.2."""
+    """With each class also turned by 90, 180 and 270 degrees, which are classes of their own:
+    Santoro et al., ICML 2016, section 4.2."""
     assert split.y is not None
     n = int(split.y.max()) + 1
     x = torch.cat([torch.rot90(split.x, k, (2, 3)) for k in range(4)])

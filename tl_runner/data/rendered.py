@@ -1,12 +1,13 @@
-"""The embedded data: printed digits and handwritten ones, fonts2digits or digits2fonts. No download.
+"""Images of characters in the fonts that matplotlib ships, and scikit-learn's handwritten digits.
+No download.
 
-The printed ones are rendered at run time from the fonts that matplotlib ships; the others are scikit-learn's copy of the
-UCI handwritten digits (1,797 images of 8x8, Alpaydin & Kaynak 1998), resized into the middle of 28x28 as MNIST is.
+The printed ones are rendered at run time from the fonts that matplotlib ships; the others are
+scikit-learn's copy of the UCI handwritten digits (1,797 images of 8x8, Alpaydin & Kaynak 1998),
+resized into the middle of 28x28 as MNIST is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tl_runner.data.augment import Affine, warp
-from tl_runner.data.tasks import Split, Task, hold_out, see_labels
-from tl_runner.errors import DataError
+from tl_runner.data.task import Split, hold_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,11 +44,14 @@ def render(characters: str, side: int = 64) -> Tensor:
     import numpy as np
 
     faces = [image for file in font_files() for image in render_in(file, characters, side)]
-    return torch.from_numpy(np.stack([image for image in faces if image is not None])).view(-1, len(characters), side, side)
+    return torch.from_numpy(np.stack([image for image in faces if image is not None])).view(
+        -1, len(characters), side, side
+    )
 
 
 def render_in(file: Path, characters: str, side: int) -> list[NDArray | None]:
-    """Characters in one face, float32 (side, side) each in [0, 1], ink 1; None for one that leaves no ink."""
+    """Characters in one face, float32 (side, side) each in [0, 1], ink 1; None for one that leaves
+    no ink."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
@@ -63,17 +66,21 @@ def render_in(file: Path, characters: str, side: int) -> list[NDArray | None]:
         image = Image.new("L", (max(w, h),) * 2)
         corner = ((max(w, h) - w) // 2 - left, (max(w, h) - h) // 2 - top)
         ImageDraw.Draw(image).text(corner, character, fill=255, font=font)
-        found.append(np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255)
+        found.append(
+            np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255
+        )
     return found
 
 
 def jittered(glyphs: Tensor, jitter: Affine, generator: torch.Generator) -> Tensor:
-    """A random view of each glyph, float (N, S, S), in the middle of an image, uint8 (N, 1, 28, 28)."""
+    """A random view of each glyph, float (N, S, S), in the middle of an image, uint8 (N, 1, 28,
+    28)."""
     return draw_views(glyphs, jitter.theta(len(glyphs), generator))
 
 
 def draw_views(glyphs: Tensor, theta: Tensor) -> Tensor:
-    """The view of each glyph, float (N, S, S), under an affine map, (N, 2, 3), as uint8 (N, 1, 28, 28)."""
+    """The view of each glyph, float (N, S, S), under an affine map, (N, 2, 3), as uint8 (N, 1, 28,
+    28)."""
     theta = theta.clone()
     theta[:, :, :2] *= SIDE / BOX  # the glyph's own square fills the box, not the image
     theta[:, :, 2] *= SIDE / BOX
@@ -106,49 +113,7 @@ def handwritten_digits() -> Split:
 def handwritten_split() -> tuple[Split, Split]:
     """The handwritten digits as 1,200 training and 597 test images, the same for every seed."""
     digits = handwritten_digits()
-    rest, test = hold_out(len(digits), TEST_DIGITS / len(digits), torch.Generator().manual_seed(1998))
-    return digits.take(rest), digits.take(test)
-
-
-def load(
-    *,
-    source: str | Sequence[str],
-    target: str | Sequence[str],
-    per_face: int,
-    jitter: dict[str, float],
-    val_fraction: float,
-    target_labels: int | str,
-    seed: int,
-) -> Task:
-    """The task, either way round; ``seed`` draws the jitter and the held-out part, the handwritten split is the same for all.
-
-    Raises:
-        DataError: ``source`` and ``target`` are not ``fonts`` and ``digits``.
-    """
-    (source, *more), (target, *others) = ([names] if isinstance(names, str) else names for names in (source, target))
-    if more or others or {source, target} != {"fonts", "digits"}:
-        raise DataError(
-            f"data.source={source}, data.target={target}: here one is fonts and the other digits. "
-            "Other domains, and several at once: data=digits_multi."
-        )
-    generator = torch.Generator().manual_seed(seed)
-    fonts = font_digits(per_face, Affine(**jitter), generator)
-    digits, test = handwritten_split()
-    whole = {"fonts": fonts, "digits": digits}
-    kept, held_out = hold_out(len(whole[source]), val_fraction, generator)
-    tests = {"fonts": font_digits(max(1, per_face // 10), Affine(**jitter), generator), "digits": test}
-    train = {**whole, source: whole[source].take(kept)}
-    return Task(
-        name=f"{source}2{target}",
-        classes=tuple("0123456789"),
-        splits={
-            "source_train": train[source],
-            **({"source_val": whole[source].take(held_out)} if len(held_out) else {}),
-            "source_test": tests[source],
-            **see_labels(train[target], target_labels, generator),
-            "target_test": tests[target],
-        },
-        protocol=f"{len(train['fonts'])} rendered training images, {len(train['digits'])} / {len(test)} handwritten ones (fixed split)",
-        sources=(source,),
-        targets=(target,),
+    rest, test = hold_out(
+        len(digits), TEST_DIGITS / len(digits), torch.Generator().manual_seed(1998)
     )
+    return digits.take(rest), digits.take(test)

@@ -1,4 +1,5 @@
-"""Correlation alignment (CORAL): the distance between the second-order statistics of source and target."""
+"""Correlation alignment (CORAL): the distance between the second-order statistics of source and
+target."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ from tl_runner.losses.precision import full_precision
 def coral(source: Tensor, target: Tensor) -> Tensor:
     """||C_S - C_T||_F^2 / (4 d^2) of the covariances C; blind to the means.
 
-    Sun & Saenko, "Deep CORAL: Correlation Alignment for Deep Domain Adaptation", ECCV Workshops 2016, eq. 1-3 (the covariances
-    over n - 1). Some published code returns four times this, or adds a distance of the means: weights do not carry over.
+    Sun & Saenko, "Deep CORAL: Correlation Alignment for Deep Domain Adaptation", ECCV Workshops
+    2016, eq. 1-3 (the covariances over n - 1). Some published code returns four times this, or adds
+    a distance of the means: weights do not carry over.
 
     Args:
         source, target: activations of one layer, (B_s, d) and (B_t, d); the sizes may differ.
@@ -24,7 +26,10 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
         ValueError: fewer than two samples in a domain.
     """
     if min(len(source), len(target)) < 2:
-        raise ValueError(f"CORAL needs two samples of each domain; got {len(source)} of the source, {len(target)} of the target")
+        raise ValueError(
+            f"CORAL needs two samples of each domain; got {len(source)} of the source, "
+            f"{len(target)} of the target"
+        )
     return (_covariance(source) - _covariance(target)).square().mean() / 4
 
 

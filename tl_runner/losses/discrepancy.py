@@ -8,10 +8,11 @@ from tl_runner.losses.precision import full_precision
 
 
 def classifier_discrepancy(logits1: Tensor, logits2: Tensor) -> Tensor:
-    """Mean over batch and classes of |p1 - p2|, p the heads' probabilities: 0 where they agree, 2 / K where sure of different classes.
+    """Mean over batch and classes of |p1 - p2|, p the heads' probabilities: 0 where they agree, 2 /
+    K where sure of different classes.
 
-    Saito et al., "Maximum Classifier Discrepancy for Unsupervised Domain Adaptation" (MCD), CVPR 2018: the discrepancy loss
-    of section 3.
+    Saito et al., "Maximum Classifier Discrepancy for Unsupervised Domain Adaptation" (MCD), CVPR
+    2018: the discrepancy loss of section 3.
 
     Args:
         logits1, logits2: of two heads for the same samples, (B, K) each.

@@ -15,8 +15,9 @@ from tl_runner.losses.precision import full_precision
 def softened_cross_entropy(logits: Tensor, recorded: Tensor, temperature: float) -> Tensor:
     """-sum_k softmax(recorded / T)_k log softmax(logits / T)_k; T^2 is not in it.
 
-    Li & Hoiem, "Learning without Forgetting", ECCV 2016, eq. 2-3, whose y'^(1/T) / sum is the softmax of logits over T; the second
-    term of Romero et al., "FitNets", ICLR 2015, eq. 2. It is least, the entropy of the recorded answers, where the two agree.
+    Li & Hoiem, "Learning without Forgetting", ECCV 2016, eq. 2-3, whose y'^(1/T) / sum is the
+    softmax of logits over T; the second term of Romero et al., "FitNets", ICLR 2015, eq. 2. It is
+    least, the entropy of the recorded answers, where the two agree.
 
     Args:
         logits: of the network that learns, (B, K).
@@ -24,28 +25,38 @@ def softened_cross_entropy(logits: Tensor, recorded: Tensor, temperature: float)
         temperature: T, above 1 softens.
     """
     log_probabilities = F.log_softmax(full_precision(logits) / temperature, dim=1)
-    return -(F.softmax(full_precision(recorded.detach()) / temperature, dim=1) * log_probabilities).sum(dim=1).mean()
+    return (
+        -(F.softmax(full_precision(recorded.detach()) / temperature, dim=1) * log_probabilities)
+        .sum(dim=1)
+        .mean()
+    )
 
 
 def soft_targets(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
     """T^2 KL(softmax(teacher / T) || softmax(logits / T)), in nats.
 
-    Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2: T^2 keeps the gradient's size whatever T
-    is; for a large T and centred logits it is (z_s - z_t) / K per image (eq. 4).
+    Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2: T^2
+    keeps the gradient's size whatever T is; for a large T and centred logits it is (z_s - z_t) / K
+    per image (eq. 4).
 
     Args:
         logits, teacher: (B, K).
         temperature: T.
     """
-    own, taught = (F.log_softmax(full_precision(z) / temperature, dim=1) for z in (logits, teacher.detach()))
+    own, taught = (
+        F.log_softmax(full_precision(z) / temperature, dim=1) for z in (logits, teacher.detach())
+    )
     return F.kl_div(own, taught, reduction="batchmean", log_target=True) * temperature**2
 
 
-def decoupled(logits: Tensor, teacher: Tensor, y: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """T^2 times the two parts of :func:`soft_targets`, each (B,): TCKD, of the label's class against all others, and NCKD, among these.
+def decoupled(
+    logits: Tensor, teacher: Tensor, y: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """T^2 times the two parts of :func:`soft_targets`, each (B,): TCKD, of the label's class
+    against all others, and NCKD, among these.
 
-    Zhao, Cui, Song, Qiu & Liang, "Decoupled Knowledge Distillation", CVPR 2022, eq. 4-7: TCKD + (1 - p_y) NCKD is the whole, with
-    p_y the teacher's probability of the label at this temperature.
+    Zhao, Cui, Song, Qiu & Liang, "Decoupled Knowledge Distillation", CVPR 2022, eq. 4-7: TCKD + (1
+    - p_y) NCKD is the whole, with p_y the teacher's probability of the label at this temperature.
 
     Args:
         logits, teacher: (B, K).
@@ -62,7 +73,8 @@ def decoupled(logits: Tensor, teacher: Tensor, y: Tensor, temperature: float) ->
         parts.append((torch.cat([log_p.gather(1, y[:, None]), log_rest], 1), others - log_rest))
     (own_target, own_others), (target, others) = parts
     tckd, nckd = (
-        F.kl_div(s, t, reduction="none", log_target=True).sum(1) * temperature**2 for s, t in ((own_target, target), (own_others, others))
+        F.kl_div(s, t, reduction="none", log_target=True).sum(1) * temperature**2
+        for s, t in ((own_target, target), (own_others, others))
     )
     return tckd, nckd
 
@@ -70,15 +82,20 @@ def decoupled(logits: Tensor, teacher: Tensor, y: Tensor, temperature: float) ->
 def hint_distance(guided: Tensor, hint: Tensor) -> Tensor:
     """1/2 ||hint - guided||^2, (B, ...) each.
 
-    Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, eq. 3; ``guided`` has been through the regressor.
+    Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, eq. 3; ``guided`` has been
+    through the regressor.
     """
-    return (full_precision(hint.detach()) - full_precision(guided)).square().flatten(1).sum(1).mean() / 2
+    return (full_precision(hint.detach()) - full_precision(guided)).square().flatten(1).sum(
+        1
+    ).mean() / 2
 
 
 def attention(maps: Tensor) -> Tensor:
-    """Where a layer looks: the sum of squares over the channels of maps (B, C, H, W), as vectors of length 1, (B, H W).
+    """Where a layer looks: the sum of squares over the channels of maps (B, C, H, W), as vectors of
+    length 1, (B, H W).
 
-    Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017, F_sum^2 of section 3.1, over its norm as in eq. 2.
+    Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017, F_sum^2 of section 3.1,
+    over its norm as in eq. 2.
     """
     return F.normalize(full_precision(maps).square().sum(1).flatten(1), dim=1)
 
@@ -86,18 +103,19 @@ def attention(maps: Tensor) -> Tensor:
 def attention_distance(student: Tensor, teacher: Tensor, form: str) -> Tensor:
     """How far two layers' :func:`attention` is apart, (B, H W) each.
 
-    ``paper``: half the norm of the difference, as eq. 2 has it; ``code``: the mean of its squares, as the authors' program has it,
-    H W times smaller than the squared norm.
+    ``paper``: half the norm of the difference, as eq. 2 has it; ``code``: the mean of its squares,
+    as the authors' program has it, H W times smaller than the squared norm.
     """
     difference = student - teacher.detach()
     return difference.square().mean() if form == "code" else difference.norm(dim=1).mean() / 2
 
 
 def relation_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """RKD-D: Huber's loss between the distances of all pairs, in units of each network's mean distance.
+    """RKD-D: Huber's loss between the distances of all pairs, in units of each network's mean
+    distance.
 
-    Park, Kim, Lu & Cho, "Relational Knowledge Distillation", CVPR 2019, eq. 4-7; a mean over the pairs, as in the authors' program, so that
-    its weight of 25 means the same for every batch.
+    Park, Kim, Lu & Cho, "Relational Knowledge Distillation", CVPR 2019, eq. 4-7; a mean over the
+    pairs, as in the authors' program, so that its weight of 25 means the same for every batch.
 
     Args:
         student: features (B, d_s).
@@ -108,12 +126,15 @@ def relation_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def relation_angle(student: Tensor, teacher: Tensor) -> Tensor:
-    """RKD-A: Huber's loss between the cosines of the angles that all triples of images form, eq. 8-9; a mean over the triples."""
+    """RKD-A: Huber's loss between the cosines of the angles that all triples of images form, eq.
+    8-9; a mean over the triples."""
     own, taught = (_cosines(full_precision(z)) for z in (student, teacher.detach()))
     n = len(own)
     same = torch.eye(n, dtype=torch.bool, device=own.device)
     distinct = ~(same[:, :, None] | same[:, None, :] | same[None, :, :])
-    return F.smooth_l1_loss(own, taught, reduction="none").mul(distinct).sum() / (n * (n - 1) * (n - 2))
+    return F.smooth_l1_loss(own, taught, reduction="none").mul(distinct).sum() / (
+        n * (n - 1) * (n - 2)
+    )
 
 
 def _relative(distances: Tensor) -> Tensor:
@@ -124,23 +145,28 @@ def _cosines(z: Tensor) -> Tensor:
     """(B, B, B): at [j, i, k] the cosine of the angle at j between i and k."""
     between = z[None] - z[:, None]  # [j, i]: from j to i
     lengths = between.square().sum(2, keepdim=True)
-    near = lengths <= 1e-8 * lengths.detach().mean()  # two that are the same have no direction, and no gradient
+    # two that are the same have no direction, and no gradient
+    near = lengths <= 1e-8 * lengths.detach().mean()
     directions = between * torch.where(near, 0.0, torch.where(near, 1.0, lengths).rsqrt())
     with torch.autocast(z.device.type, enabled=False):
         return directions @ directions.mT
 
 
 def agreement(probabilities: Tensor) -> Tensor:
-    """How much each of M teachers is believed about each image, (B, M), by how the others answer: shares that add up to 1.
+    """How much each of M teachers is believed about each image, (B, M), by how the others answer:
+    shares that add up to 1.
 
-    A teacher counts as the chance that its answer is another's too, both drawn from their probabilities (B, M, K).
+    A teacher counts as the chance that its answer is another's too, both drawn from their
+    probabilities (B, M, K).
     """
     others = (probabilities * (probabilities.sum(1, keepdim=True) - probabilities)).sum(2)
     total = others.sum(1, keepdim=True)
-    return torch.where(total > 1e-12, others / total.clamp(min=1e-12), 1 / others.shape[1])  # where no two agree, all alike
+    # where no two agree, all alike
+    return torch.where(total > 1e-12, others / total.clamp(min=1e-12), 1 / others.shape[1])
 
 
 def mixture(logits: Tensor, shares: Tensor, temperature: float) -> Tensor:
-    """Logits (B, K) whose softmax at T is the mixture of those of M teachers' logits (B, M, K), by ``shares`` (B, M) or (M,)."""
+    """Logits (B, K) whose softmax at T is the mixture of those of M teachers' logits (B, M, K), by
+    ``shares`` (B, M) or (M,)."""
     p = F.softmax(full_precision(logits) / temperature, dim=2)
     return temperature * (shares.expand(len(p), -1)[:, :, None] * p).sum(1).clamp(min=1e-30).log()

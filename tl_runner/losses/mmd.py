@@ -1,8 +1,10 @@
-"""Maximum mean discrepancy (MMD) between source and target with Gaussian kernels: one layer (DAN) or several jointly (JAN).
+"""Maximum mean discrepancy (MMD) between source and target with Gaussian kernels: one layer (DAN)
+or several jointly (JAN).
 
-Gretton et al., "A Kernel Two-Sample Test", JMLR 2012: the estimators. Long et al., "Learning Transferable Features with Deep
-Adaptation Networks", ICML 2015 (DAN): several kernels. Long et al., "Deep Transfer Learning with Joint Adaptation Networks",
-ICML 2017 (JAN): the joint MMD (JMMD), whose kernel is the product of the layers' kernels (section 4).
+Gretton et al., "A Kernel Two-Sample Test", JMLR 2012: the estimators. Long et al., "Learning
+Transferable Features with Deep Adaptation Networks", ICML 2015 (DAN): several kernels. Long et al.,
+"Deep Transfer Learning with Joint Adaptation Networks", ICML 2017 (JAN): the joint MMD (JMMD),
+whose kernel is the product of the layers' kernels (section 4).
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ from tl_runner.losses.precision import full_precision
 
 
 def median_bandwidths(source: Tensor, target: Tensor, kernels: int, ratio: float) -> Tensor:
-    """Bandwidths around the median squared distance of the pooled samples, a factor ``ratio`` apart, centred on the median.
+    """Bandwidths around the median squared distance of the pooled samples, a factor ``ratio``
+    apart, centred on the median.
 
-    DAN: 33 kernels a factor sqrt(2) apart, 2^-8 to 2^8 medians; its published code takes 5, a factor 2 apart. The median is
-    over distinct pairs (of an even number of them the lower middle one), so no sample's distance to itself counts. No gradient
-    passes: a bandwidth that follows the features would let them look alike without moving.
+    DAN: 33 kernels a factor sqrt(2) apart, 2^-8 to 2^8 medians; its published code takes 5, a
+    factor 2 apart. The median is over distinct pairs (of an even number of them the lower middle
+    one), so no sample's distance to itself counts. No gradient passes: a bandwidth that follows the
+    features would let them look alike without moving.
 
     Args:
         source, target: activations of one layer, (B_s, d) and (B_t, d).
@@ -29,7 +33,8 @@ def median_bandwidths(source: Tensor, target: Tensor, kernels: int, ratio: float
         ratio: of one bandwidth to the one before.
 
     Returns:
-        (m,), ascending for ratio > 1, squared units of the activations; positive even if all samples are equal.
+        (m,), ascending for ratio > 1, squared units of the activations; positive even if all
+            samples are equal.
     """
     median = _off_diagonal(_squared_distances(torch.cat([source, target]).detach())).median()
     steps = torch.arange(kernels, dtype=median.dtype, device=median.device) - (kernels - 1) / 2
@@ -37,18 +42,27 @@ def median_bandwidths(source: Tensor, target: Tensor, kernels: int, ratio: float
     return (median.clamp_min(limits.eps) * ratio**steps).clamp(limits.tiny, limits.max)
 
 
-def mmd(source: Sequence[Tensor], target: Sequence[Tensor], bandwidths: Sequence[Tensor], estimator: str = "unbiased") -> Tensor:
-    """Squared MMD between the joint distributions of the layers' activations; with one layer, the term that DAN sums over layers.
+def mmd(
+    source: Sequence[Tensor],
+    target: Sequence[Tensor],
+    bandwidths: Sequence[Tensor],
+    estimator: str = "unbiased",
+) -> Tensor:
+    """Squared MMD between the joint distributions of the layers' activations; with one layer, the
+    term that DAN sums over layers.
 
-    k(x, y) = prod_l mean_g exp(-|x_l - y_l|^2 / g), g over the layer's bandwidths. No estimate here is biased, so that of equal
-    distributions is zero on average and often negative.
+    k(x, y) = prod_l mean_g exp(-|x_l - y_l|^2 / g), g over the layer's bandwidths. No estimate here
+    is biased, so that of equal distributions is zero on average and often negative.
 
-    - ``unbiased``: the U-statistic (Gretton et al. eq. 3), all pairs but a sample with itself; time and memory O(B^2).
-    - ``linear``: mean over disjoint quadruples of k(s, s') + k(t, t') - k(s, t') - k(s', t) (Gretton et al. lemma 14; the
-      estimate that DAN and JAN train with); O(B), and noisier. It uses 2 floor(min(B_s, B_t) / 2) samples of each domain.
+    - ``unbiased``: the U-statistic (Gretton et al. eq. 3), all pairs but a sample with itself; time
+      and memory O(B^2).
+    - ``linear``: mean over disjoint quadruples of k(s, s') + k(t, t') - k(s, t') - k(s', t)
+      (Gretton et al. lemma 14; the estimate that DAN and JAN train with); O(B), and noisier. It
+      uses 2 floor(min(B_s, B_t) / 2) samples of each domain.
 
     Args:
-        source, target: a layer each, (B_s, d_l) and (B_t, d_l); rows of all layers are the same samples. B_s and B_t may differ.
+        source, target: a layer each, (B_s, d_l) and (B_t, d_l); rows of all layers are the same
+            samples. B_s and B_t may differ.
         bandwidths: a layer each, (m_l,), positive, as :func:`median_bandwidths` gives them.
         estimator: ``unbiased`` or ``linear``.
 
@@ -56,25 +70,45 @@ def mmd(source: Sequence[Tensor], target: Sequence[Tensor], bandwidths: Sequence
         A scalar.
 
     Raises:
-        ValueError: unknown estimator, fewer than two samples in a domain, or sequences of different lengths.
+        ValueError: unknown estimator, fewer than two samples in a domain, or sequences of different
+            lengths.
     """
     if estimator not in ESTIMATORS:
-        raise ValueError(f"unknown MMD estimator {estimator!r}; choose from {', '.join(ESTIMATORS)}")
+        raise ValueError(
+            f"unknown MMD estimator {estimator!r}; choose from {', '.join(ESTIMATORS)}"
+        )
     if not len(source) == len(target) == len(bandwidths) > 0:
-        raise ValueError(f"{len(source)} source layers, {len(target)} target layers, {len(bandwidths)} sets of bandwidths")
+        raise ValueError(
+            f"{len(source)} source layers, {len(target)} target layers, {len(bandwidths)} sets of "
+            "bandwidths"
+        )
     if min(len(source[0]), len(target[0])) < 2:
-        raise ValueError(f"MMD needs two samples of each domain; got {len(source[0])} of the source, {len(target[0])} of the target")
+        raise ValueError(
+            f"MMD needs two samples of each domain; got {len(source[0])} of the source, "
+            f"{len(target[0])} of the target"
+        )
     return ESTIMATORS[estimator](source, target, bandwidths)
 
 
-def _unbiased(source: Sequence[Tensor], target: Sequence[Tensor], bandwidths: Sequence[Tensor]) -> Tensor:
-    kernel = _joint_kernel([_squared_distances(torch.cat(layer)) for layer in zip(source, target, strict=True)], bandwidths)
+def _unbiased(
+    source: Sequence[Tensor], target: Sequence[Tensor], bandwidths: Sequence[Tensor]
+) -> Tensor:
+    kernel = _joint_kernel(
+        [_squared_distances(torch.cat(layer)) for layer in zip(source, target, strict=True)],
+        bandwidths,
+    )
     n = len(source[0])
     within_source, within_target, between = kernel[:n, :n], kernel[n:, n:], kernel[:n, n:]
-    return _off_diagonal(within_source).mean() + _off_diagonal(within_target).mean() - 2 * between.mean()
+    return (
+        _off_diagonal(within_source).mean()
+        + _off_diagonal(within_target).mean()
+        - 2 * between.mean()
+    )
 
 
-def _linear(source: Sequence[Tensor], target: Sequence[Tensor], bandwidths: Sequence[Tensor]) -> Tensor:
+def _linear(
+    source: Sequence[Tensor], target: Sequence[Tensor], bandwidths: Sequence[Tensor]
+) -> Tensor:
     n = min(len(source[0]), len(target[0])) // 2 * 2
     odd_source, even_source, odd_target, even_target = (
         [layer[start:n:2] for layer in layers] for layers in (source, target) for start in (0, 1)
@@ -93,7 +127,9 @@ ESTIMATORS: dict[str, Callable[[Sequence[Tensor], Sequence[Tensor], Sequence[Ten
 }
 
 
-def _pairwise_kernel(x: Sequence[Tensor], y: Sequence[Tensor], bandwidths: Sequence[Tensor]) -> Tensor:
+def _pairwise_kernel(
+    x: Sequence[Tensor], y: Sequence[Tensor], bandwidths: Sequence[Tensor]
+) -> Tensor:
     """Of row i of x and row i of y: layers of (n, d_l) -> (n,)."""
     differences = [full_precision(a) - full_precision(b) for a, b in zip(x, y, strict=True)]
     return _joint_kernel([d.square().sum(dim=1) for d in differences], bandwidths)
@@ -106,7 +142,9 @@ def _joint_kernel(squared: Sequence[Tensor], bandwidths: Sequence[Tensor]) -> Te
 
 def _kernel(squared: Tensor, bandwidths: Tensor) -> Tensor:
     """Mean over bandwidths (m,) of exp(-squared / bandwidth), of the shape of ``squared``."""
-    return reduce(torch.add, [torch.exp(squared * rate) for rate in -1 / bandwidths]) / len(bandwidths)
+    return reduce(torch.add, [torch.exp(squared * rate) for rate in -1 / bandwidths]) / len(
+        bandwidths
+    )
 
 
 def _squared_distances(x: Tensor) -> Tensor:

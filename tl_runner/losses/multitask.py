@@ -7,10 +7,12 @@ from torch import Tensor
 
 
 def uncertainty(loss: Tensor, log_variance: Tensor, regression: bool) -> Tensor:
-    """e^-s L + s/2 for a classification, 1/2 e^-s L + s/2 for a regression: a task weighs what its noise leaves it.
+    """e^-s L + s/2 for a classification, 1/2 e^-s L + s/2 for a regression: a task weighs what its
+    noise leaves it.
 
-    Kendall, Gal & Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry and Semantics", CVPR 2018,
-    eq. 5 and 10, with s = log sigma^2. Below 0 where s is; least at e^s = L (regression) and e^s = 2 L (classification).
+    Kendall, Gal & Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
+    Geometry and Semantics", CVPR 2018, eq. 5 and 10, with s = log sigma^2. Below 0 where s is;
+    least at e^s = L (regression) and e^s = 2 L (classification).
 
     Args:
         loss: the task's own, a scalar: cross-entropy, or the mean squared error.
@@ -20,18 +22,23 @@ def uncertainty(loss: Tensor, log_variance: Tensor, regression: bool) -> Tensor:
 
 
 def dynamic_weight_average(last: Tensor, before: Tensor, temperature: float) -> Tensor:
-    """T softmax(r / temperature) with r = last / before: what falls slowly weighs more. (T,) from the epoch means (T,) of T losses.
+    """T softmax(r / temperature) with r = last / before: what falls slowly weighs more. (T,) from
+    the epoch means (T,) of T losses.
 
     Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, eq. 7 (DWA).
     """
     return len(last) * (last / before / temperature).softmax(0)
 
 
-def gradnorm(weights: Tensor, norms: Tensor, losses: Tensor, first: Tensor, asymmetry: float) -> Tensor:
-    """sum_i |w_i n_i - mean(w n) r_i^asymmetry|, the target a constant: a scalar that only ``weights`` (T,) get a gradient from.
+def gradnorm(
+    weights: Tensor, norms: Tensor, losses: Tensor, first: Tensor, asymmetry: float
+) -> Tensor:
+    """sum_i |w_i n_i - mean(w n) r_i^asymmetry|, the target a constant: a scalar that only
+    ``weights`` (T,) get a gradient from.
 
-    Chen, Badrinarayanan, Lee & Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss Balancing in Deep Multitask Networks",
-    ICML 2018, eq. 1 and 2. r_i is the share of its first loss that a task still has, over the mean share.
+    Chen, Badrinarayanan, Lee & Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss
+    Balancing in Deep Multitask Networks", ICML 2018, eq. 1 and 2. r_i is the share of its first
+    loss that a task still has, over the mean share.
 
     Args:
         norms: of each task's gradient with respect to the last shared layer, its weight left out.
@@ -46,11 +53,13 @@ def gradnorm(weights: Tensor, norms: Tensor, losses: Tensor, first: Tensor, asym
 def pcgrad(gradients: Tensor, orders: Tensor) -> Tensor:
     """The sum (P,) of T tasks' gradients (T, P), each without what points against another task's.
 
-    Yu, Kumar, Gupta, Levine, Hausman & Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS 2020, algorithm 1: a gradient is
-    projected onto the normal plane of each original gradient that it conflicts with, one after the other.
+    Yu, Kumar, Gupta, Levine, Hausman & Finn, "Gradient Surgery for Multi-Task Learning", NeurIPS
+    2020, algorithm 1: a gradient is projected onto the normal plane of each original gradient that
+    it conflicts with, one after the other.
 
     Args:
-        orders: int64 (T, T): for each task the order in which it meets the others; itself does nothing.
+        orders: int64 (T, T): for each task the order in which it meets the others; itself does
+            nothing.
     """
     tasks = torch.arange(len(gradients), device=gradients.device)
     squares = gradients.square().sum(1)

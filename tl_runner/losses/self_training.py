@@ -1,4 +1,5 @@
-"""What a classifier's own predictions on unlabelled samples can teach: MCC's and SHOT's losses, SHOT's pseudo-labels."""
+"""What a classifier's own predictions on unlabelled samples can teach: MCC's and SHOT's losses,
+SHOT's pseudo-labels."""
 
 from __future__ import annotations
 
@@ -12,16 +13,18 @@ from tl_runner.losses.precision import full_precision
 
 
 def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
-    """How much each class is predicted together with others, from 0 (every prediction one-hot) to 1 - 1/K (all uniform).
+    """How much each class is predicted together with others, from 0 (every prediction one-hot) to 1
+    - 1/K (all uniform).
 
-    Jin et al., "Minimum Class Confusion for Versatile Domain Adaptation" (MCC), ECCV 2020, section 3. With probabilities
-    Y = softmax(logits / T) and sample weights w = 1 + exp(-entropy of the row), scaled to sum B: the class correlation
-    C = Y^T diag(w) Y, its rows divided by their sums, and of that the off-diagonal sum over K. As in the authors' code the
-    weights carry no gradient and everything else does.
+    Jin et al., "Minimum Class Confusion for Versatile Domain Adaptation" (MCC), ECCV 2020, section
+    3. With probabilities Y = softmax(logits / T) and sample weights w = 1 + exp(-entropy of the
+    row), scaled to sum B: the class correlation C = Y^T diag(w) Y, its rows divided by their sums,
+    and of that the off-diagonal sum over K. As in the authors' code the weights carry no gradient
+    and everything else does.
 
-    The rows of Y sum to 1, so those of C sum to r_j = sum_b w_b Y_bj, and the loss is 1 - sum_bj (w_b Y_bj / r_j) Y_bj / K: the
-    bracket is a softmax over the batch of log Y + log w, in which the scale of w cancels and a class that nobody predicts does
-    no harm.
+    The rows of Y sum to 1, so those of C sum to r_j = sum_b w_b Y_bj, and the loss is 1 - sum_bj
+    (w_b Y_bj / r_j) Y_bj / K: the bracket is a softmax over the batch of log Y + log w, in which
+    the scale of w cancels and a class that nobody predicts does no harm.
 
     Args:
         logits: of the target's samples, (B, K).
@@ -37,10 +40,12 @@ def minimum_class_confusion(logits: Tensor, temperature: float = 2.5) -> Tensor:
 
 
 def information_maximisation(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean entropy of the predictions, and the entropy of their mean (diversity), in nats, each in [0, log K].
+    """Mean entropy of the predictions, and the entropy of their mean (diversity), in nats, each in
+    [0, log K].
 
-    Liang et al., "Do We Really Need to Access the Source Data? Source Hypothesis Transfer for Unsupervised Domain Adaptation"
-    (SHOT), ICML 2020, eq. 2-3. The loss is the first less the second: each sample sure, the classes all in use.
+    Liang et al., "Do We Really Need to Access the Source Data? Source Hypothesis Transfer for
+    Unsupervised Domain Adaptation" (SHOT), ICML 2020, eq. 2-3. The loss is the first less the
+    second: each sample sure, the classes all in use.
 
     Args:
         logits: of the target's samples, (B, K).
@@ -55,11 +60,13 @@ def information_maximisation(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def centroid_pseudo_labels(features: Tensor, probabilities: Tensor) -> Tensor:
-    """Each sample's class by the nearest class centroid (cosine): centroids weighted by the probabilities, then once more.
+    """Each sample's class by the nearest class centroid (cosine): centroids weighted by the
+    probabilities, then once more.
 
-    SHOT (see :func:`information_maximisation`) eq. 4-6. Two things are as in the authors' code for objects and not in the paper:
-    a 1 is appended to the features before they are scaled to unit length, and in each round a class to which no sample belongs
-    (by the probabilities' maximum, then by the first round's labels) gets none. Their code for digits lets an empty class take
+    SHOT (see :func:`information_maximisation`) eq. 4-6. Two things are as in the authors' code for
+    objects and not in the paper: a 1 is appended to the features before they are scaled to unit
+    length, and in each round a class to which no sample belongs (by the probabilities' maximum,
+    then by the first round's labels) gets none. Their code for digits lets an empty class take
     part, whose distances are then NaN.
 
     Args:
@@ -74,7 +81,8 @@ def centroid_pseudo_labels(features: Tensor, probabilities: Tensor) -> Tensor:
     membership, labels = probabilities, probabilities.argmax(dim=1)
     for _ in range(2):
         empty = F.one_hot(labels, classes).sum(dim=0) == 0
-        # the length of a centroid does not change its cosines, so the sums of eq. 4 need not be divided
+        # the length of a centroid does not change its cosines, so the sums of eq. 4 need not be
+        # divided
         centroids = F.normalize(membership.T @ samples, dim=1)
         labels = (samples @ centroids.T).masked_fill(empty, -math.inf).argmax(dim=1)
         membership = F.one_hot(labels, classes).to(samples.dtype)
@@ -82,5 +90,6 @@ def centroid_pseudo_labels(features: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def _entropy(log_probabilities: Tensor) -> Tensor:
-    """Of each row: (B, K) -> (B,). From logarithms, so that a probability of 0 gives 0 and a finite gradient."""
+    """Of each row: (B, K) -> (B,). From logarithms, so that a probability of 0 gives 0 and a finite
+    gradient."""
     return -(log_probabilities.exp() * log_probabilities).sum(dim=1)

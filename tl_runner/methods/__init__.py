@@ -1,1 +1,2 @@
-"""Transfer methods, one file each. A method config's ``name`` is a module of this package with a ``Method``."""
+"""Transfer methods, one file each. A method config's ``name`` is a module of this package with a
+``Method``."""

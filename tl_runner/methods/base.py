@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_runner import randomness
-from tl_runner.backbones.base import Backbone, norms_of, use_domain
+from tl_runner.backbones._base import Backbone, norms_of, use_domain
 from tl_runner.methods.phases import Batch, Losses, Phase, Samples, Update
 
 
@@ -26,16 +26,19 @@ class Setting:
         make_backbone: a new backbone.
         seed: of the run.
         bn: how batch norm sees two domains: concat, separate, domain_specific, frozen.
-        labelled: whether there are target images with labels for training, the split ``target_labelled``.
+        labelled: whether there are target images with labels for training, the split
+            ``target_labelled``.
         sources: names of the source domains, in the order of ``Samples.domain``.
-        source_classes: of the source, where its classes are others than the target's; None: they are the same.
+        source_classes: of the source, where its classes are others than the target's; None: they
+            are the same.
         also: the further tasks of the target, and of how many classes each is; 0: of a number.
         splits: the names of those that the data has.
         every_label: whether all of the target's training images have labels that training may see.
         views: whether the images of a batch are random views.
         make_teacher: a new backbone of a teacher, where the config has one.
         given: teachers that are trained already.
-        deployed: the method is made to predict, with weights that it has been given: what only training needs may be left out.
+        deployed: the method is made to predict, with weights that it has been given: what only
+            training needs may be left out.
     """
 
     num_classes: int
@@ -62,17 +65,20 @@ class Method(nn.Module, ABC):
         titles: what the closing table calls phases, by name, where the name alone would not do.
         baseline: the phase that later ones are compared with; empty: the first.
         other_classes: whether the source's classes may be others than the target's.
-        numbers: whether it can be asked for a number instead of a class: its phases then predict (B, 1).
+        numbers: whether it can be asked for a number instead of a class: its phases then predict
+            (B, 1).
         classes: whether it can be asked for a class.
-        saw_target_labels: whether a network that it was given has learned from labels of the target.
+        saw_target_labels: whether a network that it was given has learned from labels of the
+            target.
         protocol: what the record is to say beside the data's protocol, in words.
         warnings: what the user should know before anything is trained.
-        scaffold: networks that only training needs, so that the weights that a run leaves behind are without them.
+        scaffold: networks that only training needs, so that the weights that a run leaves behind
+            are without them.
         elsewhere: networks that are read from files of their own, so that no checkpoint holds them.
         if_diverged: what to try when a loss became NaN or infinite, in a sentence.
 
-    A subclass takes a :class:`Setting` and its YAML keys as keywords. Networks are made under :meth:`fresh`, so that
-    one network's size never changes another's first weights.
+    A subclass takes a :class:`Setting` and its YAML keys as keywords. Networks are made under
+    :meth:`fresh`, so that one network's size never changes another's first weights.
     """
 
     titles: Mapping[str, str] = {}
@@ -95,25 +101,31 @@ class Method(nn.Module, ABC):
         self.setting = setting
 
     def fresh(self, name: str, make: Callable[[], Any], seed: int | None = None) -> Any:
-        """A network whose first weights depend on the seed, by default the run's, and ``name`` alone."""
+        """A network whose first weights depend on the seed, by default the run's, and ``name``
+        alone."""
         with randomness.seeded(self.setting.seed if seed is None else seed, "init", name):
             return make()
 
     def encoder_and_head(self) -> tuple[Backbone, nn.Linear]:
         """A fresh backbone and a linear head on it; the same for every method of one seed."""
         backbone = self.fresh("backbone", self.setting.make_backbone)
-        return backbone, self.fresh("head", lambda: nn.Linear(backbone.out_features, self.setting.num_classes or 1))
+        return backbone, self.fresh(
+            "head", lambda: nn.Linear(backbone.out_features, self.setting.num_classes or 1)
+        )
 
     @abstractmethod
     def phases(self) -> list[Phase]:
-        """The phases, in order. What they read decides whether the result is stamped as having seen target labels."""
+        """The phases, in order. What they read decides whether the result is stamped as having seen
+        target labels."""
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """What the record should say of a finished run beside its metrics, as JSON; ``rows`` are those of ``metrics.jsonl``."""
+        """What the record should say of a finished run beside its metrics, as JSON; ``rows`` are
+        those of ``metrics.jsonl``."""
         return {}
 
     def compared(self) -> dict[str, tuple[Sequence[nn.Module], Callable[[Tensor], Tensor]]]:
-        """By phase, classifiers whose cost the record says beside their accuracy: their networks, and images (B, C, H, W) to logits."""
+        """By phase, classifiers whose cost the record says beside their accuracy: their networks,
+        and images (B, C, H, W) to logits."""
         return {}
 
     def networks(self) -> list[nn.Module]:
@@ -133,12 +145,14 @@ class Classifier(Method):
         return self.head(self.features(x))
 
     def features(self, x: Tensor, domain: str = "source") -> Tensor:
-        """Images (B, C, H, W) to features (B, d); ``domain`` is whose batch norm is used, where each has its own."""
+        """Images (B, C, H, W) to features (B, d); ``domain`` is whose batch norm is used, where
+        each has its own."""
         use_domain(self.encoder, "source" if domain == "source" else "target")
         return self.encoder(x)
 
     def reads(self, **splits: str) -> dict[str, str]:
-        """What a phase reads, and ``labelled`` beside it: the target images with labels, where the run has any."""
+        """What a phase reads, and ``labelled`` beside it: the target images with labels, where the
+        run has any."""
         return splits | ({"labelled": "target_labelled"} if self.setting.labelled else {})
 
     def supervised(
@@ -149,9 +163,11 @@ class Classifier(Method):
         head: nn.Module | None = None,
         encoder: Backbone | None = None,
     ) -> Phase:
-        """Cross-entropy on labelled splits, ``encoder`` and ``head`` (by default the classifier's) trained; each split weighs the same.
+        """Cross-entropy on labelled splits, ``encoder`` and ``head`` (by default the classifier's)
+        trained; each split weighs the same.
 
-        Under ``bn=concat`` batch norm normalises the splits together, else each by itself, always by the source's norms.
+        Under ``bn=concat`` batch norm normalises the splits together, else each by itself, always
+        by the source's norms.
         """
         smoothing, own = options["label_smoothing"], encoder is None
         head, encoder = head or self.head, encoder or self.encoder
@@ -165,7 +181,9 @@ class Classifier(Method):
         def classify(batch: Batch, progress: float) -> Losses:
             parts: list[Samples] = [getattr(batch, domain) for domain in reads]
             images = [part.x for part in parts]
-            logits = predict(torch.cat(images)) if together else torch.cat([predict(x) for x in images])
+            logits = (
+                predict(torch.cat(images)) if together else torch.cat([predict(x) for x in images])
+            )
             return {"cross_entropy": cross_entropy(logits, parts, smoothing)}
 
         update = Update("classifier", [encoder, head], options["optimizer"], classify)
@@ -175,24 +193,32 @@ class Classifier(Method):
             reads=reads,
             updates=[update],
             predict=predict,
-            shared={"label_smoothing": smoothing, "together": together or len(reads) == 1} if self._plain() else None,
+            shared={"label_smoothing": smoothing, "together": together or len(reads) == 1}
+            if self._plain()
+            else None,
             embed={"source": features, "target": features},
         )
 
     def _plain(self) -> bool:
-        """Whether the forward pass is the one above: a subclass's own may read options that nobody here knows of."""
+        """Whether the forward pass is the one above: a subclass's own may read options that nobody
+        here knows of."""
         kind = type(self)
         return (kind.forward, kind.features) == (Classifier.forward, Classifier.features)
 
 
 def cross_entropy(logits: Tensor, parts: Sequence[Samples], smoothing: float) -> Tensor:
-    """Of logits (B_1 + B_2 + ..., K) against the labels of the samples that they are of; a mean over all, each times its class's weight."""
+    """Of logits (B_1 + B_2 + ..., K) against the labels of the samples that they are of; a mean
+    over all, each times its class's weight."""
     known = [part.y for part in parts if part.y is not None]
     assert len(known) == len(parts)
     if all(part.class_weight is None for part in parts):
-        return F.cross_entropy(logits, torch.cat(known) if len(known) > 1 else known[0], label_smoothing=smoothing)
+        return F.cross_entropy(
+            logits, torch.cat(known) if len(known) > 1 else known[0], label_smoothing=smoothing
+        )
     sums = [
-        F.cross_entropy(own, y, weight=part.class_weight, label_smoothing=smoothing, reduction="sum")
+        F.cross_entropy(
+            own, y, weight=part.class_weight, label_smoothing=smoothing, reduction="sum"
+        )
         for own, y, part in zip(logits.split([len(y) for y in known]), known, parts, strict=True)
     ]
     return torch.stack(sums).sum() / len(logits)

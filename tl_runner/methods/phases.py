@@ -1,4 +1,5 @@
-"""The words a method is said in: phases, updates, gates. The loop knows these and nothing of any method."""
+"""The words a method is said in: phases, updates, gates. The loop knows these and nothing of any
+method."""
 
 from __future__ import annotations
 
@@ -19,11 +20,14 @@ class Samples:
 
     Attributes:
         x: images, float (B, C, H, W).
-        y: labels, int64 (B,), or where images are mixed the shares of the classes, float (B, K); or None.
+        y: labels, int64 (B,), or where images are mixed the shares of the classes, float (B, K); or
+            None.
         index: positions in the split, int64 (B,).
-        domain: which of several sources or targets each image is from, int64 (B,); None where there is one.
+        domain: which of several sources or targets each image is from, int64 (B,); None where there
+            is one.
         also: labels of further tasks, by name, each (B,).
-        class_weight: what a sample of each class counts in the classification loss, float (K,); None: all alike.
+        class_weight: what a sample of each class counts in the classification loss, float (K,);
+            None: all alike.
     """
 
     x: Tensor
@@ -64,14 +68,20 @@ class TaskSet:
 
 
 class Batch(SimpleNamespace):
-    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``; ``batch.kept`` is what :class:`Passes` gave.
+    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``;
+    ``batch.kept`` is what :class:`Passes` gave.
 
     Of few-shot tasks these are ``batch.support`` and ``batch.query``.
     """
 
     def part(self, number: int, parts: int) -> Batch:
         """The same, with one of several equal parts of each domain."""
-        return Batch(**{k: v.part(number, parts) if isinstance(v, Samples | TaskSet) else v for k, v in vars(self).items()})
+        return Batch(
+            **{
+                k: v.part(number, parts) if isinstance(v, Samples | TaskSet) else v
+                for k, v in vars(self).items()
+            }
+        )
 
 
 class Passes(Protocol):
@@ -83,8 +93,11 @@ class Passes(Protocol):
 
     epoch: int
 
-    def __call__(self, network: Callable[[Tensor], Tensor], domain: str, most: int | None = None) -> Tensor:
-        """What a network makes of a domain's split, in eval mode, without augmentation, float32 (N, ...).
+    def __call__(
+        self, network: Callable[[Tensor], Tensor], domain: str, most: int | None = None
+    ) -> Tensor:
+        """What a network makes of a domain's split, in eval mode, without augmentation, float32 (N,
+        ...).
 
         With ``most`` of so many samples at the most, spread evenly over the split.
         """
@@ -98,9 +111,11 @@ class Passes(Protocol):
 
 @dataclass
 class Gate:
-    """Let an update run only while a metric of its phase stays above a bound, over windows of steps.
+    """Let an update run only while a metric of its phase stays above a bound, over windows of
+    steps.
 
-    The first window is open. The window's mean is read once at its end, so the device is asked once a window.
+    The first window is open. The window's mean is read once at its end, so the device is asked once
+    a window.
     """
 
     metric: str
@@ -130,15 +145,19 @@ class Update:
     Attributes:
         name: also its key in the checkpoint.
         networks: what it trains; every other network has its gradients off while it runs.
-        optimizer: name, lr, betas, ..., as in ``conf/train/_optimizer.yaml``; None is forward passes alone, for batch norm's statistics.
+        optimizer: name, lr, betas, ..., as in ``conf/train/_optimizer.yaml``; None is forward
+            passes alone, for batch norm's statistics.
         step: (batch, progress in [0, 1) of the phase) to losses, or to (losses, metrics).
         repeats: times per step; without an optimiser once.
         gate: when to run; None is always.
-        couples: the loss is no mean over the batch's samples, so several ranks would change what it computes.
-        gradients: puts the gradients of the losses into the parameters, where they are not those of the losses' sum. It may relate
-            samples of a batch to each other, so it goes with ``couples``.
+        couples: the loss is no mean over the batch's samples, so several ranks would change what it
+            computes.
+        gradients: puts the gradients of the losses into the parameters, where they are not those of
+            the losses' sum. It may relate samples of a batch to each other, so it goes with
+            ``couples``.
         after: run after each step of the optimiser.
-        groups: the parameters that it trains, where they are not all of the networks', or not all alike.
+        groups: the parameters that it trains, where they are not all of the networks', or not all
+            alike.
     """
 
     name: str
@@ -153,6 +172,7 @@ class Update:
     after: Callable[[], None] | None = None
 
 
+# in a section's YAML
 LENGTHS = (
     "epochs",
     "batch_size",
@@ -164,7 +184,7 @@ LENGTHS = (
     "cutmix",
     "balance",
     "augment",
-)  # in a section's YAML
+)
 
 
 @dataclass
@@ -176,34 +196,49 @@ class Phase:
         reads: the batch's domains and the split that each comes from.
         updates: run in this order in every step.
         predict: images (B, C, H, W) to logits (B, K): the classifier that this phase is making.
-        source_predict: the same for images of the source, where batch norm keeps a branch for each domain; None: ``predict``.
-        also: the same as ``predict`` for further tasks on the target, by name, to logits (B, K) or to a number each (B, 1).
-        epochs, steps_per_epoch, batch_size: its length; ``steps_per_epoch`` None is one pass over the first split.
+        source_predict: the same for images of the source, where batch norm keeps a branch for each
+            domain; None: ``predict``.
+        also: the same as ``predict`` for further tasks on the target, by name, to logits (B, K) or
+            to a number each (B, 1).
+        epochs, steps_per_epoch, batch_size: its length; ``steps_per_epoch`` None is one pass over
+            the first split.
         accumulate: equal parts that a batch goes through the networks in, their gradients added up.
-        ema: the decay of an exponential moving average of the weights, which predicts and which the phase leaves behind; None: none.
-        patience: epochs without a better validation accuracy after which the phase ends, with the best epoch's weights; None: never.
-        mixup, cutmix: of labelled images, the concentration alpha of the shares that two images have in one; 0: none.
-        balance: of labelled splits, ``sampling`` draws every class as often, ``weights`` lets it count as much; None: as they are.
+        ema: the decay of an exponential moving average of the weights, which predicts and which the
+            phase leaves behind; None: none.
+        patience: epochs without a better validation accuracy after which the phase ends, with the
+            best epoch's weights; None: never.
+        mixup, cutmix: of labelled images, the concentration alpha of the shares that two images
+            have in one; 0: none.
+        balance: of labelled splits, ``sampling`` draws every class as often, ``weights`` lets it
+            count as much; None: as they are.
         begin: run once when the phase starts, not when it is resumed.
-        each_epoch: what is computed once an epoch, from :class:`Passes`: tensors that every batch of the epoch has as ``kept``.
-        once: the same, but computed once, as the phase starts and again where it is resumed; it must not draw at random.
-        fit: run once after the phase's last epoch, with :class:`Passes` over its splits: it leaves tensors in a ``Fitted`` and returns
-            what the user should know. Such a phase is scored after it, and may have no epochs and no updates.
+        each_epoch: what is computed once an epoch, from :class:`Passes`: tensors that every batch
+            of the epoch has as ``kept``.
+        once: the same, but computed once, as the phase starts and again where it is resumed; it
+            must not draw at random.
+        fit: run once after the phase's last epoch, with :class:`Passes` over its splits: it leaves
+            tensors in a ``Fitted`` and returns what the user should know. Such a phase is scored
+            after it, and may have no epochs and no updates.
         augment: whether batches are random views of the images, as ``data.augment`` says.
         leave_out: classes whose images it does not read, of splits that are labelled.
         seed: from which its random numbers come; None: from the run's.
         resting: layers that stay in eval mode although an update trains a network that holds them.
-        shared: the options that the updates' steps depend on, as JSON, if the phase may be shared between runs: then its outcome
-            follows from these, its networks' first weights, what it reads and the seed alone. None: computed by every run.
-        domains: whose splits its classifier is scored on: a phase that knows the source's classes alone has only those.
-        embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures of the two domains and the
-            selection rules that compare them. ``target``'s are what ``predict`` classifies.
+        shared: the options that the updates' steps depend on, as JSON, if the phase may be shared
+            between runs: then its outcome follows from these, its networks' first weights, what it
+            reads and the seed alone. None: computed by every run.
+        domains: whose splits its classifier is scored on: a phase that knows the source's classes
+            alone has only those.
+        embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures
+            of the two domains and the selection rules that compare them. ``target``'s are what
+            ``predict`` classifies.
         whole: whether ``train.limit.epochs`` leaves it its epochs, since it trains nothing.
         section: of the method's config that its lengths come from, where that is not its name.
-        plans: of few-shot tasks, ways to compute the same, by name, and into how many parts each cuts a batch: the fastest here is
-            measured as the phase starts and recorded. One alone is taken as it is.
+        plans: of few-shot tasks, ways to compute the same, by name, and into how many parts each
+            cuts a batch: the fastest here is measured as the phase starts and recorded. One alone
+            is taken as it is.
         follow: told the plan that is taken.
-        unsaid: what the names of losses and metrics begin with that are recorded every epoch, but not printed.
+        unsaid: what the names of losses and metrics begin with that are recorded every epoch, but
+            not printed.
         watch: epoch means to a warning for the user, or None.
     """
 
@@ -242,6 +277,7 @@ class Phase:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], **fields: Any) -> Phase:
-        """A phase with the lengths of its config section, and what else that says of its batches and weights."""
+        """A phase with the lengths of its config section, and what else that says of its batches
+        and weights."""
         lengths = {key: options[key] for key in LENGTHS if key in options}
         return cls(**lengths | fields)

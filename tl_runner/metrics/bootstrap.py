@@ -1,8 +1,10 @@
-"""The percentile bootstrap, vectorised: what a metric would have been on other samples of the same population.
+"""The percentile bootstrap, vectorised: what a metric would have been on other samples of the same
+population.
 
-A resample draws N of N samples with replacement (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13), which
-is one row of counts: how often each sample was drawn. Every function here turns counts (R, N) into R values of a metric, so that
-a thousand resamples are a few matrix products and no model runs twice.
+A resample draws N of N samples with replacement (Efron & Tibshirani, "An Introduction to the
+Bootstrap", 1993, chapter 13), which is one row of counts: how often each sample was drawn. Every
+function here turns counts (R, N) into R values of a metric, so that a thousand resamples are a few
+matrix products and no model runs twice.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ CHUNK = 2_000_000  # counts in memory at once
 
 
 def intervals(values: Mapping[str, Array]) -> dict[str, list[float]]:
-    """The 95 % interval [low, high] of each name's R values. A resample in which a metric is undefined (NaN) does not count."""
+    """The 95 % interval [low, high] of each name's R values. A resample in which a metric is
+    undefined (NaN) does not count."""
     defined = {name: array[np.isfinite(array)] for name, array in values.items()}
-    return {name: np.percentile(array, LEVEL).tolist() for name, array in defined.items() if len(array)}
+    return {
+        name: np.percentile(array, LEVEL).tolist() for name, array in defined.items() if len(array)
+    }
 
 
 def chunks(resamples: int, size: int) -> Iterator[int]:
@@ -34,29 +39,45 @@ def chunks(resamples: int, size: int) -> Iterator[int]:
 
 def draw(generator: np.random.Generator, resamples: int, n: int) -> Array:
     """Counts (R, N) int64 of ``n`` samples drawn ``n`` times; every row sums to ``n``."""
-    return np.stack([np.bincount(row, minlength=n) for row in generator.integers(n, size=(resamples, n))])
+    return np.stack(
+        [np.bincount(row, minlength=n) for row in generator.integers(n, size=(resamples, n))]
+    )
 
 
 def collect(parts: list[dict[str, Array]]) -> dict[str, Array]:
     """Each metric's values of every portion of the resamples, one after the other."""
-    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}
+    return {
+        name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})
+    }
 
 
 def of_confusion(counts: Array, true: Array, predicted: Array, classes: int) -> dict[str, Array]:
-    """Metrics that the confusion matrix decides, with scikit-learn's conventions (0 / 0 is 0 in precision, recall and F1).
+    """Metrics that the confusion matrix decides, with scikit-learn's conventions (0 / 0 is 0 in
+    precision, recall and F1).
 
     Args:
-        counts: (R, C), how often each pair (true, predicted) was drawn; a pair may come more than once.
+        counts: (R, C), how often each pair (true, predicted) was drawn; a pair may come more than
+            once.
         true, predicted: (C,) class indices.
         classes: K.
     """
     member, ones = np.arange(len(true)), np.ones(len(true), dtype=np.int64)
-    of_true, of_predicted = (csr_array((ones, (member, index)), shape=(len(true), classes)) for index in (true, predicted))
+    of_true, of_predicted = (
+        csr_array((ones, (member, index)), shape=(len(true), classes))
+        for index in (true, predicted)
+    )
     support, drawn = counts @ of_true, counts @ of_predicted  # (R, K)
     hits = (counts * (true == predicted)) @ of_true
-    recall, precision, f1 = _ratio(hits, support), _ratio(hits, drawn), _ratio(2 * hits, support + drawn)
+    recall, precision, f1 = (
+        _ratio(hits, support),
+        _ratio(hits, drawn),
+        _ratio(2 * hits, support + drawn),
+    )
     n = support.sum(1)
-    values = {"accuracy": hits.sum(1) / n, "balanced_accuracy": recall.sum(1) / (support > 0).sum(1)}
+    values = {
+        "accuracy": hits.sum(1) / n,
+        "balanced_accuracy": recall.sum(1) / (support > 0).sum(1),
+    }
     for name, per_class in (("precision", precision), ("recall", recall), ("f1", f1)):
         values[f"{name}_macro"] = per_class.mean(1)
         values[f"{name}_micro"] = values["accuracy"]
@@ -65,18 +86,21 @@ def of_confusion(counts: Array, true: Array, predicted: Array, classes: int) -> 
 
 
 def of_calibration(counts: Array, gaps: Array, bins: Array, losses: Array) -> dict[str, Array]:
-    """ECE and log loss: counts (R, N), each sample's confidence minus correctness (N,), its bin (N,) and its loss (N,)."""
+    """ECE and log loss: counts (R, N), each sample's confidence minus correctness (N,), its bin
+    (N,) and its loss (N,)."""
     in_bin = (bins[:, None] == np.arange(bins.max() + 1)) * gaps[:, None]  # (N, bins)
     sums = counts.astype(np.float64) @ np.column_stack([in_bin, losses]) / counts.shape[1]
     return {"ece": np.abs(sums[:, :-1]).sum(1), "log_loss": sums[:, -1]}
 
 
 def of_ranking(counts: Array, scores: Array, positive: Array) -> tuple[Array, Array]:
-    """ROC AUC and average precision of one class, each (R,), NaN where a resample has only positives or only negatives.
+    """ROC AUC and average precision of one class, each (R,), NaN where a resample has only
+    positives or only negatives.
 
-    With the samples in falling order of their score and equal scores in one group, a positive's share of the AUC is the
-    negatives ranked below its group plus half of those in it (Mann-Whitney), and of the average precision the precision at its
-    group's end. Both need running sums of counts at the positives' groups only.
+    With the samples in falling order of their score and equal scores in one group, a positive's
+    share of the AUC is the negatives ranked below its group plus half of those in it
+    (Mann-Whitney), and of the average precision the precision at its group's end. Both need running
+    sums of counts at the positives' groups only.
 
     Args:
         counts: (N, R), a column a resample, which makes each running sum a sum of rows.
@@ -89,7 +113,11 @@ def of_ranking(counts: Array, scores: Array, positive: Array) -> tuple[Array, Ar
     weights = counts[order[places]]  # (P, R)
     ranked = _running(counts[order])
     running = _running(weights)
-    found, found_above = running[np.searchsorted(places, ends)], running[np.searchsorted(places, starts)]  # positives so far
+    # positives so far
+    found, found_above = (
+        running[np.searchsorted(places, ends)],
+        running[np.searchsorted(places, starts)],
+    )
     passed, passed_above = ranked[ends] - found, ranked[starts] - found_above  # negatives likewise
     positives = weights.sum(0)
     negatives = ranked[-1] - positives
@@ -101,23 +129,33 @@ def of_ranking(counts: Array, scores: Array, positive: Array) -> tuple[Array, Ar
 
 
 def of_rankings(counts: Array, probabilities: Array, labels: Array) -> dict[str, Array]:
-    """Macro AUC and average precision: means over the classes for which a resample has positives and negatives.
+    """Macro AUC and average precision: means over the classes for which a resample has positives
+    and negatives.
 
     counts (N, R), probabilities (N, K), labels (N,).
     """
     present = np.unique(labels)
-    found = np.array([of_ranking(counts, probabilities[:, k], labels == k) for k in present])  # (K, 2, R)
+    # (K, 2, R)
+    found = np.array([of_ranking(counts, probabilities[:, k], labels == k) for k in present])
     defined = np.isfinite(found).sum(0)
-    auc, precision = np.divide(np.nansum(found, 0), defined, out=np.full(defined.shape, np.nan), where=defined > 0)
+    auc, precision = np.divide(
+        np.nansum(found, 0), defined, out=np.full(defined.shape, np.nan), where=defined > 0
+    )
     return {"auc_macro": auc, "average_precision_macro": precision}
 
 
 def of_regression(counts: Array, predicted: Array, y: Array) -> dict[str, Array]:
-    """RMSE, MAE and R2 (NaN where a resample's targets are all the same): counts (R, N), predicted and true targets (N,)."""
-    error, y = predicted - y, y - y.mean()  # R2 does not see the shift; squares of small numbers keep their digits
-    mse, mae, mean, square = (counts @ np.column_stack([error**2, np.abs(error), y, y**2]) / len(y)).T
+    """RMSE, MAE and R2 (NaN where a resample's targets are all the same): counts (R, N), predicted
+    and true targets (N,)."""
+    # R2 does not see the shift; squares of small numbers keep their digits
+    error, y = (predicted - y, y - y.mean())
+    mse, mae, mean, square = (
+        counts @ np.column_stack([error**2, np.abs(error), y, y**2]) / len(y)
+    ).T
     variance = square - mean**2
-    r2 = 1 - np.divide(mse, variance, out=np.full(len(mse), np.nan), where=variance > 1e-12 * square)
+    r2 = 1 - np.divide(
+        mse, variance, out=np.full(len(mse), np.nan), where=variance > 1e-12 * square
+    )
     return {"rmse": np.sqrt(mse), "mae": mae, "r2": r2}
 
 

@@ -1,4 +1,5 @@
-"""Metrics of logits against labels, on the device: what is watched while a run goes on. Its end is in ``report``."""
+"""Metrics of logits against labels, on the device: what is watched while a run goes on. Its end is
+in ``report``."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from torch import Tensor
 
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
-    """Share of rows of ``logits`` (N, K) whose largest entry is at ``y`` (N,): a count over N in float64, on the CPU."""
+    """Share of rows of ``logits`` (N, K) whose largest entry is at ``y`` (N,): a count over N in
+    float64, on the CPU."""
     return (logits.argmax(1) == y).sum().cpu().double() / len(y)
 
 

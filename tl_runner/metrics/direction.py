@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-LOWER_IS_BETTER = ("forgetting", "log_loss", "ece", "mse", "rmse", "mae", "wall_s", "peak_memory_mb", "before", "after")
+LOWER_IS_BETTER = (
+    "forgetting",
+    "log_loss",
+    "ece",
+    "mse",
+    "rmse",
+    "mae",
+    "wall_s",
+    "peak_memory_mb",
+    "before",
+    "after",
+)
 
 
 def lower_is_better(name: str) -> bool:

@@ -6,7 +6,8 @@ from torch import Tensor
 
 
 def regression(predicted: Tensor, y: Tensor) -> dict[str, float]:
-    """Root of the mean squared error, mean absolute error, and R^2 (1 is perfect, 0 as good as the mean) of (N,) numbers.
+    """Root of the mean squared error, mean absolute error, and R^2 (1 is perfect, 0 as good as the
+    mean) of (N,) numbers.
 
     R^2 is left out where all labels are equal.
     """

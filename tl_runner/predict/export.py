@@ -18,27 +18,37 @@ EXAMPLES = 4  # random images that both are asked about
 
 
 class Predictor(nn.Module):
-    """Images, float32 (B, C, H, W) in [0, 1], or vectors as they are in files, float32 (B, d), to (logits, probabilities), (B, K);
-    or to (numbers,), (B, 1)."""
+    """Images, float32 (B, C, H, W) in [0, 1], or vectors as they are in files, float32 (B, d), to
+    (logits, probabilities), (B, K); or to (numbers,), (B, 1)."""
 
     input_mean: Tensor  # names of its own: an exporter calls what it computes ``mean``
     input_deviation: Tensor
 
     def __init__(self, trained: Trained):
         super().__init__()
-        self.method, self.phase, self.vectors, self.classes = trained.method, trained.phase, trained.vectors, bool(trained.classes)
+        self.method, self.phase, self.vectors, self.classes = (
+            trained.method,
+            trained.phase,
+            trained.vectors,
+            bool(trained.classes),
+        )
         scale = trained.outline.scale or {"mean": [0.0], "deviation": [1.0]}
         self.register_buffer("input_mean", torch.tensor(scale["mean"]), persistent=False)
         self.register_buffer("input_deviation", torch.tensor(scale["deviation"]), persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        x = ((images - self.input_mean) / self.input_deviation)[:, :, None, None] if self.vectors else images
+        x = (
+            ((images - self.input_mean) / self.input_deviation)[:, :, None, None]
+            if self.vectors
+            else images
+        )
         logits = self.phase.predict(x).float()
         return (logits, logits.softmax(1)) if self.classes else (logits,)
 
 
 def export(trained: Trained, file: Path) -> str:
-    """Write the network to ``file``, .onnx or .pt2; batches may be of any size. What was written, in words.
+    """Write the network to ``file``, .onnx or .pt2; batches may be of any size. What was written,
+    in words.
 
     Raises:
         UserError: the file cannot be written, or a package that writes it is missing.
@@ -48,7 +58,9 @@ def export(trained: Trained, file: Path) -> str:
     shape = trained.outline.shape[:1] if trained.vectors else trained.outline.shape
     images = torch.rand(EXAMPLES, *shape, generator=torch.Generator().manual_seed(0))
     shapes = {"images": {0: torch.export.Dim("batch")}}
-    about = {key: json.dumps(value, ensure_ascii=False) for key, value in description(trained).items()}
+    about = {
+        key: json.dumps(value, ensure_ascii=False) for key, value in description(trained).items()
+    }
     try:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporters, about themselves
@@ -60,22 +72,41 @@ def export(trained: Trained, file: Path) -> str:
                 torch.export.save(program, file, extra_files=about)
                 found = torch.export.load(file).module()(images)[-1]
     except OSError as error:
-        raise UserError(f"--export {file}: it cannot be written ({error.strerror or error}).") from error
+        raise UserError(
+            f"--export {file}: it cannot be written ({error.strerror or error})."
+        ) from error
     except UserError:
         raise
     except Exception as error:  # torch's exporters raise any kind for what they cannot trace
         line = " ".join(str(error).split())[:200]
-        raise UserError(f"--export {file}: torch cannot export this network ({type(error).__name__}: {line}).") from error
+        raise UserError(
+            f"--export {file}: torch cannot export this network ({type(error).__name__}: {line})."
+        ) from error
     answers = answers_of(predictor)
-    checked = "" if found is None else f"; it agrees with the run to {(found - expected).abs().max().item():.0e} in the {answers[-1]}"
-    takes = f"{'vectors' if trained.vectors else 'images'} float32 (batch, {', '.join(map(str, shape))})"
-    return f"{file} written, {file.stat().st_size / 1e6:,.1f} MB: {takes}{'' if trained.vectors else ' in [0, 1]'}{checked}"
+    checked = (
+        ""
+        if found is None
+        else f"; it agrees with the run to {(found - expected).abs().max().item():.0e} in the "
+        f"{answers[-1]}"
+    )
+    takes = (
+        f"{'vectors' if trained.vectors else 'images'} float32 (batch, "
+        f"{', '.join(map(str, shape))})"
+    )
+    return (
+        f"{file} written, {file.stat().st_size / 1e6:,.1f} MB: "
+        f"{takes}{'' if trained.vectors else ' in [0, 1]'}{checked}"
+    )
 
 
 def description(trained: Trained) -> dict[str, Any]:
     """What a program needs to know beside the network."""
     if trained.vectors:
-        return {"classes": trained.classes, "input": "float32 vectors, not standardised", "size": trained.channels}
+        return {
+            "classes": trained.classes,
+            "input": "float32 vectors, not standardised",
+            "size": trained.channels,
+        }
     channels = {1: "grey", 3: "RGB"}.get(trained.channels, "")
     return {
         "classes": trained.classes,
@@ -90,18 +121,29 @@ def answers_of(predictor: Predictor) -> list[str]:
     return ["logits", "probabilities"] if predictor.classes else ["numbers"]
 
 
-def _onnx(predictor: Predictor, images: Tensor, shapes: dict, about: dict[str, str], file: Path) -> Tensor | None:
-    """The probabilities, or numbers, that the written file gives, where onnxruntime is there to run it."""
+def _onnx(
+    predictor: Predictor, images: Tensor, shapes: dict, about: dict[str, str], file: Path
+) -> Tensor | None:
+    """The probabilities, or numbers, that the written file gives, where onnxruntime is there to run
+    it."""
     try:
         import onnx
         import onnxscript  # noqa: F401  (what torch's exporter writes with)
     except ImportError as error:
-        raise UserError(f"--export {file} needs the package {error.name}: pip install 'tl-run[export]'. A .pt2 file needs none.") from error
+        raise UserError(
+            f"--export {file} needs the package {error.name}: pip install 'tl-run[export]'. A "
+            ".pt2 file needs none."
+        ) from error
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     program = torch.onnx.export(
-        predictor, (images,), dynamo=True, dynamic_shapes=shapes, verbose=False,
-        input_names=["images"], output_names=answers_of(predictor),
-    )  # fmt: skip
+        predictor,
+        (images,),
+        dynamo=True,
+        dynamic_shapes=shapes,
+        verbose=False,
+        input_names=["images"],
+        output_names=answers_of(predictor),
+    )
     assert program is not None
     model = program.model_proto
     for key, value in about.items():
@@ -112,6 +154,7 @@ def _onnx(predictor: Predictor, images: Tensor, shapes: dict, about: dict[str, s
     except ImportError:
         return None
     options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.set_denormal_as_zero", "1")  # it sets the thread's flag, which ours has set already
+    # it sets the thread's flag, which ours has set already
+    options.add_session_config_entry("session.set_denormal_as_zero", "1")
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(answers_of(predictor)[-1:], {"images": images.numpy()})[0])

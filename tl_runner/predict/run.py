@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tl_runner.data import arrays
-from tl_runner.data.folder import NAMED, hidden
+from tl_runner.build.finished_run import FinishedRun
 from tl_runner.data.pictures import SUFFIXES, decode
-from tl_runner.data.tasks import Split
+from tl_runner.data.task import Split
+from tl_runner.data.tasks import arrays
+from tl_runner.data.tasks.folder import NAMED, hidden
 from tl_runner.errors import CheckpointError, UserError
-from tl_runner.trained import FinishedRun
 from tl_runner.training import device as devices
-from tl_runner.training.evaluation import outputs_of
+from tl_runner.training.evaluator import outputs_of
 
 AT_ONCE = 2**28  # bytes of pictures that are decoded before they are predicted
 
@@ -54,7 +54,9 @@ class Trained(FinishedRun):
 
     def __init__(self, folder: Path, device: str | None = None):
         super().__init__(folder)
-        self.device = devices.resolve({**self.config["device"], **({"name": device} if device else {})})
+        self.device = devices.resolve(
+            {**self.config["device"], **({"name": device} if device else {})}
+        )
         self.device.place(self.method)
         data = self.config["data"]
         self.vectors = data["name"] == "arrays"
@@ -66,22 +68,31 @@ class Trained(FinishedRun):
         """The run, in a few words."""
         choices = self.result.get("choices") or {}
         if self.vectors:
-            return f"{choices.get('method')} on {choices.get('data')}, vectors of {self.channels} numbers"
+            return (
+                f"{choices.get('method')} on {choices.get('data')}, vectors of {self.channels} "
+                "numbers"
+            )
         kind = {1: "grey", 3: "colour"}.get(self.channels, f"{self.channels} channels")
         rest = f"; not its other tasks ({', '.join(self.phase.also)})" if self.phase.also else ""
-        return f"{choices.get('method')} on {choices.get('data')}, {self.size}x{self.outline.shape[2]} in {kind}{rest}"
+        return (
+            f"{choices.get('method')} on {choices.get('data')}, "
+            f"{self.size}x{self.outline.shape[2]} in {kind}{rest}"
+        )
 
     def pictures(self, paths: Sequence[Path]) -> list[Path]:
         """The files that ``paths`` name, those of a folder in order.
 
         Raises:
-            UserError: one is not there, a folder has no pictures, or the run is of feature vectors and a file is no ``.npz``.
+            UserError: one is not there, a folder has no pictures, or the run is of feature vectors
+                and a file is no ``.npz``.
         """
         suffixes, kind = ((".npz",), "file of vectors") if self.vectors else (SUFFIXES, "picture")
         files: list[Path] = []
         for path in paths:
             if path.is_dir():
-                every = sorted(f for f in path.rglob("*") if f.suffix.lower() in suffixes and f.is_file())
+                every = sorted(
+                    f for f in path.rglob("*") if f.suffix.lower() in suffixes and f.is_file()
+                )
                 inside = [f for f in every if not hidden(f.relative_to(path))]
                 if not inside:
                     raise UserError(f"{path}: no {kind} in there ({', '.join(suffixes)}).")
@@ -93,7 +104,8 @@ class Trained(FinishedRun):
         return files
 
     def predict(self, files: Sequence[Path], workers: int = 0) -> Found:
-        """Probabilities of the classes, by the classifier of the run's last phase; or the numbers that it was asked for."""
+        """Probabilities of the classes, by the classifier of the run's last phase; or the numbers
+        that it was asked for."""
         return self._outputs(files, workers, self.answers)
 
     def answers(self, x: Tensor) -> Tensor:
@@ -108,10 +120,21 @@ class Trained(FinishedRun):
             UserError: the method names no features.
         """
         if "target" not in self.phase.embed:
-            raise UserError("--features: this method does not say what its features are (Phase.embed).")
-        return replace(self._outputs(files, workers, lambda x: self.phase.embed["target"](x).flatten(1), True), features=True)
+            raise UserError(
+                "--features: this method does not say what its features are (Phase.embed)."
+            )
+        return replace(
+            self._outputs(files, workers, lambda x: self.phase.embed["target"](x).flatten(1), True),
+            features=True,
+        )
 
-    def _outputs(self, files: Sequence[Path], workers: int, network: Callable[[Tensor], Tensor], features: bool = False) -> Found:
+    def _outputs(
+        self,
+        files: Sequence[Path],
+        workers: int,
+        network: Callable[[Tensor], Tensor],
+        features: bool = False,
+    ) -> Found:
         names: list[Path] = []
         unreadable: dict[Path, str] = {}
         values = []
@@ -121,23 +144,48 @@ class Trained(FinishedRun):
             if read:
                 values.append(self.outputs(network, x).cpu().numpy())
         if values and not features and values[0].shape[1] != (len(self.classes) or 1):
-            raise CheckpointError(f"{self.folder}/result.json names {len(self.classes)} classes, and the network has {values[0].shape[1]}.")
+            raise CheckpointError(
+                f"{self.folder}/result.json names {len(self.classes)} classes, and the network "
+                f"has {values[0].shape[1]}."
+            )
         if not names:
             lines = [f"  {file}: {why}" for file, why in [*unreadable.items()][:NAMED]]
-            raise UserError("\n".join([f"none of the {'files' if self.vectors else 'pictures'} can be read:", *lines]))
+            raise UserError(
+                "\n".join(
+                    [f"none of the {'files' if self.vectors else 'pictures'} can be read:", *lines]
+                )
+            )
         return Found(names, np.concatenate(values), unreadable)
 
-    def _decoded(self, files: Sequence[Path], workers: int) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
-        """(files, uint8 (n, C, H, W), why others could not be read), a part of the files at a time."""
+    def _decoded(
+        self, files: Sequence[Path], workers: int
+    ) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
+        """(files, uint8 (n, C, H, W), why others could not be read), a part of the files at a
+        time."""
         step = max(64, AT_ONCE // prod(self.outline.shape))
         for start in range(0, len(files), step):
             some = [*files[start : start + step]]
-            found = decode(Path(), some, size=self.size, channels=self.channels, fit=self.fit, workers=workers, cache=None)
+            found = decode(
+                Path(),
+                some,
+                size=self.size,
+                channels=self.channels,
+                fit=self.fit,
+                workers=workers,
+                cache=None,
+            )
             good = [i for i in range(len(some)) if i not in found.unreadable]
-            yield [some[i] for i in good], found.x[good], {some[i]: why for i, why in found.unreadable.items()}
+            yield (
+                [some[i] for i in good],
+                found.x[good],
+                {some[i]: why for i, why in found.unreadable.items()},
+            )
 
-    def _vectors(self, files: Sequence[Path]) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
-        """(a name for each row, float32 (n, d, 1, 1), why the file could not be read) of each file's ``x``, scaled as in training."""
+    def _vectors(
+        self, files: Sequence[Path]
+    ) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
+        """(a name for each row, float32 (n, d, 1, 1), why the file could not be read) of each
+        file's ``x``, scaled as in training."""
         for file in files:
             try:
                 x = torch.from_numpy(arrays.read_vectors(file))
@@ -148,9 +196,16 @@ class Trained(FinishedRun):
                 continue
             if scale := self.outline.scale:
                 x = (x - torch.tensor(scale["mean"])) / torch.tensor(scale["deviation"])
-            yield [file.with_name(f"{file.name}[{i}]") for i in range(len(x))], x[:, :, None, None], {}
+            yield (
+                [file.with_name(f"{file.name}[{i}]") for i in range(len(x))],
+                x[:, :, None, None],
+                {},
+            )
 
     def outputs(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """What a network makes of uint8 images (N, C, H, W), or of vectors, float32 (N, d, 1, 1)."""
-        split = Split(x, None, torch.arange(len(x))).to(self.device.torch, self.device.channels_last)
+        """What a network makes of uint8 images (N, C, H, W), or of vectors, float32 (N, d, 1,
+        1)."""
+        split = Split(x, None, torch.arange(len(x))).to(
+            self.device.torch, self.device.channels_last
+        )
         return outputs_of(self.method, network, split, self.device)

@@ -19,9 +19,13 @@ PASSES = 30  # whose median time counts, after a few that do not
 
 @torch.no_grad()
 def cost(
-    networks: Sequence[nn.Module], predict: Callable[[Tensor], Tensor], shape: Sequence[int], device: Device
+    networks: Sequence[nn.Module],
+    predict: Callable[[Tensor], Tensor],
+    shape: Sequence[int],
+    device: Device,
 ) -> dict[str, float | None]:
-    """Of one image (C, H, W): ``parameters``, ``flops`` (a multiplication and an addition are two), ``latency_ms``.
+    """Of one image (C, H, W): ``parameters``, ``flops`` (a multiplication and an addition are two),
+    ``latency_ms``.
 
     Args:
         networks: in eval mode, those that ``predict`` uses among them; the others do not count.
@@ -30,7 +34,11 @@ def cost(
     x = device.lay_out(torch.rand(1, *shape, device=device.torch))
     counter = FlopCounterMode(display=False)
     used: set[nn.Module] = set()
-    hooks = [m.register_forward_pre_hook(lambda m, given: used.add(m)) for network in networks for m in network.modules()]
+    hooks = [
+        m.register_forward_pre_hook(lambda m, given: used.add(m))
+        for network in networks
+        for m in network.modules()
+    ]
     with counter, device.autocast():
         predict(x)
     for hook in hooks:

@@ -1,4 +1,5 @@
-"""Features of test images of both domains before and after adaptation, for pictures and the distance of the two: ``embeddings.npz``."""
+"""Features of test images of both domains before and after adaptation, for pictures and the
+distance of the two: ``embeddings.npz``."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tl_runner.record.folder import RunFolder
+from tl_runner.record.run_folder import RunFolder
 from tl_runner.similarity.a_distance import proxy_a_distance
 
 FILE = "embeddings.npz"
@@ -14,13 +15,17 @@ WHEN = ("before", "after")
 
 
 def keep(folder: RunFolder, when: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write ``{when}/{domain}`` float16 (N, d), ``{when}/target/said`` (N, K) and ``{domain}/labels`` int64 (N,).
+    """Write ``{when}/{domain}`` float16 (N, d), ``{when}/target/said`` (N, K) and
+    ``{domain}/labels`` int64 (N,).
 
     What ``before`` wrote stays beside ``after``.
     """
     before = load(folder) if when == "after" else {}
     if arrays:
-        named = {name if name.endswith("/labels") else f"{when}/{name}": array for name, array in arrays.items()}
+        named = {
+            name if name.endswith("/labels") else f"{when}/{name}": array
+            for name, array in arrays.items()
+        }
         folder.arrays(FILE, {**before, **named})
 
 
@@ -33,13 +38,24 @@ def load(folder: RunFolder) -> dict[str, np.ndarray]:
 
 
 def pair(arrays: Mapping[str, np.ndarray], when: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Source and target features of a time, if both were kept, are of one kind and finite in half precision."""
+    """Source and target features of a time, if both were kept, are of one kind and finite in half
+    precision."""
     source, target = (arrays.get(f"{when}/{domain}") for domain in ("source", "target"))
-    if source is None or target is None or source.shape[1:] != target.shape[1:] or min(len(source), len(target)) < 2:
+    if (
+        source is None
+        or target is None
+        or source.shape[1:] != target.shape[1:]
+        or min(len(source), len(target)) < 2
+    ):
         return None
     return (source, target) if np.isfinite(source).all() and np.isfinite(target).all() else None
 
 
 def a_distances(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Proxy A-distance of the two domains ``before`` and ``after`` adaptation; the halves are the same for every run."""
-    return {when: round(proxy_a_distance(*domains), 4) for when in WHEN if (domains := pair(arrays, when))}
+    """Proxy A-distance of the two domains ``before`` and ``after`` adaptation; the halves are the
+    same for every run."""
+    return {
+        when: round(proxy_a_distance(*domains), 4)
+        for when in WHEN
+        if (domains := pair(arrays, when))
+    }

@@ -1,4 +1,5 @@
-"""Figures of a run: learning curves, confusion matrix, ROC, reliability diagram and features of both domains, as PNG."""
+"""Figures of a run: learning curves, confusion matrix, ROC, reliability diagram and features of
+both domains, as PNG."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
-from tl_runner.metrics import report
-from tl_runner.metrics.rules import EVALUATIONS, RULES
+from tl_runner.metrics import evaluation_report as report
+from tl_runner.metrics.selection_rules import EVALUATIONS, RULES
 from tl_runner.record.embeddings import WHEN, a_distances, pair
 from tl_runner.similarity import tsne
 
@@ -27,24 +28,49 @@ Points = list[tuple[int, float]]
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 NAMED = 10  # classes with a curve of their own
 SKIPPED = {"phase", "epoch", "step", "split", "selected", "wall_s"}
-SPLITS = ("source_val", "target_train", "target_test")  # evaluated; target_train is also what a phase on the target alone trains on
+# evaluated; target_train is also what a phase on the target alone trains on
+SPLITS = ("source_val", "target_train", "target_test")
 
 
 def curves(rows: Sequence[Mapping[str, Any]], file: Path, title: str) -> None:
-    """One column of panels a phase: training losses, accuracies, and the label-free scores by which an epoch may be chosen."""
+    """One column of panels a phase: training losses, accuracies, and the label-free scores by which
+    an epoch may be chosen."""
     rows = [r for r in rows if "step" in r]
     phases = list(dict.fromkeys(r["phase"] for r in rows))
     if not phases:
         return
-    figure, axes = plt.subplots(3, len(phases), figsize=(5.2 * len(phases), 9), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        3, len(phases), figsize=(5.2 * len(phases), 9), squeeze=False, layout="constrained"
+    )
     for column, phase in enumerate(phases):
         own = [r for r in rows if r["phase"] == phase]
-        reported = dict.fromkeys((r["split"], name) for r in own for name in r if name not in SKIPPED and not name.startswith("lr"))
-        training = {name: _points(own, split, name) for split, name in reported if not (split in SPLITS and name in EVALUATIONS)}
+        reported = dict.fromkeys(
+            (r["split"], name)
+            for r in own
+            for name in r
+            if name not in SKIPPED and not name.startswith("lr")
+        )
+        training = {
+            name: _points(own, split, name)
+            for split, name in reported
+            if not (split in SPLITS and name in EVALUATIONS)
+        }
         _panel(axes[0][column], training, f"{phase}: training")
-        _panel(axes[1][column], {split: _points(own, split, "accuracy") for split in SPLITS}, f"{phase}: accuracy")
-        scores = {name: _spread(_points(own, rule.split, rule.name)) for name, rule in RULES.items() if rule.name != "accuracy"}
-        _panel(axes[2][column], scores, f"{phase}: selection scores, each from its least to its greatest")
+        _panel(
+            axes[1][column],
+            {split: _points(own, split, "accuracy") for split in SPLITS},
+            f"{phase}: accuracy",
+        )
+        scores = {
+            name: _spread(_points(own, rule.split, rule.name))
+            for name, rule in RULES.items()
+            if rule.name != "accuracy"
+        }
+        _panel(
+            axes[2][column],
+            scores,
+            f"{phase}: selection scores, each from its least to its greatest",
+        )
         axes[2][column].set_xlabel("step")
     figure.suptitle(title)
     figure.savefig(file, dpi=120)
@@ -64,7 +90,9 @@ def _panel(axis: Any, series: Mapping[str, Points], title: str) -> None:
     drawn = {name: points for name, points in series.items() if points}
     for i, (name, points) in enumerate(drawn.items()):
         steps, values = zip(*points, strict=True)
-        axis.plot(steps, values, label=name, color=COLOURS[i % len(COLOURS)], marker="o", markersize=3)
+        axis.plot(
+            steps, values, label=name, color=COLOURS[i % len(COLOURS)], marker="o", markersize=3
+        )
     axis.set_title(title, fontsize=10)
     axis.grid(alpha=0.3)
     if drawn:
@@ -84,7 +112,8 @@ def numbers(predicted: Array, y: Array, file: Path, title: str) -> None:
 
 
 def confusion(counts: Array, classes: Sequence[str], file: Path, title: str) -> None:
-    """Counts (K, K): rows are the true classes, columns the predicted ones; shade is the share of the row."""
+    """Counts (K, K): rows are the true classes, columns the predicted ones; shade is the share of
+    the row."""
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(max(4.8, 0.5 * len(classes)), 16)
     figure, axis = plt.subplots(figsize=(side, side), layout="constrained")
@@ -98,17 +127,28 @@ def confusion(counts: Array, classes: Sequence[str], file: Path, title: str) -> 
         for i, j in np.argwhere(counts):
             colour = "white" if shares[i, j] > 0.5 else "black"
             axis.text(j, i, str(counts[i, j]), ha="center", va="center", fontsize=8, color=colour)
-    axis.set_title(f"{title}: {100 * counts.trace() / counts.sum():.1f} % of {counts.sum():,}", fontsize=10)
+    axis.set_title(
+        f"{title}: {100 * counts.trace() / counts.sum():.1f} % of {counts.sum():,}", fontsize=10
+    )
     figure.savefig(file, dpi=120)
     plt.close(figure)
 
 
-def roc(probabilities: Array, labels: Array, areas: Sequence[float | None], classes: Sequence[str], file: Path, title: str) -> None:
-    """Each class against the rest, and the mean of their curves; of many classes the ten with the smallest area are drawn.
+def roc(
+    probabilities: Array,
+    labels: Array,
+    areas: Sequence[float | None],
+    classes: Sequence[str],
+    file: Path,
+    title: str,
+) -> None:
+    """Each class against the rest, and the mean of their curves; of many classes the ten with the
+    smallest area are drawn.
 
     Args:
         probabilities, labels: (N, K), (N,).
-        areas: AUC by class, None where it is undefined: such a class has no curve. Without any there is no figure.
+        areas: AUC by class, None where it is undefined: such a class has no curve. Without any
+            there is no figure.
     """
     area = {c: value for c, value in enumerate(areas) if value is not None}
     if not area:
@@ -117,10 +157,22 @@ def roc(probabilities: Array, labels: Array, areas: Sequence[float | None], clas
     figure, axis = plt.subplots(figsize=(4.8, 4.8), layout="constrained")
     for i, c in enumerate(sorted(sorted(area, key=area.__getitem__)[:NAMED])):
         style = "-" if i < len(COLOURS) else "--"
-        axis.plot(*curves[c], style, lw=1, color=COLOURS[i % len(COLOURS)], label=f"{classes[c]}: {area[c]:.3f}")
+        axis.plot(
+            *curves[c],
+            style,
+            lw=1,
+            color=COLOURS[i % len(COLOURS)],
+            label=f"{classes[c]}: {area[c]:.3f}",
+        )
     false_rates = np.linspace(0, 1, 501)
     mean = np.mean([np.interp(false_rates, *curve) for curve in curves.values()], axis=0)
-    axis.plot([0, *false_rates], [0, *mean], lw=2, color="black", label=f"mean of {len(curves)}: {np.mean([*area.values()]):.3f}")
+    axis.plot(
+        [0, *false_rates],
+        [0, *mean],
+        lw=2,
+        color="black",
+        label=f"mean of {len(curves)}: {np.mean([*area.values()]):.3f}",
+    )
     axis.legend(title="one against the rest: AUC", fontsize=7, title_fontsize=7, loc="lower right")
     axis.set_xlabel("false positive rate")
     axis.set_ylabel("true positive rate")
@@ -131,17 +183,36 @@ def roc(probabilities: Array, labels: Array, areas: Sequence[float | None], clas
 
 
 def reliability(probabilities: Array, labels: Array, file: Path, title: str) -> None:
-    """Accuracy by confidence, on the diagonal where the network knows what it knows; below, where the images lie. (N, K), (N,)."""
+    """Accuracy by confidence, on the diagonal where the network knows what it knows; below, where
+    the images lie. (N, K), (N,)."""
     counts, accuracy, confidence = report.reliability(probabilities, labels)
     filled, edges = counts > 0, np.arange(report.BINS) / report.BINS
-    figure, (upper, lower) = plt.subplots(2, 1, figsize=(4.8, 5.6), sharex=True, height_ratios=(3, 1), layout="constrained")
+    figure, (upper, lower) = plt.subplots(
+        2, 1, figsize=(4.8, 5.6), sharex=True, height_ratios=(3, 1), layout="constrained"
+    )
     upper.plot([0, 1], [0, 1], color="grey", lw=1)
     upper.bar(edges, accuracy, 1 / report.BINS, align="edge", color=COLOURS[0], edgecolor="white")
-    upper.plot(confidence[filled], accuracy[filled], "o", color=COLOURS[1], markersize=4, label="mean confidence of the bin")
+    upper.plot(
+        confidence[filled],
+        accuracy[filled],
+        "o",
+        color=COLOURS[1],
+        markersize=4,
+        label="mean confidence of the bin",
+    )
     upper.legend(fontsize=8, loc="upper left")
     upper.set_ylabel("accuracy")
-    upper.set_title(f"{title}: ECE {100 * report.calibration_error(probabilities, labels):.1f} %", fontsize=10)
-    lower.bar(edges, counts / counts.sum(), 1 / report.BINS, align="edge", color=COLOURS[0], edgecolor="white")
+    upper.set_title(
+        f"{title}: ECE {100 * report.calibration_error(probabilities, labels):.1f} %", fontsize=10
+    )
+    lower.bar(
+        edges,
+        counts / counts.sum(),
+        1 / report.BINS,
+        align="edge",
+        color=COLOURS[0],
+        edgecolor="white",
+    )
     lower.set_ylabel("share of images")
     lower.set_xlabel("confidence: the top probability")
     lower.set_xlim(0, 1)
@@ -150,7 +221,8 @@ def reliability(probabilities: Array, labels: Array, file: Path, title: str) -> 
 
 
 def embedding(arrays: Mapping[str, Array], classes: Sequence[str], file: Path, title: str) -> None:
-    """t-SNE of both domains' features before and after adaptation, of :func:`tl_runner.record.embeddings.load`.
+    """t-SNE of both domains' features before and after adaptation, of
+    :func:`tl_runner.record.embeddings.load`.
 
     Colour is the class, the sign the domain. Without features of both domains there is no figure.
     """
@@ -159,22 +231,64 @@ def embedding(arrays: Mapping[str, Array], classes: Sequence[str], file: Path, t
         if domains := pair(arrays, when):
             source, target = tsne.subsample(*map(len, domains))
             if points := tsne.embed(domains[0][source], domains[1][target]):
-                drawn[when] = [(points[0], arrays["source/labels"][source]), (points[1], arrays["target/labels"][target])]
+                drawn[when] = [
+                    (points[0], arrays["source/labels"][source]),
+                    (points[1], arrays["target/labels"][target]),
+                ]
     if not drawn:
         return
-    distances, palette = a_distances(arrays), plt.get_cmap("tab10" if len(classes) <= 10 else "tab20" if len(classes) <= 20 else "turbo")
-    colours = palette(np.arange(len(classes)) if len(classes) <= 20 else np.linspace(0, 1, len(classes)))
-    figure, axes = plt.subplots(1, len(drawn), figsize=(4.6 * len(drawn), 5.2), squeeze=False, layout="constrained")
+    distances, palette = (
+        a_distances(arrays),
+        plt.get_cmap("tab10" if len(classes) <= 10 else "tab20" if len(classes) <= 20 else "turbo"),
+    )
+    colours = palette(
+        np.arange(len(classes)) if len(classes) <= 20 else np.linspace(0, 1, len(classes))
+    )
+    figure, axes = plt.subplots(
+        1, len(drawn), figsize=(4.6 * len(drawn), 5.2), squeeze=False, layout="constrained"
+    )
     for axis, (when, (of_source, of_target)) in zip(axes[0], drawn.items(), strict=True):
-        axis.scatter(*of_source[0].T, s=26, marker="o", facecolors="none", edgecolors=colours[of_source[1]], linewidths=1)
-        axis.scatter(*of_target[0].T, s=26, marker="^", color=colours[of_target[1]], edgecolors="white", linewidths=0.4)
-        axis.set_title(f"{when if len(drawn) > 1 else 'features'}: A-distance {distances[when]:.2f}", fontsize=10)
+        axis.scatter(
+            *of_source[0].T,
+            s=26,
+            marker="o",
+            facecolors="none",
+            edgecolors=colours[of_source[1]],
+            linewidths=1,
+        )
+        axis.scatter(
+            *of_target[0].T,
+            s=26,
+            marker="^",
+            color=colours[of_target[1]],
+            edgecolors="white",
+            linewidths=0.4,
+        )
+        axis.set_title(
+            f"{when if len(drawn) > 1 else 'features'}: A-distance {distances[when]:.2f}",
+            fontsize=10,
+        )
         axis.set(xticks=[], yticks=[])
         axis.set_box_aspect(1)
-    signs = [Line2D([], [], ls="", marker="o", mfc="none", mec="0.3"), Line2D([], [], ls="", marker="^", mfc="0.3", mec="0.3")]
-    named = [Line2D([], [], ls="", marker="s", mfc=colour, mec="none") for colour in colours] if len(classes) <= 20 else []
-    figure.legend([*signs, *named], ["source", "target", *classes][: len(signs) + len(named)], loc="outside lower center", ncols=12,
-                  fontsize=8, frameon=False, handletextpad=0.1, columnspacing=1)  # fmt: skip
+    signs = [
+        Line2D([], [], ls="", marker="o", mfc="none", mec="0.3"),
+        Line2D([], [], ls="", marker="^", mfc="0.3", mec="0.3"),
+    ]
+    named = (
+        [Line2D([], [], ls="", marker="s", mfc=colour, mec="none") for colour in colours]
+        if len(classes) <= 20
+        else []
+    )
+    figure.legend(
+        [*signs, *named],
+        ["source", "target", *classes][: len(signs) + len(named)],
+        loc="outside lower center",
+        ncols=12,
+        fontsize=8,
+        frameon=False,
+        handletextpad=0.1,
+        columnspacing=1,
+    )
     figure.suptitle(f"{title}: features by t-SNE", fontsize=11)
     figure.savefig(file, dpi=120)
     plt.close(figure)

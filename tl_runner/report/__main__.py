@@ -1,6 +1,6 @@
 """``python -m tl_runner.report`` is ``tl-report``."""
 
-from tl_runner.report.cli import main
+from tl_runner.cli.report import main
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,5 @@
-"""The numbers behind the figures, from the files of a group's runs. NumPy and scikit-learn; no drawing."""
+"""The numbers behind the figures, from the files of a group's runs. NumPy and scikit-learn; no
+drawing."""
 
 from __future__ import annotations
 
@@ -10,18 +11,20 @@ from typing import Any
 
 import numpy as np
 
-from tl_runner.metrics.rules import EVALUATIONS
+from tl_runner.metrics.selection_rules import EVALUATIONS
 from tl_runner.report.runs import Run, mapping, number, warn
 from tl_runner.similarity import tsne
 
 BINS = 15
 _NOT_VALUES = {"phase", "epoch", "step", "split", "selected", "wall_s"}
-_EVALUATED = {"source_val", "target_train", "target_test", "meta_val"}  # target_train is also what a phase on the target alone trains on
+# target_train is also what a phase on the target alone trains on
+_EVALUATED = {"source_val", "target_train", "target_test", "meta_val"}
 
 
 @dataclass(frozen=True)
 class Band:
-    """A mean curve with its standard deviation over seeds: ``x``, ``mean``, ``std`` (P,), from ``n`` runs."""
+    """A mean curve with its standard deviation over seeds: ``x``, ``mean``, ``std`` (P,), from
+    ``n`` runs."""
 
     x: np.ndarray
     mean: np.ndarray
@@ -30,7 +33,8 @@ class Band:
 
 
 def arrays(file: Path) -> dict[str, np.ndarray]:
-    """The numeric arrays of an ``.npz``; empty if there is none, empty with a warning if it is damaged."""
+    """The numeric arrays of an ``.npz``; empty if there is none, empty with a warning if it is
+    damaged."""
     try:
         with np.load(file, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
@@ -42,10 +46,18 @@ def arrays(file: Path) -> dict[str, np.ndarray]:
 
 
 def predictions(run: Run, split: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Probabilities (N, K) and labels (N,) of a split, if the run kept them and they fit each other."""
+    """Probabilities (N, K) and labels (N,) of a split, if the run kept them and they fit each
+    other."""
     content = arrays(run.folder / "predictions.npz") if run.status == "done" else {}
     p, y = content.get(f"{split}/probabilities"), content.get(f"{split}/labels")
-    if p is None or y is None or p.ndim != 2 or y.shape != p.shape[:1] or not len(y) or y.dtype.kind not in "iu":
+    if (
+        p is None
+        or y is None
+        or p.ndim != 2
+        or y.shape != p.shape[:1]
+        or not len(y)
+        or y.dtype.kind not in "iu"
+    ):
         return None
     if p.dtype.kind != "f" or not np.isfinite(p).all() or y.min() < 0 or y.max() >= p.shape[1]:
         return None
@@ -73,20 +85,39 @@ def curve(runs: Iterable[Run], phase: str, split: str, name: str) -> Band | None
     """A value by epoch over the seeds of a group; None if no run recorded it."""
     curves = []
     for run in runs:
-        rows = [row for row in run.epochs if row.get("phase") == phase and row.get("split") == split]
-        points = {row["epoch"]: y for row in rows if isinstance(row.get("epoch"), int) and (y := number(row.get(name))) is not None}
+        rows = [
+            row for row in run.epochs if row.get("phase") == phase and row.get("split") == split
+        ]
+        points = {
+            row["epoch"]: y
+            for row in rows
+            if isinstance(row.get("epoch"), int) and (y := number(row.get(name))) is not None
+        }
         if points:
             curves.append((np.array(list(points)), np.array(list(points.values()))))
     return band(curves) if curves else None
 
 
 def inner_steps(runs: Iterable[Run], metric: str) -> Band | None:
-    """The score of test tasks by the number of inner steps, over the seeds of a group; None if no run has it."""
+    """The score of test tasks by the number of inner steps, over the seeds of a group; None if no
+    run has it."""
     curves = []
     for run in runs:
-        found = mapping(mapping(run.result.get("curve")).get("meta_test")) if run.status == "done" else {}
-        steps, values = (np.array([number(v) for v in listed(found.get(name))], dtype=float) for name in ("steps", metric))
-        if steps.ndim == 1 and steps.shape == values.shape and len(steps) and np.isfinite(values).all():
+        found = (
+            mapping(mapping(run.result.get("curve")).get("meta_test"))
+            if run.status == "done"
+            else {}
+        )
+        steps, values = (
+            np.array([number(v) for v in listed(found.get(name))], dtype=float)
+            for name in ("steps", metric)
+        )
+        if (
+            steps.ndim == 1
+            and steps.shape == values.shape
+            and len(steps)
+            and np.isfinite(values).all()
+        ):
             curves.append((steps, values))
     return band(curves) if curves else None
 
@@ -97,10 +128,13 @@ def listed(value: Any) -> list[Any]:
 
 
 def losses(runs: Sequence[Run], phase: str) -> dict[str, Band]:
-    """What a phase's updates reported each epoch, by name: losses, and a discriminator's accuracy."""
+    """What a phase's updates reported each epoch, by name: losses, and a discriminator's
+    accuracy."""
     rows = [row for run in runs for row in run.epochs if row.get("phase") == phase]
     named = {(str(row.get("split")), name) for row in rows for name in row if _is_value(name)}
-    reported = sorted((split, name) for split, name in named if not (split in _EVALUATED and name in EVALUATIONS))
+    reported = sorted(
+        (split, name) for split, name in named if not (split in _EVALUATED and name in EVALUATIONS)
+    )
     found = {name: curve(runs, phase, split, name) for split, name in reported}
     return {name: value for name, value in found.items() if value}
 
@@ -112,11 +146,14 @@ def _is_value(name: str) -> bool:
 def confusion(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
     """Counts (K, K) summed over runs: row the true class, column the predicted one."""
     k = found[0][0].shape[1]
-    return sum(np.bincount(y * k + p.argmax(1), minlength=k * k) for p, y in found if p.shape[1] == k).reshape(k, k)  # type: ignore[union-attr]
+    return sum(
+        np.bincount(y * k + p.argmax(1), minlength=k * k) for p, y in found if p.shape[1] == k
+    ).reshape(k, k)  # type: ignore[union-attr]
 
 
 def roc(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[Band, list[float]] | None:
-    """One-vs-rest ROC averaged over the classes that have both kinds of sample, over runs; and each run's mean area."""
+    """One-vs-rest ROC averaged over the classes that have both kinds of sample, over runs; and each
+    run's mean area."""
     from sklearn.metrics import roc_auc_score, roc_curve
 
     x, curves, areas = np.linspace(0, 1, 101), [], []
@@ -132,7 +169,8 @@ def roc(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[Band, list[floa
 
 @dataclass(frozen=True)
 class Reliability:
-    """Accuracy and mean confidence of the bins (B,) that hold a sample, their share of all, and each run's ECE."""
+    """Accuracy and mean confidence of the bins (B,) that hold a sample, their share of all, and
+    each run's ECE."""
 
     confidence: np.ndarray
     accuracy: np.ndarray
@@ -141,13 +179,16 @@ class Reliability:
 
 
 def reliability(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> Reliability:
-    """Calibration of the top probability in 15 bins of equal width (Guo et al., ICML 2017, eq. 3), pooled over runs."""
+    """Calibration of the top probability in 15 bins of equal width (Guo et al., ICML 2017, eq. 3),
+    pooled over runs."""
     sums = np.zeros((3, BINS))  # of samples, confidence and hits
     ece = []
     for p, y in found:
         top, hit = p.max(1), p.argmax(1) == y
         place = np.clip(np.ceil(top * BINS).astype(int) - 1, 0, BINS - 1)
-        own = np.stack([np.bincount(place, weights=w, minlength=BINS) for w in (np.ones(len(y)), top, hit)])
+        own = np.stack(
+            [np.bincount(place, weights=w, minlength=BINS) for w in (np.ones(len(y)), top, hit)]
+        )
         ece.append(float(np.abs(own[1] - own[2]).sum() / len(y)))
         sums += own
     n, confidence, hits = sums[:, sums[0] > 0]
@@ -155,10 +196,16 @@ def reliability(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> Reliability:
 
 
 def embedding(run: Run, when: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """t-SNE of a run's features ``before`` or ``after`` adaptation, both domains in one: source and target points (n, 2)."""
+    """t-SNE of a run's features ``before`` or ``after`` adaptation, both domains in one: source and
+    target points (n, 2)."""
     content = arrays(run.folder / "embeddings.npz")
     source, target = (content.get(f"{when}/{domain}") for domain in ("source", "target"))
-    if source is None or target is None or {source.ndim, target.ndim} != {2} or {source.dtype.kind, target.dtype.kind} != {"f"}:
+    if (
+        source is None
+        or target is None
+        or {source.ndim, target.ndim} != {2}
+        or {source.dtype.kind, target.dtype.kind} != {"f"}
+    ):
         return None
     rows = tsne.subsample(len(source), len(target))
     return tsne.embed(source[rows[0]], target[rows[1]])

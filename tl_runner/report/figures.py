@@ -1,6 +1,8 @@
-"""Small panels as SVG to stand inside a page: text and axes take the page's colour, so that they read in light and dark.
+"""Small panels as SVG to stand inside a page: text and axes take the page's colour, so that they
+read in light and dark.
 
-Colours are Okabe and Ito's, told apart with any colour vision; curves of one panel differ in their dashes as well from the seventh.
+Colours are Okabe and Ito's, told apart with any colour vision; curves of one panel differ in their
+dashes as well from the seventh.
 """
 
 from __future__ import annotations
@@ -30,7 +32,17 @@ _STYLE: Any = {
     "axes.titlesize": 10,
     "xtick.labelsize": 9.5,
     "ytick.labelsize": 9.5,
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color", "grid.color"), _INK),
+    **dict.fromkeys(
+        (
+            "text.color",
+            "axes.edgecolor",
+            "axes.labelcolor",
+            "xtick.color",
+            "ytick.color",
+            "grid.color",
+        ),
+        _INK,
+    ),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,
@@ -56,19 +68,34 @@ class Panels:
     def __init__(self) -> None:
         self._count = 0
 
-    def curves(self, bands: Mapping[int, Band], x: str, y: str, what: str, percent: bool = True) -> str:
+    def curves(
+        self, bands: Mapping[int, Band], x: str, y: str, what: str, percent: bool = True
+    ) -> str:
         """Mean curves with their standard deviation, by the number of their colour."""
         with self._panel(what) as (axis, done):
             scale = 100 if percent else 1
             for drawn, (i, band) in enumerate(bands.items()):
-                width = 1.6 + 0.9 * max(0, min(len(bands), 4) - 1 - drawn)  # methods that share a phase have one curve: each still shows
+                # methods that share a phase have one curve: each still shows
+                width = 1.6 + 0.9 * max(0, min(len(bands), 4) - 1 - drawn)
                 marker = "o" if len(band.x) < 25 else ""
-                line = {"color": colour(i), "dashes": [float(d) for d in dashes(i).split()] or (None, None)}
-                axis.plot(band.x, scale * band.mean, linewidth=width, marker=marker, markersize=2.6, **line)
+                line = {
+                    "color": colour(i),
+                    "dashes": [float(d) for d in dashes(i).split()] or (None, None),
+                }
+                axis.plot(
+                    band.x,
+                    scale * band.mean,
+                    linewidth=width,
+                    marker=marker,
+                    markersize=2.6,
+                    **line,
+                )
                 low, high = band.mean - band.std, band.mean + band.std
                 if percent:
                     low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
-                axis.fill_between(band.x, scale * low, scale * high, color=colour(i), alpha=0.18, linewidth=0)
+                axis.fill_between(
+                    band.x, scale * low, scale * high, color=colour(i), alpha=0.18, linewidth=0
+                )
             axis.set_xlabel(x)
             axis.set_ylabel(y)
             axis.grid()
@@ -81,27 +108,61 @@ class Panels:
         with self._panel(what, height=3.2) as (axis, done):
             axis.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle="--", alpha=0.5)
             for i, band in bands.items():
-                axis.plot(band.x, band.mean, color=colour(i), linewidth=1.6, dashes=[float(d) for d in dashes(i).split()] or (None, None))
-                axis.fill_between(band.x, band.mean - band.std, band.mean + band.std, color=colour(i), alpha=0.18, linewidth=0)
-            axis.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1), ylim=(0, 1.02))
+                axis.plot(
+                    band.x,
+                    band.mean,
+                    color=colour(i),
+                    linewidth=1.6,
+                    dashes=[float(d) for d in dashes(i).split()] or (None, None),
+                )
+                axis.fill_between(
+                    band.x,
+                    band.mean - band.std,
+                    band.mean + band.std,
+                    color=colour(i),
+                    alpha=0.18,
+                    linewidth=0,
+                )
+            axis.set(
+                xlabel="false positive rate",
+                ylabel="true positive rate",
+                xlim=(-0.02, 1),
+                ylim=(0, 1.02),
+            )
             axis.set_aspect("equal")
             axis.grid()
         return done[0]
 
     def reliability(self, found: Reliability, what: str) -> str:
-        """Accuracy against confidence; the bars at the foot are the share of the samples in each bin."""
+        """Accuracy against confidence; the bars at the foot are the share of the samples in each
+        bin."""
         with self._panel(what, height=3.2) as (axis, done):
             axis.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle="--", alpha=0.5)
             centres = (np.ceil(found.confidence * BINS) - 0.5) / BINS
-            axis.bar(centres, 0.25 * found.share / found.share.max(), width=0.7 / BINS, color=_INK, alpha=0.2, linewidth=0)
-            axis.plot(found.confidence, found.accuracy, color=colour(0), linewidth=1.6, marker="o", markersize=3.4)
+            axis.bar(
+                centres,
+                0.25 * found.share / found.share.max(),
+                width=0.7 / BINS,
+                color=_INK,
+                alpha=0.2,
+                linewidth=0,
+            )
+            axis.plot(
+                found.confidence,
+                found.accuracy,
+                color=colour(0),
+                linewidth=1.6,
+                marker="o",
+                markersize=3.4,
+            )
             axis.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02))
             axis.set_aspect("equal")
             axis.grid()
         return done[0]
 
     def confusion(self, counts: np.ndarray, classes: Sequence[str], what: str) -> str:
-        """Rows are true classes, columns predicted ones; shade and number are the share of the row in percent."""
+        """Rows are true classes, columns predicted ones; shade and number are the share of the row
+        in percent."""
         k = len(counts)
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         pixels = np.empty((k, k, 4))
@@ -114,7 +175,14 @@ class Panels:
             if k <= 12:
                 for (i, j), share in np.ndenumerate(shares):
                     if share >= 0.005:
-                        axis.text(j, i, f"{100 * share:.0f}", ha="center", va="center", color="white" if share > 0.45 else _INK)
+                        axis.text(
+                            j,
+                            i,
+                            f"{100 * share:.0f}",
+                            ha="center",
+                            va="center",
+                            color="white" if share > 0.45 else _INK,
+                        )
                 short = [name if len(name) <= 3 else name[:2] + "…" for name in classes]
                 axis.set_xticks(range(k), short)
                 axis.set_yticks(range(k), short)
@@ -124,7 +192,9 @@ class Panels:
     def points(self, source: np.ndarray, target: np.ndarray, what: str) -> str:
         """Two clouds (n, 2): circles are source, triangles target."""
         with self._panel(what, height=3.2) as (axis, done):
-            axis.scatter(*source.T, s=9, marker="o", facecolors="none", edgecolors=colour(0), linewidths=0.8)
+            axis.scatter(
+                *source.T, s=9, marker="o", facecolors="none", edgecolors=colour(0), linewidths=0.8
+            )
             axis.scatter(*target.T, s=9, marker="^", color=colour(1), linewidths=0, alpha=0.8)
             axis.set(xticks=[], yticks=[])
             axis.spines[["top", "right"]].set_visible(True)
@@ -155,17 +225,28 @@ class Panels:
 
 
 def inline(svg: str, prefix: str, what: str) -> str:
-    """An SVG file's content for a page: no header, own ids, as wide as its place, the page's font and colour; ``what`` names it."""
+    """An SVG file's content for a page: no header, own ids, as wide as its place, the page's font
+    and colour; ``what`` names it."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.S)
     referred = set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in referred else "", svg)
+    svg = re.sub(
+        r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in referred else "", svg
+    )
     svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}", svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r" font-family: [^\"]*?(?:;|(?=\"))", "", svg)
     svg = re.sub(r"(?<=\d\.\d\d)\d+(?=[ \"),\n])", "", svg)  # hundredths of a point
     svg = re.sub(r"base64,[^\"]+", lambda m: m[0].replace("\n", ""), svg)
-    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><").replace("<g></g>", "").replace(_INK, "currentColor")
+    svg = (
+        re.sub(r"\s*\n\s*", " ", svg)
+        .replace("> <", "><")
+        .replace("<g></g>", "")
+        .replace(_INK, "currentColor")
+    )
     box = re.search(r'viewBox="[^"]*"', svg)
-    head = f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {box[0] if box else ""} role="img" aria-label="{escape(what)}">'
+    head = (
+        f'<svg xmlns:xlink="http://www.w3.org/1999/xlink" {box[0] if box else ""} role="img" '
+        f'aria-label="{escape(what)}">'
+    )
     return re.sub(r"<svg[^>]*>", lambda _: head, svg, count=1)

@@ -19,17 +19,20 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from tl_runner.report.grid import Grid, lay_out
-from tl_runner.report.likeness import Correlation
 from tl_runner.report.runs import Run
-from tl_runner.report.selection import Regret
+from tl_runner.report.selection_cost import Regret
+from tl_runner.report.similarity import Correlation
 from tl_runner.report.table import Comparison, Row
 
 PIPED_WIDTH = 100
 SHORTEST_WORD = 8  # letters to which a column of words may shrink before it wraps further
 
 
-def terminal(rows: Sequence[Row], console: Console | None = None, only_changed: bool = False) -> str:
-    """The table of groups as :func:`draw` does it; columns that are equal in all rows are left out where it does not fit."""
+def terminal(
+    rows: Sequence[Row], console: Console | None = None, only_changed: bool = False
+) -> str:
+    """The table of groups as :func:`draw` does it; columns that are equal in all rows are left out
+    where it does not fit."""
     console = console or Console()
     full = lay_out(rows, only_changed)
     fits = _natural(_table(full)) <= (console.width if console.is_terminal else PIPED_WIDTH)
@@ -37,19 +40,30 @@ def terminal(rows: Sequence[Row], console: Console | None = None, only_changed: 
 
 
 def draw(grid: Grid, console: Console | None = None) -> str:
-    """A table for the console: colour and its width on a terminal; plain text when piped, where a row is always one line.
+    """A table for the console: colour and its width on a terminal; plain text when piped, where a
+    row is always one line.
 
-    Only words wrap, never numbers: a table that cannot get narrow enough is wider than the terminal.
+    Only words wrap, never numbers: a table that cannot get narrow enough is wider than the
+    terminal.
     """
     console = console or Console()
     table = _table(grid)
     if console.is_terminal:
-        words = [column for column, numeric in zip(table.columns, grid.numeric, strict=True) if not numeric]
+        words = [
+            column
+            for column, numeric in zip(table.columns, grid.numeric, strict=True)
+            if not numeric
+        ]
         least = _natural(table) - sum(max(0, _longest(column) - SHORTEST_WORD) for column in words)
         width = max(console.width, least)
     else:
         width = max(PIPED_WIDTH, _natural(table))
-    paper = Console(file=io.StringIO(), width=width, color_system=console.color_system, force_terminal=console.is_terminal)  # type: ignore[arg-type]
+    paper = Console(
+        file=io.StringIO(),
+        width=width,
+        color_system=console.color_system,  # type: ignore[arg-type]
+        force_terminal=console.is_terminal,
+    )
     with paper.capture() as captured:
         paper.print(table)
         for note in (*grid.notes, *grid.absent):
@@ -69,11 +83,21 @@ def _longest(column: Column) -> int:
 def _table(grid: Grid) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for name, numeric in zip(grid.columns, grid.numeric, strict=True):
-        table.add_column(Text(name), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold")
+        table.add_column(
+            Text(name), justify="right" if numeric else "left", no_wrap=numeric, overflow="fold"
+        )
     starred = {j for _, j in grid.best}
     for i, cells in enumerate(grid.body):
-        marks = ["" if j not in starred else " *" if (i, j) in grid.best else "  " for j in range(len(cells))]
-        table.add_row(*(Text(one_line_of(c) + m, style="bold" if m == " *" else "") for c, m in zip(cells, marks, strict=True)))
+        marks = [
+            "" if j not in starred else " *" if (i, j) in grid.best else "  "
+            for j in range(len(cells))
+        ]
+        table.add_row(
+            *(
+                Text(one_line_of(c) + m, style="bold" if m == " *" else "")
+                for c, m in zip(cells, marks, strict=True)
+            )
+        )
     return table
 
 
@@ -84,9 +108,15 @@ def markdown(grid: Grid) -> str:
         _markdown_row(["---:" if numeric else "---" for numeric in grid.numeric], escape=False),
     ]
     for i, cells in enumerate(grid.body):
-        marked = [f"**{_markdown(c)}**" if (i, j) in grid.best else _markdown(c) for j, c in enumerate(cells)]
+        marked = [
+            f"**{_markdown(c)}**" if (i, j) in grid.best else _markdown(c)
+            for j, c in enumerate(cells)
+        ]
         lines.append(_markdown_row(marked, escape=False))
-    notes = [f"- {_markdown(note.replace('* best', 'Bold: best'))}" for note in (*grid.notes, *grid.absent)]
+    notes = [
+        f"- {_markdown(note.replace('* best', 'Bold: best'))}"
+        for note in (*grid.notes, *grid.absent)
+    ]
     return "\n".join([*lines, "", *notes]) + "\n"
 
 
@@ -95,22 +125,43 @@ def _markdown_row(cells: Sequence[str], escape: bool = True) -> str:
 
 
 def _markdown(text: str) -> str:
-    return re.sub(r"([\\|*`\[\]])", r"\\\1", one_line_of(text)).replace("&", "&amp;").replace("<", "&lt;")
+    return (
+        re.sub(r"([\\|*`\[\]])", r"\\\1", one_line_of(text))
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+    )
 
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "±": r"$\pm$", "–": "--", "−": "$-$", "…": r"\ldots{}", **{letter: f"\\{letter}" for letter in "&%$#_{}"},
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "–": "--",
+    "−": "$-$",
+    "…": r"\ldots{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}
 
 
 def latex(grid: Grid) -> str:
     """A ``tabular`` with the rules of booktabs; the notes are comments above it."""
-    lines = [f"% {one_line_of(note.replace('* best', 'bold: best'))}" for note in (*grid.notes, *grid.absent)]
-    lines += [f"\\begin{{tabular}}{{{''.join('r' if numeric else 'l' for numeric in grid.numeric)}}}", r"\toprule"]
+    lines = [
+        f"% {one_line_of(note.replace('* best', 'bold: best'))}"
+        for note in (*grid.notes, *grid.absent)
+    ]
+    lines += [
+        f"\\begin{{tabular}}{{{''.join('r' if numeric else 'l' for numeric in grid.numeric)}}}",
+        r"\toprule",
+    ]
     lines += [" & ".join(map(latex_escape, grid.columns)) + r" \\", r"\midrule"]
     for i, cells in enumerate(grid.body):
-        marked = [f"\\textbf{{{latex_escape(c)}}}" if (i, j) in grid.best else latex_escape(c) for j, c in enumerate(cells)]
+        marked = [
+            f"\\textbf{{{latex_escape(c)}}}" if (i, j) in grid.best else latex_escape(c)
+            for j, c in enumerate(cells)
+        ]
         lines.append(" & ".join(marked) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
@@ -121,7 +172,8 @@ def latex_escape(text: str) -> str:
 
 
 def one_line_of(text: str) -> str:
-    """Text without line breaks and control characters, which a hostile folder could send to the terminal."""
+    """Text without line breaks and control characters, which a hostile folder could send to the
+    terminal."""
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
@@ -145,11 +197,22 @@ def csv_groups(rows: Sequence[Row]) -> str:
 def csv_runs(rows: Sequence[Row]) -> str:
     """One line a run; raw numbers."""
     lines = [
-        [*row.keys.values(), run.seed, row.metric.name, row.metric.quantity, run.value(row.metric.name), run.status, run.error, run.folder]
+        [
+            *row.keys.values(),
+            run.seed,
+            row.metric.name,
+            row.metric.quantity,
+            run.value(row.metric.name),
+            run.status,
+            run.error,
+            run.folder,
+        ]
         for row in rows
         for run in row.runs
     ]
-    return _csv([*rows[0].keys, "seed", "metric", "quantity", "value", "status", "error", "folder"], lines)
+    return _csv(
+        [*rows[0].keys, "seed", "metric", "quantity", "value", "status", "error", "folder"], lines
+    )
 
 
 def csv_grid(grid: Grid) -> str:
@@ -159,13 +222,19 @@ def csv_grid(grid: Grid) -> str:
 
 def csv_rules(found: Sequence[Regret]) -> str:
     """One line a selection rule and data set; raw numbers (fractions, not points)."""
-    lines = [[one.rule, one.data, one.value.n, one.value.mean, one.value.low, one.value.high] for one in found]
+    lines = [
+        [one.rule, one.data, one.value.n, one.value.mean, one.value.low, one.value.high]
+        for one in found
+    ]
     return _csv(["selection", "data", "n", "regret", "regret_low", "regret_high"], lines)
 
 
 def csv_likeness(found: Sequence[Correlation]) -> str:
     """One line a score of likeness."""
-    return _csv(["score", "tau", "p", "groups", "data_sets"], [[one.score, one.tau, one.p, one.n, one.data] for one in found])
+    return _csv(
+        ["score", "tau", "p", "groups", "data_sets"],
+        [[one.score, one.tau, one.p, one.n, one.data] for one in found],
+    )
 
 
 def _csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
@@ -200,7 +269,10 @@ def as_json(
         for row in rows
     ]
     tables = {"paired": [asdict(c) for c in comparisons], "rules": [asdict(r) for r in regrets]}
-    tables["likeness"] = [asdict(c) | {"tau": None if isnan(c.tau) else c.tau, "p": None if isnan(c.p) else c.p} for c in likeness]
+    tables["likeness"] = [
+        asdict(c) | {"tau": None if isnan(c.tau) else c.tau, "p": None if isnan(c.p) else c.p}
+        for c in likeness
+    ]
     content = {"metric": rows[0].metric.name, "groups": groups, **tables}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 

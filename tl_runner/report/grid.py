@@ -1,4 +1,5 @@
-"""Tables as text cells, before any format: the groups, a pivot, single runs, paired tests, selection rules."""
+"""Tables as text cells, before any format: the groups, a pivot, single runs, paired tests,
+selection rules."""
 
 from __future__ import annotations
 
@@ -7,14 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tl_runner.errors import UserError, nearest
-from tl_runner.report.likeness import Correlation
 from tl_runner.report.runs import CHOICES, Run
-from tl_runner.report.selection import Regret
+from tl_runner.report.selection_cost import Regret
+from tl_runner.report.similarity import Correlation
 from tl_runner.report.statistics import LEAST_WILCOXON, Interval
 from tl_runner.report.table import BEGINNINGS, Comparison, Metric, Row, metric_shown, sort_key
 
 ASSUMES = (
-    "The t-test and the interval assume that the differences between runs of the same seed are independent and roughly normal; "
+    "The t-test and the interval assume that the differences between runs of the same seed are "
+    "independent and roughly normal; "
     "p is two-sided and not corrected for the number of comparisons."
 )
 
@@ -23,7 +25,8 @@ ASSUMES = (
 class Grid:
     """A table: ``numeric`` columns are set to the right, ``best`` cells (row, column) stand out.
 
-    Below stand ``notes``, what the signs mean, and ``absent``, which runs have no part in the numbers.
+    Below stand ``notes``, what the signs mean, and ``absent``, which runs have no part in the
+    numbers.
     """
 
     columns: list[str]
@@ -35,10 +38,17 @@ class Grid:
 
 
 def lay_out(rows: Sequence[Row], only_changed: bool = False) -> Grid:
-    """One line a group: keys, mean ± standard deviation (n), gain over the baseline, how many runs are missing."""
+    """One line a group: keys, mean ± standard deviation (n), gain over the baseline, how many runs
+    are missing."""
     keys, metric = shown_keys(rows, only_changed), metric_shown(rows)
     gains, remarks = any(row.gain for row in rows), any(remark(row) for row in rows)
-    columns = [*keys, metric.title, *(["gain"] if gains else []), "missing", *(["remarks"] if remarks else [])]
+    columns = [
+        *keys,
+        metric.title,
+        *(["gain"] if gains else []),
+        "missing",
+        *(["remarks"] if remarks else []),
+    ]
     body = [
         [
             *(setting_text(row.keys[k]) for k in keys),
@@ -49,10 +59,22 @@ def lay_out(rows: Sequence[Row], only_changed: bool = False) -> Grid:
         ]
         for row in rows
     ]
-    numeric = [*(False for _ in keys), True, *([True] if gains else []), True, *([False] if remarks else [])]
+    numeric = [
+        *(False for _ in keys),
+        True,
+        *([True] if gains else []),
+        True,
+        *([False] if remarks else []),
+    ]
     best = frozenset((i, len(keys)) for i, row in enumerate(rows) if row.best)
-    same = [", ".join(f"{k} {v}" for k, v in constants(rows).items()) + " in all rows."] if only_changed and constants(rows) else []
-    return Grid(columns, numeric, body, best, [*same, *legend(rows, bool(best), gains)], absences(rows))
+    same = (
+        [", ".join(f"{k} {v}" for k, v in constants(rows).items()) + " in all rows."]
+        if only_changed and constants(rows)
+        else []
+    )
+    return Grid(
+        columns, numeric, body, best, [*same, *legend(rows, bool(best), gains)], absences(rows)
+    )
 
 
 def lay_out_pivot(rows: Sequence[Row], down: str, across: str) -> Grid:
@@ -64,19 +86,38 @@ def lay_out_pivot(rows: Sequence[Row], down: str, across: str) -> Grid:
     keys = list(rows[0].keys)
     for key in (down, across):
         if key not in keys:
-            raise UserError(f"--pivot {key}: no such column.{nearest(key, keys)} There is: {', '.join(keys)}.")
+            raise UserError(
+                f"--pivot {key}: no such column.{nearest(key, keys)} There is: {', '.join(keys)}."
+            )
     heads = sorted({row.keys[across] or "–" for row in rows}, key=sort_key)
     lines = list(dict.fromkeys(row.keys[down] or "–" for row in rows))
     cells: dict[tuple[str, str], Row] = {}
     for row in rows:
         place = (row.keys[down] or "–", row.keys[across] or "–")
         if place in cells:
-            others = [k for k in keys if k not in (down, across) and row.keys[k] != cells[place].keys[k]]
-            raise UserError(f"--pivot {down} {across}: {place[0]}, {place[1]} is several rows, which differ in {', '.join(others)}.")
+            others = [
+                k for k in keys if k not in (down, across) and row.keys[k] != cells[place].keys[k]
+            ]
+            raise UserError(
+                f"--pivot {down} {across}: {place[0]}, {place[1]} is several rows, which differ "
+                f"in {', '.join(others)}."
+            )
         cells[place] = row
-    body = [[line, *(value_cell(cells[line, head]) if (line, head) in cells else "" for head in heads)] for line in lines]
-    best = frozenset((lines.index(a), 1 + heads.index(b)) for (a, b), row in cells.items() if row.best)
-    return Grid([down, *heads], [False, *(True for _ in heads)], body, best, legend(rows, bool(best), False), absences(rows))
+    body = [
+        [line, *(value_cell(cells[line, head]) if (line, head) in cells else "" for head in heads)]
+        for line in lines
+    ]
+    best = frozenset(
+        (lines.index(a), 1 + heads.index(b)) for (a, b), row in cells.items() if row.best
+    )
+    return Grid(
+        [down, *heads],
+        [False, *(True for _ in heads)],
+        body,
+        best,
+        legend(rows, bool(best), False),
+        absences(rows),
+    )
 
 
 def lay_out_runs(rows: Sequence[Row], only_changed: bool = False) -> Grid:
@@ -94,7 +135,9 @@ def lay_out_runs(rows: Sequence[Row], only_changed: bool = False) -> Grid:
         for run in row.runs
     ]
     columns = [*keys, "seed", metric.title, "status", "folder"]
-    return Grid(columns, [*(False for _ in keys), True, True, False, False], body, absent=absences(rows))
+    return Grid(
+        columns, [*(False for _ in keys), True, True, False, False], body, absent=absences(rows)
+    )
 
 
 def lay_out_paired(comparisons: Sequence[Comparison]) -> Grid:
@@ -115,18 +158,33 @@ def lay_out_paired(comparisons: Sequence[Comparison]) -> Grid:
         for c in comparisons
     ]
     columns = [*keys, "difference of", f"mean{unit} [95 %]", "t-test p", "Wilcoxon p", "pairs"]
-    return Grid(columns, [*(False for _ in keys), False, True, True, True, True], body, notes=[*too_few(comparisons), ASSUMES])
+    return Grid(
+        columns,
+        [*(False for _ in keys), False, True, True, True, True],
+        body,
+        notes=[*too_few(comparisons), ASSUMES],
+    )
 
 
 def lay_out_rules(found: Sequence[Regret]) -> Grid:
-    """One line a selection rule, one column a data set: mean regret in points, its interval and the number of runs."""
-    names, data = (list(dict.fromkeys(getattr(one, key) for one in found)) for key in ("rule", "data"))
+    """One line a selection rule, one column a data set: mean regret in points, its interval and the
+    number of runs."""
+    names, data = (
+        list(dict.fromkeys(getattr(one, key) for one in found)) for key in ("rule", "data")
+    )
     cells = {(one.rule, one.data): one.value for one in found}
     body = [[rule, *(regret_cell(cells.get((rule, name))) for name in data)] for rule in names]
-    least = {name: min(value.mean for (_, of), value in cells.items() if of == name) for name in data}
-    best = {(names.index(rule), 1 + data.index(name)) for (rule, name), value in cells.items() if value.mean == least[name]}
+    least = {
+        name: min(value.mean for (_, of), value in cells.items() if of == name) for name in data
+    }
+    best = {
+        (names.index(rule), 1 + data.index(name))
+        for (rule, name), value in cells.items()
+        if value.mean == least[name]
+    }
     notes = [
-        "Points of target test accuracy lost against the best epoch of the last phase, which only an oracle finds: mean over runs "
+        "Points of target test accuracy lost against the best epoch of the last phase, which only "
+        "an oracle finds: mean over runs "
         "[Student's 95 % interval, cut at 0] (number of runs).",
         "* best of its column: the least lost.",
     ]
@@ -137,20 +195,35 @@ def lay_out_rules(found: Sequence[Regret]) -> Grid:
 
 def lay_out_likeness(found: Sequence[Correlation]) -> Grid:
     """One line a score of likeness: its rank correlation with the gain."""
-    body = [[one.score, f"{one.tau:+.2f}", f"{one.p:.3f}", str(one.n), str(one.data), one.reading] for one in found]
+    body = [
+        [one.score, f"{one.tau:+.2f}", f"{one.p:.3f}", str(one.n), str(one.data), one.reading]
+        for one in found
+    ]
     notes = [
-        "Kendall's tau-b between a score before transfer and the gain over the baseline, each group's mean over seeds one point; p: how "
-        "often as much comes of exchanging the scores between data sets, since all groups of one share it.",
+        "Kendall's tau-b between a score before transfer and the gain over the baseline, each "
+        "group's mean over seeds one point; p: how "
+        "often as much comes of exchanging the scores between data sets, since all groups of one "
+        "share it.",
         "transferability reads target test labels, for the record alone.",
     ]
-    return Grid(["score", "tau", "p", "groups", "data sets", "reading"], [False, True, True, True, True, False], body, frozenset(), notes)
+    return Grid(
+        ["score", "tau", "p", "groups", "data sets", "reading"],
+        [False, True, True, True, True, False],
+        body,
+        frozenset(),
+        notes,
+    )
 
 
 def regret_cell(value: Interval | None) -> str:
     """``1.2 [0.4, 2.0] (15)``; no brackets from a single run."""
     if value is None:
         return ""
-    bounds = "" if value.low is None or value.high is None else f" [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+    bounds = (
+        ""
+        if value.low is None or value.high is None
+        else f" [{100 * value.low:.1f}, {100 * value.high:.1f}]"
+    )
     return f"{100 * value.mean:.1f}{bounds} ({value.n})"
 
 
@@ -186,17 +259,24 @@ def remark(row: Row) -> str:
         "oracle: saw target labels" if row.oracle else "",
         f"the others' {BEGINNINGS[str(row.keys['method'])]} phase" if row.derived else "",
         verdict(row),
-        f"{len(row.repeated)} repeated run{'s' * (len(row.repeated) != 1)} left out" if row.repeated else "",
+        f"{len(row.repeated)} repeated run{'s' * (len(row.repeated) != 1)} left out"
+        if row.repeated
+        else "",
     )
     return "; ".join(part for part in parts if part)
 
 
 def verdict(row: Row) -> str:
-    """In words where a gain is not above zero by its interval; nothing where it is, or where there is no interval."""
+    """In words where a gain is not above zero by its interval; nothing where it is, or where there
+    is no interval."""
     gain = row.gain
     if gain is None or gain.low is None or gain.high is None:
         return ""
-    low, centre, high = (-gain.high, -gain.mean, -gain.low) if row.metric.lower_is_better else (gain.low, gain.mean, gain.high)
+    low, centre, high = (
+        (-gain.high, -gain.mean, -gain.low)
+        if row.metric.lower_is_better
+        else (gain.low, gain.mean, gain.high)
+    )
     if high < 0:
         return "negative transfer"
     return "" if low > 0 else f"{'loss' if centre < 0 else 'gain'} not beyond chance"
@@ -209,7 +289,12 @@ def legend(rows: Sequence[Row], best: bool, gains: bool) -> list[str]:
     if len(quantities := sorted({row.metric.title for row in rows if row.values})) > 1:
         lower = f" By data set it is {' or '.join(quantities)}; of an error lower is better."
     said = [f"{metric.name}: mean ± standard deviation over seeds (number of runs).{lower}"]
-    rules = {str(run.result["selection"]) for row in rows for run in row.runs if run.status == "done" and "selection" in run.result}
+    rules = {
+        str(run.result["selection"])
+        for row in rows
+        for run in row.runs
+        if run.status == "done" and "selection" in run.result
+    }
     if len(rules) == 1:
         said.append(f"Weights by selection={rules.pop()}.")
     if best:
@@ -218,18 +303,28 @@ def legend(rows: Sequence[Row], best: bool, gains: bool) -> list[str]:
             + ("; oracles do not take part." if any(row.oracle for row in rows) else ".")
         )
     if gains:
-        said.append(f"Gain over {rows[0].against}: mean difference of runs with the same seed [Student's 95 % interval].")
+        said.append(
+            f"Gain over {rows[0].against}: mean difference of runs with the same seed [Student's "
+            "95 % interval]."
+        )
     return said
 
 
 def absences(rows: Sequence[Row]) -> list[str]:
     """Each run that is not in the means, with the first line of its error."""
-    return [f"not in the means: {label(row, run, rows)}: {why(run, row.metric)}" for row in rows for run in row.absent]
+    return [
+        f"not in the means: {label(row, run, rows)}: {why(run, row.metric)}"
+        for row in rows
+        for run in row.absent
+    ]
 
 
 def label(row: Row, run: Run, rows: Sequence[Row]) -> str:
     """A run's name by what tells it apart."""
-    names = [row.keys[k] or "–" for k in dict.fromkeys(["method", "data", *shown_keys(rows, only_changed=True)])]
+    names = [
+        row.keys[k] or "–"
+        for k in dict.fromkeys(["method", "data", *shown_keys(rows, only_changed=True)])
+    ]
     return " ".join([*names, "" if run.seed is None else f"seed {run.seed}"]).strip()
 
 
@@ -271,7 +366,9 @@ def value_cell(row: Row) -> str:
 
 def gain_cell(row: Row) -> str:
     """The gain, and how many pairs it is of where that is fewer than the runs."""
-    pairs = f" ({row.gain.n} pair{'s' * (row.gain.n != 1)})" if row.gain and row.gain.n < row.n else ""
+    pairs = (
+        f" ({row.gain.n} pair{'s' * (row.gain.n != 1)})" if row.gain and row.gain.n < row.n else ""
+    )
     return interval_text(row.metric, row.gain) + pairs
 
 
@@ -289,7 +386,11 @@ def interval_text(metric: Metric, value: Interval | None) -> str:
     """``+54.0 [+48.7, +59.3]``; no brackets from a single pair."""
     if value is None:
         return ""
-    bounds = "" if value.low is None else f" [{number_text(metric, value.low, '+')}, {number_text(metric, value.high, '+')}]"
+    bounds = (
+        ""
+        if value.low is None
+        else f" [{number_text(metric, value.low, '+')}, {number_text(metric, value.high, '+')}]"
+    )
     return number_text(metric, value.mean, "+") + bounds
 
 

@@ -22,8 +22,14 @@ def section(ident: str, title: str, *content: str) -> str:
     return f'<section id="{ident}">\n<h2>{text(title)}</h2>\n' + "\n".join(content) + "\n</section>"
 
 
-def table(grid: Grid, caption: str, extra: Mapping[int, Sequence[str]] | None = None, words: Iterable[int] = ()) -> str:
-    """A table in a box that scrolls by itself, with its caption above and its notes below; narrow screens fold a row into a card.
+def table(
+    grid: Grid,
+    caption: str,
+    extra: Mapping[int, Sequence[str]] | None = None,
+    words: Iterable[int] = (),
+) -> str:
+    """A table in a box that scrolls by itself, with its caption above and its notes below; narrow
+    screens fold a row into a card.
 
     Args:
         extra: ready cells of a column, by its number, in place of the grid's.
@@ -31,20 +37,41 @@ def table(grid: Grid, caption: str, extra: Mapping[int, Sequence[str]] | None = 
     """
     wrap = set(words)
     keys = grid.numeric.index(True) if True in grid.numeric else 1  # the columns that name a row
-    sides = ["number" if numeric else "words" if j in wrap else "key" if j < keys else "" for j, numeric in enumerate(grid.numeric)]
-    head = "".join(f"<th{_class(side)}>{text(name)}</th>" for name, side in zip(grid.columns, sides, strict=True))
+    sides = [
+        "number" if numeric else "words" if j in wrap else "key" if j < keys else ""
+        for j, numeric in enumerate(grid.numeric)
+    ]
+    head = "".join(
+        f"<th{_class(side)}>{text(name)}</th>"
+        for name, side in zip(grid.columns, sides, strict=True)
+    )
     lines = []
     for i, cells in enumerate(grid.body):
         row = []
         for j, cell in enumerate(cells):
             best = " best" if (i, j) in grid.best else ""
-            content = extra[j][i] if extra and j in extra else _minus(text(cell)) if grid.numeric[j] else text(cell)
-            row.append(f'<td{_class(sides[j] + best)} data-label="{text(grid.columns[j])}">{content}</td>')
-        first = "first" if i and "data" in grid.columns and cells[j := grid.columns.index("data")] != grid.body[i - 1][j] else ""
+            content = (
+                extra[j][i]
+                if extra and j in extra
+                else _minus(text(cell))
+                if grid.numeric[j]
+                else text(cell)
+            )
+            row.append(
+                f'<td{_class(sides[j] + best)} data-label="{text(grid.columns[j])}">{content}</td>'
+            )
+        first = (
+            "first"
+            if i
+            and "data" in grid.columns
+            and cells[j := grid.columns.index("data")] != grid.body[i - 1][j]
+            else ""
+        )
         lines.append(f"<tr{_class(first)}>{''.join(row)}</tr>")
     notes = "".join(f"<li>{text(note.replace('* best', 'Bold: best'))}</li>" for note in grid.notes)
     return (
-        f'<p class="caption">{text(caption)}</p>\n<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}">'
+        f'<p class="caption">{text(caption)}</p>\n<div class="scroll" tabindex="0" role="region" '
+        f'aria-label="{text(caption)}">'
         f"<table><thead><tr>{head}</tr></thead>\n<tbody>{''.join(lines)}</tbody></table></div>\n"
         + (f'<ul class="notes">{notes}</ul>' if notes else "")
     )
@@ -59,8 +86,14 @@ def _class(names: str) -> str:
 
 
 def strips(rows: Sequence[Row]) -> list[str]:
-    """For each row a line with a dot for each seed and a tick at the mean, on one scale for all rows of a metric."""
-    every = {row.metric: [value for other in rows if other.metric == row.metric for value in other.values.values()] for row in rows}
+    """For each row a line with a dot for each seed and a tick at the mean, on one scale for all
+    rows of a metric."""
+    every = {
+        row.metric: [
+            value for other in rows if other.metric == row.metric for value in other.values.values()
+        ]
+        for row in rows
+    }
 
     def at(value: float, of: Metric) -> str:
         low, high = min(every[of]), max(every[of])
@@ -69,22 +102,38 @@ def strips(rows: Sequence[Row]) -> list[str]:
     drawn = []
     for row in rows:
         dots = "".join(
-            f'<circle cx="{at(v, row.metric)}" cy="9" r="3" fill="{colour(0)}" fill-opacity=".65"/>' for v in row.values.values()
+            f'<circle cx="{at(v, row.metric)}" cy="9" r="3" fill="{colour(0)}" fill-opacity=".65"/>'
+            for v in row.values.values()
         )
-        tick = "" if row.mean is None else f'<path d="M{at(row.mean, row.metric)} 2V16" stroke="currentColor" stroke-width="1.5"/>'
+        tick = (
+            ""
+            if row.mean is None
+            else f'<path d="M{at(row.mean, row.metric)} 2V16" stroke="currentColor" '
+            'stroke-width="1.5"/>'
+        )
         axis = '<path d="M2 9H138" stroke="currentColor" stroke-opacity=".3"/>'
-        drawn.append(f'<svg class="strip" width="140" height="18" viewBox="0 0 140 18" aria-hidden="true">{axis}{dots}{tick}</svg>')
+        drawn.append(
+            '<svg class="strip" width="140" height="18" viewBox="0 0 140 18" '
+            f'aria-hidden="true">{axis}{dots}{tick}</svg>'
+        )
     return drawn
 
 
 def legend(labels: Mapping[int, str]) -> str:
     """Names beside their lines, by the number of the curve."""
-    return '<ul class="legend">' + "".join(f"<li>{_swatch(i)}{text(label)}</li>" for i, label in labels.items()) + "</ul>"
+    return (
+        '<ul class="legend">'
+        + "".join(f"<li>{_swatch(i)}{text(label)}</li>" for i, label in labels.items())
+        + "</ul>"
+    )
 
 
 def _swatch(i: int) -> str:
     dash = f' stroke-dasharray="{dashes(i)}"' if dashes(i) else ""
-    return f'<svg viewBox="0 0 27 10" aria-hidden="true"><path d="M1 5H26" stroke="{colour(i)}" stroke-width="2.4"{dash}/></svg>'
+    return (
+        f'<svg viewBox="0 0 27 10" aria-hidden="true"><path d="M1 5H26" stroke="{colour(i)}" '
+        f'stroke-width="2.4"{dash}/></svg>'
+    )
 
 
 def domains() -> str:
@@ -93,7 +142,10 @@ def domains() -> str:
     triangle = f'<path d="M5 1L9 8.5H1Z" fill="{colour(1)}"/>'
     signs = {"source": circle, "target": triangle}
     return f"""<ul class="legend signs">{
-        "".join(f'<li><svg viewBox="0 0 10 10" aria-hidden="true">{sign}</svg>{name}</li>' for name, sign in signs.items())
+        "".join(
+            f'<li><svg viewBox="0 0 10 10" aria-hidden="true">{sign}</svg>{name}</li>'
+            for name, sign in signs.items()
+        )
     }</ul>"""
 
 
@@ -105,14 +157,25 @@ def panel(title: str, svg: str, quiet: str = "", below: str = "") -> str:
 def plate(panels: Sequence[str], caption: str, above: str = "", pairs: bool = False) -> str:
     """Several panels with one caption; ``pairs`` keeps each two side by side."""
     kind = "panels pairs" if pairs else "panels"
-    return f'<figure>{above}<div class="{kind}">{"".join(panels)}</div><figcaption>{text(caption)}</figcaption></figure>'
+    return (
+        f"<figure>{above}<div "
+        f'class="{kind}">{"".join(panels)}</div><figcaption>{text(caption)}</figcaption></figure>'
+    )
 
 
 def entries(pairs: Iterable[tuple[str, str]]) -> str:
     """A list of names and ready contents; what is empty is left out."""
-    return "<dl>" + "".join(f"<dt>{text(name)}</dt><dd>{content}</dd>" for name, content in pairs if content) + "</dl>"
+    return (
+        "<dl>"
+        + "".join(f"<dt>{text(name)}</dt><dd>{content}</dd>" for name, content in pairs if content)
+        + "</dl>"
+    )
 
 
 def code(content: str) -> str:
     """Something typed or logged, over as many lines as it has."""
-    return "<pre>" + "\n".join(text(line) for line in content.splitlines()) + "</pre>" if content else ""
+    return (
+        "<pre>" + "\n".join(text(line) for line in content.splitlines()) + "</pre>"
+        if content
+        else ""
+    )

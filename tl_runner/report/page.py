@@ -1,4 +1,5 @@
-"""One HTML page of everything: self-contained, no script, nothing fetched; it opens from the disk."""
+"""One HTML page of everything: self-contained, no script, nothing fetched; it opens from the
+disk."""
 
 from __future__ import annotations
 
@@ -8,12 +9,21 @@ from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 
-from tl_runner.metrics.rules import LABEL_FREE
+from tl_runner.metrics.selection_rules import LABEL_FREE
 from tl_runner.report import markup
-from tl_runner.report.grid import Grid, constants, counts, lay_out, lay_out_paired, lay_out_rules, number_text, shown_keys
+from tl_runner.report.grid import (
+    Grid,
+    constants,
+    counts,
+    lay_out,
+    lay_out_paired,
+    lay_out_rules,
+    number_text,
+    shown_keys,
+)
 from tl_runner.report.plates import Plates
 from tl_runner.report.runs import STATUSES, Run, mapping
-from tl_runner.report.selection import regret_table, rule_table
+from tl_runner.report.selection_cost import regret_table, rule_table
 from tl_runner.report.table import Comparison, Metric, Row, compare, metric_shown
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
@@ -30,7 +40,11 @@ def page(rows: Sequence[Row], runs: Sequence[Run], tests: Sequence[Comparison] =
         ("absent", "Not done", [absent(rows)]),
         ("tests", "Paired tests", [paired(tests, metric_shown(rows))]),
         ("inner", "Few-shot tasks", [plates.inner_steps()]),
-        ("curves", "Learning curves", [plates.learning_curves(), folded("Training losses", plates.losses())]),
+        (
+            "curves",
+            "Learning curves",
+            [plates.learning_curves(), folded("Training losses", plates.losses())],
+        ),
         ("likeness", "Likeness and gain", [plates.likeness()]),
         ("regret", "Selection rules", [regret(rows)]),
         ("confusion", "Confusion matrices", [plates.confusions()]),
@@ -39,8 +53,12 @@ def page(rows: Sequence[Row], runs: Sequence[Run], tests: Sequence[Comparison] =
         ("embeddings", "Features", [plates.embeddings()]),
         ("runs", "Runs", [details(rows)]),
     ]
-    sections = [(ident, title, "\n".join(content)) for ident, title, content in candidates if any(content)]
-    links = "".join(f'<li><a href="#{ident}">{markup.text(title)}</a></li>' for ident, title, _ in sections)
+    sections = [
+        (ident, title, "\n".join(content)) for ident, title, content in candidates if any(content)
+    ]
+    links = "".join(
+        f'<li><a href="#{ident}">{markup.text(title)}</a></li>' for ident, title, _ in sections
+    )
     body = "\n".join(markup.section(*each) for each in sections)
     name = markup.text(title_of(rows))
     return f"""<!DOCTYPE html>
@@ -85,8 +103,12 @@ def summary(rows: Sequence[Row], runs: Sequence[Run]) -> str:
     """How many runs, how they ended, and what they have in common."""
     ended = counts(runs)
     states = ", ".join(f"{ended[status]} {status}" for status in STATUSES if status in ended)
-    same = ", ".join(f"{key} {value}" for key, value in constants(rows).items() if key not in ("method", "data"))
-    return f"{len(runs)} run{'s' * (len(runs) != 1)}: {states}. {f'All with {same}.' if same else ''}".strip()
+    same = ", ".join(
+        f"{key} {value}" for key, value in constants(rows).items() if key not in ("method", "data")
+    )
+    return (
+        f"{len(runs)} run{'s' * (len(runs) != 1)}: {states}. {f'All with {same}.' if same else ''}"
+    ).strip()
 
 
 def results(rows: Sequence[Row]) -> str:
@@ -99,22 +121,35 @@ def results(rows: Sequence[Row]) -> str:
         [*grid.numeric[:place], False, *grid.numeric[place:]],
         [[*cells[:place], "", *cells[place:]] for cells in grid.body],
         grid.best,
-        [*notes, "Each seed: a dot for each run, a tick at the mean, on one scale for all rows of a metric."],
+        [
+            *notes,
+            "Each seed: a dot for each run, a tick at the mean, on one scale for all rows of a "
+            "metric.",
+        ],
     )
-    return markup.table(wider, f"{metric_shown(rows).name} by group.", extra={place: markup.strips(rows)})
+    return markup.table(
+        wider, f"{metric_shown(rows).name} by group.", extra={place: markup.strips(rows)}
+    )
 
 
 def absent(rows: Sequence[Row]) -> str:
     """Every run that has no part in the means, with the head of its error."""
     keys = shown_keys(rows, only_changed=True)
     body = [
-        [*(row.keys[k] or "–" for k in keys), "" if run.seed is None else str(run.seed), run.status, shortened(run, row.metric)]
+        [
+            *(row.keys[k] or "–" for k in keys),
+            "" if run.seed is None else str(run.seed),
+            run.status,
+            shortened(run, row.metric),
+        ]
         for row in rows
         for run in row.absent
     ]
     if not body:
         return ""
-    grid = Grid([*keys, "seed", "status", "error"], [*(False for _ in keys), True, False, False], body)
+    grid = Grid(
+        [*keys, "seed", "status", "error"], [*(False for _ in keys), True, False, False], body
+    )
     return markup.table(grid, "Runs that have no part in the means.", words=[len(grid.columns) - 1])
 
 
@@ -137,7 +172,13 @@ def paired_methods(rows: Sequence[Row]) -> list[Comparison]:
 
 def paired(tests: Sequence[Comparison], metric: Metric) -> str:
     """The paired tests."""
-    return markup.table(lay_out_paired(tests), f"Differences in {metric.name} of runs with the same seed.") if tests else ""
+    return (
+        markup.table(
+            lay_out_paired(tests), f"Differences in {metric.name} of runs with the same seed."
+        )
+        if tests
+        else ""
+    )
 
 
 def regret(rows: Sequence[Row]) -> str:
@@ -145,27 +186,45 @@ def regret(rows: Sequence[Row]) -> str:
     found = regret_table(list(rows))
     if not found:
         return ""
-    keys, accuracy = shown_keys([row for row, _, _ in found], only_changed=True), Metric("target_test.accuracy", "accuracy")
+    keys, accuracy = (
+        shown_keys([row for row, _, _ in found], only_changed=True),
+        Metric("target_test.accuracy", "accuracy"),
+    )
     rules = [rule for rule in LABEL_FREE if any(rule in means for _, _, means in found)]
     body, best = [], set()
     for i, (row, n, means) in enumerate(found):
         lost = [number_text(accuracy, means.get(rule)) for rule in rules]
-        body.append([*(row.keys[k] or "–" for k in keys), str(n), number_text(accuracy, means["best"]), *lost])
+        body.append(
+            [
+                *(row.keys[k] or "–" for k in keys),
+                str(n),
+                number_text(accuracy, means["best"]),
+                *lost,
+            ]
+        )
         least = min(means[rule] for rule in rules if rule in means)
         best |= {(i, len(keys) + 2 + j) for j, rule in enumerate(rules) if means.get(rule) == least}
     notes = [
-        "Points of target test accuracy lost against the best epoch of the last phase (which only an oracle finds), mean over runs.",
+        "Points of target test accuracy lost against the best epoch of the last phase (which only "
+        "an oracle finds), mean over runs.",
         "Bold: least lost.",
     ]
     numeric = [*(False for _ in keys), *(True for _ in range(2 + len(rules)))]
     grid = Grid([*keys, "runs", "best epoch, %", *rules], numeric, body, frozenset(best), notes)
-    together = markup.table(lay_out_rules(rule_table(rows)), "Mean regret of each selection rule over the runs of all groups.")
+    together = markup.table(
+        lay_out_rules(rule_table(rows)),
+        "Mean regret of each selection rule over the runs of all groups.",
+    )
     return markup.table(grid, "Regret of each selection rule in points.") + together
 
 
 def folded(title: str, content: str) -> str:
     """Content behind a line to open it."""
-    return f'<details class="figures"><summary>{markup.text(title)}</summary>{content}</details>' if content else ""
+    return (
+        f'<details class="figures"><summary>{markup.text(title)}</summary>{content}</details>'
+        if content
+        else ""
+    )
 
 
 def details(rows: Sequence[Row]) -> str:
@@ -176,33 +235,59 @@ def details(rows: Sequence[Row]) -> str:
 
 def _run(row: Row, run: Run, keys: Sequence[str]) -> str:
     environment, metric, here = run.environment, row.metric, Path.cwd()
-    git, device, packages = (mapping(environment.get(name)) for name in ("git", "device", "packages"))
+    git, device, packages = (
+        mapping(environment.get(name)) for name in ("git", "device", "packages")
+    )
     command = environment.get("command")
     typed = shlex.join(map(str, command)) if isinstance(command, list) else ""
     alone = shlex.join(["tl-run", *run.words]) if run.words else ""
     value = number_text(metric, run.value(metric.name))
-    checksums = [f"{name} {str(digest)[:16]}…" for name, digest in mapping(environment.get("data_sha256")).items()]
+    checksums = [
+        f"{name} {str(digest)[:16]}…"
+        for name, digest in mapping(environment.get("data_sha256")).items()
+    ]
     commit = f"{git['sha']}{' with changes' if git.get('dirty') else ''}" if git.get("sha") else ""
     machine = [device.get("is"), device.get("precision"), environment.get("platform")]
-    names = [str(row.keys[k]) if k in ("method", "data") else f"{k} {row.keys[k]}" for k in keys if row.keys[k]]
+    names = [
+        str(row.keys[k]) if k in ("method", "data") else f"{k} {row.keys[k]}"
+        for k in keys
+        if row.keys[k]
+    ]
     pairs = [
         ("score", f"{value} ({markup.text(metric.title)})" if value else ""),
         ("error", markup.code(run.error)),
         ("command", markup.code(alone)),
         ("typed", markup.code(typed) if typed != alone else ""),
-        ("folder", markup.code(str(run.folder.relative_to(here) if here in run.folder.parents else run.folder))),
+        (
+            "folder",
+            markup.code(
+                str(run.folder.relative_to(here) if here in run.folder.parents else run.folder)
+            ),
+        ),
         ("protocol", markup.text(run.result.get("protocol") or "")),
-        ("selection", markup.text(run.result.get("selection") or "") + (", oracle: saw target labels" if row.oracle else "")),
+        (
+            "selection",
+            markup.text(run.result.get("selection") or "")
+            + (", oracle: saw target labels" if row.oracle else ""),
+        ),
         ("time", f"{run.result['wall_s']:,.0f} s" if run.value("wall_s") is not None else ""),
         ("commit", markup.code(commit)),
         ("device", markup.text(", ".join(str(part) for part in machine if part))),
-        ("packages", markup.text(", ".join(f"{name} {version}" for name, version in packages.items() if version))),
+        (
+            "packages",
+            markup.text(
+                ", ".join(f"{name} {version}" for name, version in packages.items() if version)
+            ),
+        ),
         ("data, SHA-256", "<br>".join(map(markup.text, checksums))),
         ("warnings", "<br>".join(markup.text(w) for w in _list(run.result.get("warnings")))),
         ("notes", "<br>".join(map(markup.text, _notes(run)))),
     ]
     seed = "" if run.seed is None else f", seed {run.seed}"
-    said = f'{markup.text(", ".join(names))}{seed} <span class="status {run.status}">{run.status}{f", {value}" if value else ""}</span>'
+    said = (
+        f'{markup.text(", ".join(names))}{seed} <span class="status '
+        f'{run.status}">{run.status}{f", {value}" if value else ""}</span>'
+    )
     return f'<details class="run"><summary>{said}</summary>{markup.entries(pairs)}</details>'
 
 
@@ -212,4 +297,8 @@ def _list(content: object) -> list:
 
 def _notes(run: Run) -> list[str]:
     splits = mapping(run.result.get("notes"))
-    return [f"{split}.{name}: {said}" for split, notes in splits.items() for name, said in mapping(notes).items()]
+    return [
+        f"{split}.{name}: {said}"
+        for split, notes in splits.items()
+        for name, said in mapping(notes).items()
+    ]

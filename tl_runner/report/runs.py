@@ -1,4 +1,5 @@
-"""Runs as their folders tell them. Whatever is read here may be damaged or somebody else's: it is skipped with a warning."""
+"""Runs as their folders tell them. Whatever is read here may be damaged or somebody else's: it is
+skipped with a warning."""
 
 from __future__ import annotations
 
@@ -18,13 +19,17 @@ import yaml
 from tl_runner.errors import UserError
 
 CHOICES = ("method", "data", "backbone", "device")
-HOW = ("hydra", "sweep", "cache", "track")  # keys that say how runs are started and watched: their results are the same
+# keys that say how runs are started and watched: their results are the same
+HOW = ("hydra", "sweep", "cache", "track")
 STATUSES = ("done", "failed", "interrupted", "missing")
-WHOLE_RUN = ("score", "wall_s", "images_per_s", "peak_memory_mb", "forgetting")  # numbers of result.json itself
-ALIKE = ("a_distance", "distances", "transferability")  # numbers of the whole run by name, before and after
+# numbers of result.json itself
+WHOLE_RUN = ("score", "wall_s", "images_per_s", "peak_memory_mb", "forgetting")
+# numbers of the whole run by name, before and after
+ALIKE = ("a_distance", "distances", "transferability")
 ABSENT = object()  # no such key; a key whose value is null is another thing
 _NOT_RUNS = {"checkpoints", "figures"}
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # both are safe; libyaml's is ten times faster
+# both are safe; libyaml's is ten times faster
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def warn(text: str) -> None:
@@ -59,7 +64,9 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved config, or Hydra's own if the run failed before it wrote one."""
-        return read_yaml(self.folder / "config.yaml") or read_yaml(self.folder / ".hydra" / "config.yaml")
+        return read_yaml(self.folder / "config.yaml") or read_yaml(
+            self.folder / ".hydra" / "config.yaml"
+        )
 
     @cached_property
     def environment(self) -> dict[str, Any]:
@@ -72,14 +79,19 @@ class Run:
         return [row for row in read_lines(self.folder / "metrics.jsonl") if "step" in row]
 
     def value(self, metric: str) -> float | None:
-        """A number of ``result.json``: ``split.name`` or one of ``WHOLE_RUN``; None unless the run is done and it is defined."""
+        """A number of ``result.json``: ``split.name`` or one of ``WHOLE_RUN``; None unless the run
+        is done and it is defined."""
         if self.status != "done":
             return None
         split, _, name = metric.rpartition(".")
         if not split:
             return number(self.result.get(name))
         kind, *when = split.split(".")
-        found = self.result.get(kind) if kind in ALIKE else mapping(self.result.get("metrics")).get(split)
+        found = (
+            self.result.get(kind)
+            if kind in ALIKE
+            else mapping(self.result.get("metrics")).get(split)
+        )
         for part in when if kind in ALIKE else ():
             found = mapping(found).get(part)
         return number(mapping(found).get(name))
@@ -88,26 +100,43 @@ class Run:
         """``split.name`` after the phase of that name."""
         split, _, name = metric.rpartition(".")
         phases = self.result.get("phases")
-        found = [p for p in phases if mapping(p).get("name") == phase] if isinstance(phases, list) else []
-        return number(mapping(mapping(found[0].get("metrics")).get(split)).get(name)) if found else None
+        found = (
+            [p for p in phases if mapping(p).get("name") == phase]
+            if isinstance(phases, list)
+            else []
+        )
+        return (
+            number(mapping(mapping(found[0].get("metrics")).get(split)).get(name))
+            if found
+            else None
+        )
 
     @property
     def saw_labels(self) -> bool:
-        """Whether the first phase, too, learned from labelled target images, or where there is one the phase ``alone``.
+        """Whether the first phase, too, learned from labelled target images, or where there is one
+        the phase ``alone``.
 
         Of runs that do not say what it read, whether any did.
         """
         phases = self.result.get("phases")
         named = [mapping(phase) for phase in phases] if isinstance(phases, list) else []
-        first = next((phase for phase in named if phase.get("name") == "alone"), named[0] if named else {})
+        first = next(
+            (phase for phase in named if phase.get("name") == "alone"), named[0] if named else {}
+        )
         read = first.get("reads")
-        return "target_labelled" in (read if isinstance(read, list) else mapping(self.result.get("sizes")))
+        return "target_labelled" in (
+            read if isinstance(read, list) else mapping(self.result.get("sizes"))
+        )
 
     @property
     def stopped_at(self) -> int | None:
         """The epoch that early stopping took the last phase back to."""
         phases = self.result.get("phases")
-        found = mapping(mapping(phases[-1]).get("early_stopping")).get("epoch") if isinstance(phases, list) and phases else None
+        found = (
+            mapping(mapping(phases[-1]).get("early_stopping")).get("epoch")
+            if isinstance(phases, list) and phases
+            else None
+        )
         return found if isinstance(found, int) else None
 
     def metrics(self) -> list[str]:
@@ -118,12 +147,15 @@ class Run:
             f"{kind}.{path}"
             for kind in ALIKE
             for when, value in mapping(self.result.get(kind)).items()
-            for path in ([f"{when}.{name}" for name in value] if isinstance(value, dict) else [when])
+            for path in (
+                [f"{when}.{name}" for name in value] if isinstance(value, dict) else [when]
+            )
         ]
         return [*names, *alike, *(name for name in WHOLE_RUN if name in self.result)]
 
     def setting(self, key: str) -> str | None:
-        """A key's value as text; None if this run's config has no such key; ``default`` where nothing is known."""
+        """A key's value as text; None if this run's config has no such key; ``default`` where
+        nothing is known."""
         leaf = self._leaf(key)
         if leaf is not ABSENT and not isinstance(leaf, dict):
             return normal(leaf)
@@ -135,12 +167,14 @@ class Run:
         node: Any = self.config
         for part in key.split("."):
             node = mapping(node).get(part, ABSENT)
-        points_to = re.fullmatch(r"\$\{([\w.]+)\}", node) if isinstance(node, str) else None  # Hydra's file is unresolved
+        # Hydra's file is unresolved
+        points_to = re.fullmatch(r"\$\{([\w.]+)\}", node) if isinstance(node, str) else None
         return self._leaf(points_to[1]) if points_to and points_to[1] != key else node
 
 
 def collect(paths: Iterable[Path | str]) -> list[Run]:
-    """Every run below the paths, by folder. The jobs that a ``sweep.json`` lists are runs even where nothing is left of them.
+    """Every run below the paths, by folder. The jobs that a ``sweep.json`` lists are runs even
+    where nothing is left of them.
 
     Raises:
         UserError: a path does not exist, or no run was found.
@@ -149,17 +183,25 @@ def collect(paths: Iterable[Path | str]) -> list[Run]:
     jobs: dict[Path, Mapping[str, Any]] = {}
     for path in roots:
         if not path.is_dir():
-            raise UserError(f"{path}: there is no such folder. Give a run's or a sweep's, such as outputs/sweeps/<run id>.")
+            raise UserError(
+                f"{path}: there is no such folder. Give a run's or a sweep's, such as "
+                "outputs/sweeps/<run id>."
+            )
         for folder, below, files in os.walk(path):
             here = Path(folder)
             if "sweep.json" in files:
                 jobs |= sweep_jobs(here)
             if "result.json" in files or ".hydra" in below:
                 jobs.setdefault(here.resolve(), {})
-            below[:] = sorted(name for name in below if not name.startswith(".") and name not in _NOT_RUNS)
+            below[:] = sorted(
+                name for name in below if not name.startswith(".") and name not in _NOT_RUNS
+            )
     found = [run for folder in sorted(jobs) if (run := read_run(folder, jobs[folder]))]
     if not found:
-        raise UserError(f"no run in {', '.join(map(str, roots))}. A run's folder holds result.json, a sweep's sweep.json.")
+        raise UserError(
+            f"no run in {', '.join(map(str, roots))}. A run's folder holds result.json, a sweep's "
+            "sweep.json."
+        )
     return found
 
 
@@ -169,40 +211,64 @@ def sweep_jobs(folder: Path) -> dict[Path, Mapping[str, Any]]:
     if not isinstance(jobs, list):
         warn(f"{folder / 'sweep.json'} lists no jobs; skipped.")
         return {}
-    inside = {(folder / str(mapping(job).get("folder", ".."))).resolve(): mapping(job) for job in jobs}
+    inside = {
+        (folder / str(mapping(job).get("folder", ".."))).resolve(): mapping(job) for job in jobs
+    }
     return {path: job for path, job in inside.items() if folder.resolve() in path.parents}
 
 
 def read_run(folder: Path, job: Mapping[str, Any]) -> Run | None:
-    """The run in a folder; ``job`` is what its sweep says of it, if anything. None if it is none of ours."""
+    """The run in a folder; ``job`` is what its sweep says of it, if anything. None if it is none of
+    ours."""
     file = folder / "result.json"
     result = mapping(read_json(file))
     if file.exists() and not _is_result(result):
         warn(f"{file} is damaged or is not tl-run's; skipped.")
         result = {}
     words = job.get("overrides")
-    words = words if isinstance(words, list) else read_yaml_list(folder / ".hydra" / "overrides.yaml")
+    words = (
+        words if isinstance(words, list) else read_yaml_list(folder / ".hydra" / "overrides.yaml")
+    )
     words = [word for word in words if isinstance(word, str) and "=" in word]
     if not result:
         hydra = mapping(read_yaml(folder / ".hydra" / "hydra.yaml").get("hydra"))
-        choices = mapping(job.get("choices")) or mapping(mapping(hydra.get("runtime")).get("choices"))
+        choices = mapping(job.get("choices")) or mapping(
+            mapping(hydra.get("runtime")).get("choices")
+        )
         if not {"method", "data"} <= set(choices):
             return None
-        result = {"choices": choices, "seed": job.get("seed", read_yaml(folder / ".hydra" / "config.yaml").get("seed"))}
-        began = any((folder / name).exists() for name in ("metrics.jsonl", "run.log", "result.json"))
-        status, error = ("interrupted", "no result: killed, or still running") if began else ("missing", "never began")
+        result = {
+            "choices": choices,
+            "seed": job.get("seed", read_yaml(folder / ".hydra" / "config.yaml").get("seed")),
+        }
+        began = any(
+            (folder / name).exists() for name in ("metrics.jsonl", "run.log", "result.json")
+        )
+        status, error = (
+            ("interrupted", "no result: killed, or still running")
+            if began
+            else ("missing", "never began")
+        )
     else:
         status, error = result["status"], str(result.get("error") or "")
     choices = {group: str(result["choices"].get(group, "default")) for group in CHOICES}
     set_by = dict(_override(word) for word in words)
-    others = {key: value for key, value in set_by.items() if key not in CHOICES and key.split(".")[0].split("/")[0] not in HOW}
+    others = {
+        key: value
+        for key, value in set_by.items()
+        if key not in CHOICES and key.split(".")[0].split("/")[0] not in HOW
+    }
     seed = result.get("seed")
     seed = seed if isinstance(seed, int) else None
-    return Run(folder, status, error, seed, choices, words, others, result if "status" in result else {})
+    return Run(
+        folder, status, error, seed, choices, words, others, result if "status" in result else {}
+    )
 
 
 def _is_result(content: Mapping[str, Any]) -> bool:
-    return content.get("status") in STATUSES and {"method", "data"} <= set(mapping(content.get("choices")))
+    return content.get("status") in STATUSES and {"method", "data"} <= set(
+        mapping(content.get("choices"))
+    )
 
 
 def _override(word: str) -> tuple[str, str]:
@@ -230,7 +296,13 @@ def mapping(content: Any) -> dict[str, Any]:
 
 def number(content: Any) -> float | None:
     """``content`` if it is a finite number, else None."""
-    return float(content) if isinstance(content, int | float) and not isinstance(content, bool) and math.isfinite(content) else None
+    return (
+        float(content)
+        if isinstance(content, int | float)
+        and not isinstance(content, bool)
+        and math.isfinite(content)
+        else None
+    )
 
 
 def read_json(file: Path) -> Any:

@@ -25,8 +25,10 @@ class Paired:
 
     Attributes:
         difference: the mean of (a - b) with its interval; None without a common seed.
-        t_p: two-sided p of the paired t-test; None with fewer than two pairs, or if all differences are equal.
-        wilcoxon_p: two-sided p of the signed-rank test; None with fewer than ``LEAST_WILCOXON`` pairs.
+        t_p: two-sided p of the paired t-test; None with fewer than two pairs, or if all differences
+            are equal.
+        wilcoxon_p: two-sided p of the signed-rank test; None with fewer than ``LEAST_WILCOXON``
+            pairs.
     """
 
     n: int

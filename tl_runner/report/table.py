@@ -1,4 +1,5 @@
-"""Runs grouped by all that varies between them but the seed: one row a group, with its gain over a baseline."""
+"""Runs grouped by all that varies between them but the seed: one row a group, with its gain over a
+baseline."""
 
 from __future__ import annotations
 
@@ -13,13 +14,26 @@ from tl_runner.report.runs import CHOICES, Run, warn
 from tl_runner.report.statistics import Interval, Paired, deviation, mean, paired
 
 BASELINE = "source_only"
-SCRATCH = "target_only"  # the baseline of what learns from target labels, where no row is of source_only
+# the baseline of what learns from target labels, where no row is of source_only
+SCRATCH = "target_only"
 FLOOR = "no_transfer"  # the same of methods that fit on features
 ALONE = "student alone"  # of methods that distil: the same student taught by labels alone
-BEGINNINGS = {BASELINE: "pretrain", ALONE: "alone"}  # phases of other methods that stand in for these rows
-OF_BEGINNINGS = ("method.pretrain.", "method.distil.", "method.leave_out")  # keys of methods that these depend on
+# phases of other methods that stand in for these rows
+BEGINNINGS = {BASELINE: "pretrain", ALONE: "alone"}
+# keys of methods that these depend on
+OF_BEGINNINGS = ("method.pretrain.", "method.distil.", "method.leave_out")
 USUAL = "target_test.accuracy"
-FRACTIONS = ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "average_precision", "ece", "forgetting")
+FRACTIONS = (
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "auc",
+    "average_precision",
+    "ece",
+    "forgetting",
+)
 _NO_DIFFERENCE = {"seed", "data.root", "data.download"}  # keys that do not make another experiment
 
 Keys = dict[str, str | None]
@@ -27,7 +41,8 @@ Keys = dict[str, str | None]
 
 @dataclass(frozen=True)
 class Metric:
-    """What a table is of. ``name`` is ``split.name`` or a number of the whole run, ``quantity`` says how to show it."""
+    """What a table is of. ``name`` is ``split.name`` or a number of the whole run, ``quantity``
+    says how to show it."""
 
     name: str
     quantity: str
@@ -57,9 +72,11 @@ class Row:
         repeated: runs of a seed that another run has given already.
         gain: over the baseline with the same other keys, paired by seed; None if there is no pair.
         against: the baseline.
-        best: the best mean of its data set over the seeds that all rivals have. Oracles do not take part; and where rivals are
-            settings of one method there is none, since to choose between those by target labels would make an oracle.
-        oracle: labels of the target were used, of its test images or where others of the data set went without.
+        best: the best mean of its data set over the seeds that all rivals have. Oracles do not take
+            part; and where rivals are settings of one method there is none, since to choose between
+            those by target labels would make an oracle.
+        oracle: labels of the target were used, of its test images or where others of the data set
+            went without.
         derived: not run by itself: a phase of other rows.
     """
 
@@ -88,7 +105,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired test of two rows; ``keys`` are the other keys, which agree or which one of the two has."""
+    """A paired test of two rows; ``keys`` are the other keys, which agree or which one of the two
+    has."""
 
     a: str
     b: str
@@ -101,9 +119,10 @@ def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = N
     """The table of ``runs``, whatever their order: by data set, the baseline first.
 
     Args:
-        metric: ``split.name``, such as ``target_test.f1_macro``, or ``score``, ``wall_s``, ...; by default
-            ``target_test.accuracy`` where a run has it, else each run's score.
-        against: the method that gains are over; by default source_only, or where there is none no_transfer or target_only.
+        metric: ``split.name``, such as ``target_test.f1_macro``, or ``score``, ``wall_s``, ...; by
+            default ``target_test.accuracy`` where a run has it, else each run's score.
+        against: the method that gains are over; by default source_only, or where there is none
+            no_transfer or target_only.
 
     Raises:
         UserError: no run has that metric, or no row is of that baseline.
@@ -112,17 +131,33 @@ def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = N
     keys = [*CHOICES, *varying(runs)]
     groups: dict[tuple, list[Run]] = {}
     for run in runs:
-        groups.setdefault(tuple(run.choices[k] if k in CHOICES else run.setting(k) for k in keys), []).append(run)
-    table = [_row(dict(zip(keys, group, strict=True)), shown, members) for group, members in groups.items()]
+        groups.setdefault(
+            tuple(run.choices[k] if k in CHOICES else run.setting(k) for k in keys), []
+        ).append(run)
+    table = [
+        _row(dict(zip(keys, group, strict=True)), shown, members)
+        for group, members in groups.items()
+    ]
     table += [row for method, phase in BEGINNINGS.items() for row in _begun(table, method, phase)]
-    table = [replace(row, oracle=row.oracle and (_no_baseline(row) or _beyond_others(row, table))) for row in table]
+    table = [
+        replace(row, oracle=row.oracle and (_no_baseline(row) or _beyond_others(row, table)))
+        for row in table
+    ]
     methods = {row.keys["method"] for row in table}
     known = sorted(map(str, methods))
     if against and against not in methods:
-        raise UserError(f"--against {against}: no group is of this method.{nearest(against, known)} There is: {', '.join(known)}.")
-    base = against or next((name for name in (BASELINE, FLOOR, SCRATCH, ALONE) if name in methods), BASELINE)
+        raise UserError(
+            f"--against {against}: no group is of this method.{nearest(against, known)} There is: "
+            f"{', '.join(known)}."
+        )
+    base = against or next(
+        (name for name in (BASELINE, FLOOR, SCRATCH, ALONE) if name in methods), BASELINE
+    )
     table.sort(key=lambda row: _order(row, base))
-    return [replace(row, against=base, gain=_gain(row, table, base), best=_is_best(row, table)) for row in table]
+    return [
+        replace(row, against=base, gain=_gain(row, table, base), best=_is_best(row, table))
+        for row in table
+    ]
 
 
 def metric_of(name: str | None, runs: Iterable[Run]) -> Metric:
@@ -133,14 +168,22 @@ def metric_of(name: str | None, runs: Iterable[Run]) -> Metric:
         everywhere = all(USUAL in run.metrics() for run in runs if run.status == "done")
         name = USUAL if everywhere or "score" not in known else "score"
     elif name not in known:
-        raise UserError(f"--metric {name}: no run has it.{nearest(name, known)} There is: {', '.join(known) or 'nothing, no run is done'}.")
+        raise UserError(
+            f"--metric {name}: no run has it.{nearest(name, known)} There is: "
+            f"{', '.join(known) or 'nothing, no run is done'}."
+        )
     return _scored_by(Metric(name, name.rpartition(".")[2]), runs)
 
 
 def _scored_by(metric: Metric, runs: Iterable[Run]) -> Metric:
-    """``score`` is accuracy in one data set and an error in another: the metric with what it is of these runs, if it is one thing."""
+    """``score`` is accuracy in one data set and an error in another: the metric with what it is of
+    these runs, if it is one thing."""
     known = {str(run.result.get("metric")) for run in runs if run.status == "done"}
-    return replace(metric, quantity=known.pop()) if metric.name == "score" and len(known) == 1 else metric
+    return (
+        replace(metric, quantity=known.pop())
+        if metric.name == "score" and len(known) == 1
+        else metric
+    )
 
 
 def metric_shown(rows: Sequence[Row]) -> Metric:
@@ -157,15 +200,18 @@ def varying(runs: Iterable[Run]) -> list[str]:
 
 
 def matches(a: Keys, b: Keys, aside: str) -> bool:
-    """Whether two rows differ in ``aside`` alone; a key that one of them does not have does not tell them apart."""
+    """Whether two rows differ in ``aside`` alone; a key that one of them does not have does not
+    tell them apart."""
     return all(a[k] == b[k] or None in (a[k], b[k]) for k in a if k != aside)
 
 
 def compare(table: Sequence[Row], a: str, b: str) -> list[Comparison]:
-    """Paired tests of the rows of ``a`` against those of ``b``, one for each setting of the other keys.
+    """Paired tests of the rows of ``a`` against those of ``b``, one for each setting of the other
+    keys.
 
     Args:
-        a, b: two values of one key: two methods, or for instance ``0.3`` and ``0.6`` of ``method.adapt.gate``.
+        a, b: two values of one key: two methods, or for instance ``0.3`` and ``0.6`` of
+            ``method.adapt.gate``.
 
     Raises:
         UserError: no key has both values.
@@ -176,9 +222,18 @@ def compare(table: Sequence[Row], a: str, b: str) -> list[Comparison]:
         known = sorted({value for row in table for value in row.keys.values() if value})
         unknown = [name for name in (a, b) if name not in known]
         said = " ".join(f"{name}: no group has this.{nearest(name, known)}" for name in unknown)
-        raise UserError(f"--paired {a} {b}: {said or 'these are not two values of one key.'} There is: {', '.join(known)}.")
+        raise UserError(
+            f"--paired {a} {b}: {said or 'these are not two values of one key.'} There is: "
+            f"{', '.join(known)}."
+        )
     return [
-        Comparison(a, b, {k: v or other.keys[k] for k, v in one.keys.items() if k != aside}, one.metric, paired(one.values, other.values))
+        Comparison(
+            a,
+            b,
+            {k: v or other.keys[k] for k, v in one.keys.items() if k != aside},
+            one.metric,
+            paired(one.values, other.values),
+        )
         for one in table
         for other in table
         if one.keys[aside] == a and other.keys[aside] == b and matches(one.keys, other.keys, aside)
@@ -189,16 +244,27 @@ def _row(keys: Keys, metric: Metric, runs: list[Run]) -> Row:
     """One run a seed counts: a done one before another, then the one that ended last."""
     first: dict[object, Run] = {}
     repeated = []
-    newest_first = sorted(runs, key=lambda r: (str(r.result.get("ended", "")), str(r.folder)), reverse=True)
+    newest_first = sorted(
+        runs, key=lambda r: (str(r.result.get("ended", "")), str(r.folder)), reverse=True
+    )
     for run in sorted(newest_first, key=lambda r: r.value(metric.name) is None):
         if run.seed is not None and run.seed in first:
             repeated.append(run)
         else:
             first[run.folder if run.seed is None else run.seed] = run
     kept = sorted(first.values(), key=_by_seed)
-    values = {run.seed: value for run in kept if run.seed is not None and (value := run.value(metric.name)) is not None}
-    if twice := sorted({run.seed for run in repeated if run.status == "done" and run.seed is not None}):
-        warn(f"{' '.join(str(v) for v in keys.values() if v)}: seed {', '.join(map(str, twice))} was run more than once; the last counts.")
+    values = {
+        run.seed: value
+        for run in kept
+        if run.seed is not None and (value := run.value(metric.name)) is not None
+    }
+    if twice := sorted(
+        {run.seed for run in repeated if run.status == "done" and run.seed is not None}
+    ):
+        warn(
+            f"{' '.join(str(v) for v in keys.values() if v)}: seed {', '.join(map(str, twice))} "
+            "was run more than once; the last counts."
+        )
     return Row(
         keys,
         _scored_by(metric, kept),
@@ -216,17 +282,35 @@ def _by_seed(run: Run) -> tuple:
 
 def _begun(table: Sequence[Row], method: str, phase: str) -> list[Row]:
     """A method's rows where it was not run, from the phases of others that are what it is."""
-    found: dict[tuple[tuple, bool, Metric], dict[int, float]] = {}  # apart where these had target labels and where they had none
+    found: dict[
+        tuple[tuple, bool, Metric], dict[int, float]
+    ] = {}  # apart where these had target labels and where they had none
     for row in table:
-        aside = [k for k in row.keys if k.startswith(("method.", "teacher.")) and not k.startswith(OF_BEGINNINGS)]
-        keys = {**row.keys, **dict.fromkeys([*aside, *(k for k in row.keys if k == "backbone@teacher")]), "method": method}
-        if any(other.keys["method"] == method and matches(other.keys, keys, "method") for other in table):
+        aside = [
+            k
+            for k in row.keys
+            if k.startswith(("method.", "teacher.")) and not k.startswith(OF_BEGINNINGS)
+        ]
+        keys = {
+            **row.keys,
+            **dict.fromkeys([*aside, *(k for k in row.keys if k == "backbone@teacher")]),
+            "method": method,
+        }
+        if any(
+            other.keys["method"] == method and matches(other.keys, keys, "method")
+            for other in table
+        ):
             continue
         for run in row.runs:
             value = run.after(phase, row.metric.name) if run.status == "done" else None
             if value is not None and run.seed is not None:
-                found.setdefault((tuple(keys.items()), run.saw_labels, row.metric), {}).setdefault(run.seed, value)
-    return [Row(dict(keys), metric, dict(sorted(seeds.items())), derived=True, oracle=saw) for (keys, saw, metric), seeds in found.items()]
+                found.setdefault((tuple(keys.items()), run.saw_labels, row.metric), {}).setdefault(
+                    run.seed, value
+                )
+    return [
+        Row(dict(keys), metric, dict(sorted(seeds.items())), derived=True, oracle=saw)
+        for (keys, saw, metric), seeds in found.items()
+    ]
 
 
 def _no_baseline(row: Row) -> bool:
@@ -235,7 +319,8 @@ def _no_baseline(row: Row) -> bool:
 
 
 def _beyond_others(row: Row, table: Sequence[Row]) -> bool:
-    """Whether an epoch was chosen by the test labels, or others of its data set saw no label of the target at all."""
+    """Whether an epoch was chosen by the test labels, or others of its data set saw no label of the
+    target at all."""
     chosen = any(run.result.get("selection") == "oracle" for run in row.runs)
     return chosen or any(r.keys["data"] == row.keys["data"] and r.n and not r.oracle for r in table)
 
@@ -244,7 +329,9 @@ def baseline(row: Row, table: Sequence[Row], base: str) -> Row | None:
     """The row of the method ``base`` that has the same other keys, if there is one and no more."""
     if row.keys["method"] == base:
         return None
-    bases = [r for r in table if r.keys["method"] == base and r.n and matches(r.keys, row.keys, "method")]
+    bases = [
+        r for r in table if r.keys["method"] == base and r.n and matches(r.keys, row.keys, "method")
+    ]
     if len(bases) > 1 and all(base.derived for base in bases):
         bases = [base for base in bases if base.oracle == any(run.saw_labels for run in row.runs)]
     return bases[0] if len(bases) == 1 else None
@@ -256,7 +343,8 @@ def _gain(row: Row, table: Sequence[Row], base: str) -> Interval | None:
 
 
 def _is_best(row: Row, table: Sequence[Row]) -> bool:
-    """Over the seeds that all rivals have; and settings of one method are not chosen between by the target's test labels."""
+    """Over the seeds that all rivals have; and settings of one method are not chosen between by the
+    target's test labels."""
     rivals = [r for r in table if r.n and not r.oracle and r.keys["data"] == row.keys["data"]]
     if not row.n or row.oracle or len(rivals) < 2:
         return False
@@ -265,14 +353,22 @@ def _is_best(row: Row, table: Sequence[Row]) -> bool:
         return False
     means = {id(r): fmean(r.values[seed] for seed in sorted(common)) for r in rivals}
     settings = Counter(tuple(r.keys[k] for k in CHOICES) for r in rivals)
-    if row.metric.name.startswith(("target_test", "meta_test", "score")) and max(settings.values()) > 1:
+    if (
+        row.metric.name.startswith(("target_test", "meta_test", "score"))
+        and max(settings.values()) > 1
+    ):
         return False
     return means[id(row)] == (min if row.metric.lower_is_better else max)(means.values())
 
 
 def _order(row: Row, base: str) -> list:
     others = [sort_key(value) for key, value in row.keys.items() if key not in ("method", "data")]
-    return [sort_key(row.keys["data"]), row.keys["method"] != base, sort_key(row.keys["method"]), others]
+    return [
+        sort_key(row.keys["data"]),
+        row.keys["method"] != base,
+        sort_key(row.keys["method"]),
+        others,
+    ]
 
 
 def sort_key(value: str | None) -> tuple:

@@ -1,1 +1,2 @@
-"""How far two sets of features are apart, as a number and as a picture: pure functions of arrays that import nothing of ours."""
+"""How far two sets of features are apart, as a number and as a picture: pure functions of arrays
+that import nothing of ours."""

@@ -1,4 +1,5 @@
-"""How well features, or a source's classifier, would serve a labelled target: scores that train nothing. Higher is better."""
+"""How well features, or a source's classifier, would serve a labelled target: scores that train
+nothing. Higher is better."""
 
 from __future__ import annotations
 
@@ -14,11 +15,14 @@ FOLDS = 5
 
 
 def logme(features: Array, y: Labels) -> float:
-    """The log evidence of a linear model of the labels, a sample and class: the mean over classes, nats.
+    """The log evidence of a linear model of the labels, a sample and class: the mean over classes,
+    nats.
 
-    You, Liu, Wang & Long, "LogME: Practical Assessment of Pre-trained Models for Transfer Learning", ICML 2021, eq. 2 and algorithm 1:
-    labels of one class against the rest are Gaussian around f^T w with precision beta, w is Gaussian with precision alpha, and both are
-    set to their most likely values by a fixed-point iteration. One decomposition serves all classes, of F^T F where that is smaller.
+    You, Liu, Wang & Long, "LogME: Practical Assessment of Pre-trained Models for Transfer
+    Learning", ICML 2021, eq. 2 and algorithm 1: labels of one class against the rest are Gaussian
+    around f^T w with precision beta, w is Gaussian with precision alpha, and both are set to their
+    most likely values by a fixed-point iteration. One decomposition serves all classes, of F^T F
+    where that is smaller.
 
     Args:
         features: (N, d). y: classes (N,); those that are not there do not count.
@@ -28,45 +32,69 @@ def logme(features: Array, y: Labels) -> float:
     labels = np.stack([y == c for c in np.unique(y)], 1).astype(np.float64)
     squares, v = np.linalg.eigh(f.T @ f) if n > d else (np.zeros(0), f)
     shares = squares / max(squares.max(initial=0.0), TINY)
-    if n > d and not ((shares > 1e-14) & (shares < 1e-9)).any():  # or the product has lost what is small
+    # or the product has lost what is small
+    if n > d and not ((shares > 1e-14) & (shares < 1e-9)).any():
         squares = np.where(shares > 1e-12, squares, 0.0)
-        z2 = np.divide((v.T @ (f.T @ labels)) ** 2, squares[:, None], out=np.zeros((d, labels.shape[1])), where=squares[:, None] > 0)
+        z2 = np.divide(
+            (v.T @ (f.T @ labels)) ** 2,
+            squares[:, None],
+            out=np.zeros((d, labels.shape[1])),
+            where=squares[:, None] > 0,
+        )
     else:
         u, s, _ = np.linalg.svd(f, full_matrices=False)
         squares, z2 = np.where(s > s.max(initial=0.0) * 1e-10, s**2, 0.0), (u.T @ labels) ** 2
-    return float(np.mean([_evidence(one, of, squares, n, d) for one, of in zip(labels.T, z2.T, strict=True)]))
+    return float(
+        np.mean([_evidence(one, of, squares, n, d) for one, of in zip(labels.T, z2.T, strict=True)])
+    )
 
 
 def _evidence(y: Array, z2: Array, squares: Array, n: int, d: int) -> float:
-    """Of 0 and 1 (N,), of whose squared projections on the features' directions are z2, and the squared singular values there."""
+    """Of 0 and 1 (N,), of whose squared projections on the features' directions are z2, and the
+    squared singular values there."""
     outside = max(float(y @ y - z2.sum()), 0.0)  # what no feature explains
     alpha = beta = 1.0
 
     def at(alpha: float, beta: float) -> tuple[float, float]:  # |m|^2 and |F m - y|^2
         denominator = (alpha + beta * squares) ** 2
-        return float((beta**2 * squares * z2 / denominator).sum()), float((alpha**2 * z2 / denominator).sum() + outside)
+        return float((beta**2 * squares * z2 / denominator).sum()), float(
+            (alpha**2 * z2 / denominator).sum() + outside
+        )
 
     for _ in range(STEPS):
         m2, rest = at(alpha, beta)
         gamma = float((beta * squares / (alpha + beta * squares)).sum())
-        new_alpha, new_beta = max(gamma, TINY) / max(m2, TINY), max(n - gamma, TINY) / max(rest, TINY)
+        new_alpha, new_beta = (
+            max(gamma, TINY) / max(m2, TINY),
+            max(n - gamma, TINY) / max(rest, TINY),
+        )
         close = abs(new_alpha / new_beta - alpha / beta) <= TOLERANCE * alpha / beta
         alpha, beta = new_alpha, new_beta
         if close:
             break
     m2, rest = at(alpha, beta)
     determinant = float(np.log(alpha + beta * squares).sum()) + (d - len(squares)) * np.log(alpha)
-    total = n * np.log(beta) + d * np.log(alpha) - n * np.log(2 * np.pi) - beta * rest - alpha * m2 - determinant
+    total = (
+        n * np.log(beta)
+        + d * np.log(alpha)
+        - n * np.log(2 * np.pi)
+        - beta * rest
+        - alpha * m2
+        - determinant
+    )
     return float(total / (2 * n))
 
 
 def leep(probabilities: Array, y: Labels) -> float:
-    """The mean log likelihood of the target's labels under P(y | z) averaged over a source classifier's z, nats.
+    """The mean log likelihood of the target's labels under P(y | z) averaged over a source
+    classifier's z, nats.
 
-    Nguyen, Hassner, Seeger & Archambeau, "LEEP: A New Measure to Evaluate Transferability of Learned Representations", ICML 2020, eq. 2.
+    Nguyen, Hassner, Seeger & Archambeau, "LEEP: A New Measure to Evaluate Transferability of
+    Learned Representations", ICML 2020, eq. 2.
 
     Args:
-        probabilities: of the source's classes on target samples, (N, Z), rows of sum 1. y: target classes (N,).
+        probabilities: of the source's classes on target samples, (N, Z), rows of sum 1. y: target
+            classes (N,).
     """
     p = np.asarray(probabilities, np.float64)
     _, number = np.unique(y, return_inverse=True)
@@ -78,7 +106,8 @@ def leep(probabilities: Array, y: Labels) -> float:
 def nce(z: Labels, y: Labels) -> float:
     """-H(Y | Z), nats: how well the source's class tells the target's.
 
-    Tran, Nguyen & Hassner, "Transferability and Hardness of Supervised Classification Tasks", ICCV 2019, eq. 4 and section 3.
+    Tran, Nguyen & Hassner, "Transferability and Hardness of Supervised Classification Tasks", ICCV
+    2019, eq. 4 and section 3.
 
     Args:
         z: the classes that a source's classifier names for target samples, (N,). y: their own (N,).
@@ -92,9 +121,10 @@ def nce(z: Labels, y: Labels) -> float:
 def h_score(features: Array, y: Labels) -> float:
     """tr(cov(f)^-1 cov(E[f | y])): the features' share that the classes explain.
 
-    Bao, Li, Huang, Zhang, Zheng, Zamir & Guibas, "An Information-Theoretic Approach to Transferability in Task Transfer Learning", ICIP
-    2019, definition 2; at most the smaller of the features and the classes less one. A covariance without inverse has its pseudo-inverse.
-    Of as many features as samples anything explains everything: NaN.
+    Bao, Li, Huang, Zhang, Zheng, Zamir & Guibas, "An Information-Theoretic Approach to
+    Transferability in Task Transfer Learning", ICIP 2019, definition 2; at most the smaller of the
+    features and the classes less one. A covariance without inverse has its pseudo-inverse. Of as
+    many features as samples anything explains everything: NaN.
     """
     f = np.asarray(features, np.float64)
     if f.shape[1] >= len(f) - 1:
@@ -107,7 +137,8 @@ def h_score(features: Array, y: Labels) -> float:
 
 
 def linear_probe(features: Array, y: Labels, seed: int = 0) -> float:
-    """The accuracy of a logistic regression, mean over five folds, of classes with at least five samples; NaN where fewer than two have."""
+    """The accuracy of a logistic regression, mean over five folds, of classes with at least five
+    samples; NaN where fewer than two have."""
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning
@@ -126,4 +157,8 @@ def linear_probe(features: Array, y: Labels, seed: int = 0) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a score needs no last digit
         tool = LogisticRegression(C=1.0, max_iter=100, tol=1e-3)
-        return float(cross_val_score(tool, f, labels, cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed)).mean())
+        return float(
+            cross_val_score(
+                tool, f, labels, cv=StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+            ).mean()
+        )

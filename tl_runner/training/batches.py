@@ -1,4 +1,5 @@
-"""Batches of a phase: an index into tensors on the device, then augmentation of the whole batch there."""
+"""Batches of a phase: an index into tensors on the device, then augmentation of the whole batch
+there."""
 
 from __future__ import annotations
 
@@ -9,17 +10,20 @@ import torch
 from torch import Tensor
 
 from tl_runner import randomness
-from tl_runner.data.tasks import Split
+from tl_runner.data.task import Split
 from tl_runner.methods.phases import Batch, Samples
 from tl_runner.training.device import Device
-from tl_runner.training.ranks import ALONE, Ranks
+from tl_runner.training.distributed import ALONE, Ranks
 
-Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # images and labels to mixed ones, of one batch
-Augment = Callable[[Tensor, torch.Generator | None, int, int], Tensor]  # images, generator, part of the batch, parts
+# images and labels to mixed ones, of one batch
+Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+# images, generator, part of the batch, parts
+Augment = Callable[[Tensor, torch.Generator | None, int, int], Tensor]
 
 
 def pixels(x: Tensor) -> Tensor:
-    """uint8 to float in [0, 1]: what every network sees, as in ADDA's code; a background of 0 adds nothing to a filter.
+    """uint8 to float in [0, 1]: what every network sees, as in ADDA's code; a background of 0 adds
+    nothing to a filter.
 
     What is float already, feature vectors, is left as it is.
     """
@@ -31,7 +35,8 @@ class Labelled:
     """What is made of the labelled splits of a phase.
 
     Attributes:
-        balance: ``sampling``, ``weights`` or None, as :attr:`tl_runner.methods.phases.Phase.balance`.
+        balance: ``sampling``, ``weights`` or None, as
+            :attr:`tl_runner.methods.phases.Phase.balance`.
         mixup, cutmix: alpha of either; 0 is off.
         classes: how many there are, by domain.
     """
@@ -49,7 +54,9 @@ class Labelled:
 
         kinds = [(v2.MixUp, self.mixup), (v2.CutMix, self.cutmix)]
         return {
-            domain: v2.RandomChoice([kind(alpha=float(alpha), num_classes=n) for kind, alpha in kinds if alpha])
+            domain: v2.RandomChoice(
+                [kind(alpha=float(alpha), num_classes=n) for kind, alpha in kinds if alpha]
+            )
             for domain, n in self.classes.items()
         }
 
@@ -60,9 +67,9 @@ AS_THEY_ARE = Labelled()
 class Batches:
     """The batches that a phase reads.
 
-    Each epoch of each domain is a fresh permutation, repeated with new ones where the epoch is longer than the domain;
-    what does not fill a batch is left out. Several ranks draw the same order of batches ``world`` times as big, and the same
-    views of them; each takes its part.
+    Each epoch of each domain is a fresh permutation, repeated with new ones where the epoch is
+    longer than the domain; what does not fill a batch is left out. Several ranks draw the same
+    order of batches ``world`` times as big, and the same views of them; each takes its part.
     """
 
     def __init__(
@@ -76,7 +83,13 @@ class Batches:
         ranks: Ranks = ALONE,
         labelled: Labelled = AS_THEY_ARE,
     ):
-        self.splits, self.batch_size, self.device, self.augment, self.stream = splits, batch_size, device, augment, stream
+        self.splits, self.batch_size, self.device, self.augment, self.stream = (
+            splits,
+            batch_size,
+            device,
+            augment,
+            stream,
+        )
         self.ranks = ranks
         first = next(iter(splits.values()))
         self.steps = steps_per_epoch or max(1, len(first) // (batch_size * ranks.world))
@@ -108,7 +121,12 @@ class Batches:
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step of this epoch; the caller has seeded the device's generator."""
-        return Batch(**{domain: self._samples(domain, plan[step], step) for domain, plan in self._plan.items()})
+        return Batch(
+            **{
+                domain: self._samples(domain, plan[step], step)
+                for domain, plan in self._plan.items()
+            }
+        )
 
     def _samples(self, domain: str, index: Tensor, step: int) -> Samples:
         split = self.splits[domain]
@@ -117,27 +135,48 @@ class Batches:
             x = self.augment(x, None, self.ranks.rank, self.ranks.world)
         y, also = _at(split.y, index), {name: values[index] for name, values in split.also.items()}
         if y is not None and domain in self._mixers:
-            with randomness.seeded(*self.stream, self._epoch, step, "mix", domain, *self.ranks.stream):
+            with randomness.seeded(
+                *self.stream, self._epoch, step, "mix", domain, *self.ranks.stream
+            ):
                 x, y = self._mixers[domain](x, y)
-        return Samples(self.device.lay_out(x), y, index, _at(split.domain, index), self._weights.get(domain), also)
+        return Samples(
+            self.device.lay_out(x),
+            y,
+            index,
+            _at(split.domain, index),
+            self._weights.get(domain),
+            also,
+        )
 
 
 def passes(size: int, need: int, generator: torch.Generator) -> Tensor:
     """``need`` positions below ``size``: permutations one after the other."""
-    return torch.cat([torch.randperm(size, generator=generator) for _ in range(-(-need // size))])[:need]
+    return torch.cat([torch.randperm(size, generator=generator) for _ in range(-(-need // size))])[
+        :need
+    ]
 
 
 def of_every_class_as_often(y: Tensor, need: int, generator: torch.Generator) -> Tensor:
-    """``need`` positions in ``y``, int64 (N,), in random order: each class that there is as often, up to one."""
+    """``need`` positions in ``y``, int64 (N,), in random order: each class that there is as often,
+    up to one."""
     present = y.unique()
-    shares = [(i + 1) * need // len(present) - i * need // len(present) for i in range(len(present))]
+    shares = [
+        (i + 1) * need // len(present) - i * need // len(present) for i in range(len(present))
+    ]
     rows = [(y == c).nonzero().squeeze(1) for c in present]
-    drawn = torch.cat([own[passes(len(own), share, generator)] for own, share in zip(rows, shares, strict=True) if share])
+    drawn = torch.cat(
+        [
+            own[passes(len(own), share, generator)]
+            for own, share in zip(rows, shares, strict=True)
+            if share
+        ]
+    )
     return drawn[torch.randperm(len(drawn), generator=generator)]
 
 
 def class_weights(y: Tensor, classes: int) -> Tensor:
-    """float (classes,): inverse to a class's number of labels in ``y``, 1 where all have as many; 1 as well where there is none."""
+    """float (classes,): inverse to a class's number of labels in ``y``, 1 where all have as many; 1
+    as well where there is none."""
     counts = y.cpu().bincount(minlength=classes).float()
     present = counts > 0
     return torch.where(present, len(y) / (present.sum() * counts.clamp(min=1)), 1.0)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner.errors import CheckpointError
-from tl_runner.record.folder import write_atomic
+from tl_runner.record.run_folder import write_atomic
 
 FORMAT = 1
-COMPARED = ("seed", "selection", "data", "backbone", "method", "train", "teacher")  # where else it ran may differ
+# where else it ran may differ
+COMPARED = ("seed", "selection", "data", "backbone", "method", "train", "teacher")
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
@@ -42,18 +43,32 @@ def load(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(state, dict) or "format" not in state:
         raise CheckpointError(f"{path} is not a checkpoint of tl-run. Start the run afresh.")
     if state["format"] != FORMAT:
-        raise CheckpointError(f"{path} has format {state['format']}, this version reads {FORMAT}. Start the run afresh.")
+        raise CheckpointError(
+            f"{path} has format {state['format']}, this version reads {FORMAT}. Start the run "
+            "afresh."
+        )
     if "config" in state:
-        other = list(differences({k: state["config"].get(k) for k in COMPARED}, {k: config.get(k) for k in COMPARED}))
+        other = list(
+            differences(
+                {k: state["config"].get(k) for k in COMPARED}, {k: config.get(k) for k in COMPARED}
+            )
+        )
         if other:
             shown = "\n".join(f"  {line}" for line in other[:8])
-            raise CheckpointError(f"{path} belongs to a run with other settings:\n{shown}\n  Resume the folder it came from.")
+            raise CheckpointError(
+                f"{path} belongs to a run with other settings:\n{shown}\n  Resume the folder it "
+                "came from."
+            )
     return state
 
 
 def weights_of(method: nn.Module, besides: Sequence[str]) -> dict[str, Tensor]:
     """The weights and buffers of a method without those of the networks ``besides``."""
-    return {name: tensor for name, tensor in method.state_dict().items() if name.partition(".")[0] not in besides}
+    return {
+        name: tensor
+        for name, tensor in method.state_dict().items()
+        if name.partition(".")[0] not in besides
+    }
 
 
 def put_back(method: nn.Module, weights: Mapping[str, Tensor], besides: Sequence[str]) -> None:
@@ -65,13 +80,18 @@ def put_back(method: nn.Module, weights: Mapping[str, Tensor], besides: Sequence
     found = method.load_state_dict(weights, strict=False)
     missing = [name for name in found.missing_keys if name.partition(".")[0] not in besides]
     if wrong := [*missing, *found.unexpected_keys]:
-        raise RuntimeError(f"{len(missing)} weights are missing, {len(found.unexpected_keys)} are not the method's: {', '.join(wrong[:3])}")
+        raise RuntimeError(
+            f"{len(missing)} weights are missing, {len(found.unexpected_keys)} are not the "
+            f"method's: {', '.join(wrong[:3])}"
+        )
 
 
 def differences(old: Any, new: Any, path: str = "") -> Any:
     """Lines that name each setting in which two configs differ."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in dict.fromkeys([*old, *new]):
-            yield from differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+            yield from differences(
+                old.get(key), new.get(key), f"{path}.{key}" if path else str(key)
+            )
     elif old != new:
         yield f"{path}: {old} in the checkpoint, {new} now"

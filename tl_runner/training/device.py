@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
-from tl_runner import torchrun
+from tl_runner.cli import torchrun
 from tl_runner.errors import ConfigError
-from tl_runner.record.folder import locked
+from tl_runner.record.run_folder import locked
 
 THREADS = torch.get_num_threads()
 _taken: dict[int, IO] = {}  # this process's GPU and the open file whose lock says so
@@ -58,7 +58,9 @@ class Device:
 
     def lay_out(self, images: Tensor) -> Tensor:
         """Images (B, C, H, W) in the memory layout of the networks."""
-        return images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+        return (
+            images.contiguous(memory_format=torch.channels_last) if self.channels_last else images
+        )
 
     def accelerate(self, network: nn.Module) -> None:
         """Compile a network where asked, in place."""
@@ -98,7 +100,8 @@ class Device:
 
 
 def free_gpu(count: int) -> int:
-    """A GPU that no other worker on this machine has taken, of ``count`` visible ones; this process keeps it.
+    """A GPU that no other worker on this machine has taken, of ``count`` visible ones; this process
+    keeps it.
 
     With more workers than GPUs the last ones share.
     """
@@ -121,37 +124,67 @@ def free_gpu(count: int) -> int:
 def resolve(options: Mapping[str, Any], worker: bool = False) -> Device:
     """The device of a config section.
 
-    Under torchrun each process takes the GPU of its own number, and a ``worker``, one of several processes of a sweep, one that is free.
+    Under torchrun each process takes the GPU of its own number, and a ``worker``, one of several
+    processes of a sweep, one that is free.
 
     Raises:
         ConfigError: the machine has no such device, or the device no such option.
     """
     name = options["name"]
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     device, several = torch.device(name), torchrun.world() > 1
     if several and device.type != "cpu" and name != "cuda":
-        raise ConfigError([f"device={name} is one device, and torchrun started {torchrun.world()} processes. Use device=cuda or cpu."])
+        raise ConfigError(
+            [
+                f"device={name} is one device, and torchrun started {torchrun.world()} processes. "
+                "Use device=cuda or cpu."
+            ]
+        )
     if device.type == "cuda":
         count, index = torch.cuda.device_count(), device.index
         if index is None:
             index = torchrun.local_rank() if several else free_gpu(count) if worker and count else 0
         if not torch.cuda.is_available() or index >= count:
-            cure = f"torchrun --nproc-per-node={count}" if several and count else "device=cpu" if several else "device=auto"
-            raise ConfigError([f"device=cuda:{index}: this machine has {count or 'no'} CUDA device(s). Use {cure}."])
+            cure = (
+                f"torchrun --nproc-per-node={count}"
+                if several and count
+                else "device=cpu"
+                if several
+                else "device=auto"
+            )
+            raise ConfigError(
+                [
+                    f"device=cuda:{index}: this machine has {count or 'no'} CUDA device(s). Use "
+                    f"{cure}."
+                ]
+            )
         device = torch.device("cuda", index)
         torch.cuda.set_device(device)
         torch.cuda.reset_peak_memory_stats(device)
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise ConfigError([f"device={name}: this machine has no MPS. Use device=auto."])
     precision = options["precision"]
-    if device.type != "cuda" and (precision == "tf32" or (precision == "fp16" and device.type == "cpu")):
-        raise ConfigError([f"device.precision={precision} does not run on {device.type}. Use fp32 or bf16."])
+    if device.type != "cuda" and (
+        precision == "tf32" or (precision == "fp16" and device.type == "cpu")
+    ):
+        raise ConfigError(
+            [f"device.precision={precision} does not run on {device.type}. Use fp32 or bf16."]
+        )
     if options["cuda_graphs"] and device.type != "cuda":
         raise ConfigError([f"device.cuda_graphs=true needs a CUDA device, this is {device.type}."])
-    torch.set_num_threads(options["threads"] or THREADS)  # also back to the default: a sweep's jobs share the process
+    # also back to the default: a sweep's jobs share the process
+    torch.set_num_threads(options["threads"] or THREADS)
     if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = (
+            precision == "tf32"
+        )
     layout = options["channels_last"]
     # measured on LeNet at batch 128, CPU: 1.6 times the images per second with channels_last
     channels_last = device.type == "cpu" if layout == "auto" else layout

@@ -1,4 +1,5 @@
-"""Ctrl-C and a scheduler's signals end a run between two steps, after a checkpoint; a second one ends it at once."""
+"""Ctrl-C and a scheduler's signals end a run between two steps, after a checkpoint; a second one
+ends it at once."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ def ignore_termination() -> None:
 class Interrupt:
     """While entered, the first SIGINT or SIGTERM sets ``asked``; the next does what it always did.
 
-    SIGUSR1 and SIGUSR2 count as well where somebody handles them, as submitit does when a job's time is nearly up. They are
-    handed on at the end, when the checkpoint is written: submitit then puts the job back into the queue.
+    SIGUSR1 and SIGUSR2 count as well where somebody handles them, as submitit does when a job's
+    time is nearly up. They are handed on at the end, when the checkpoint is written: submitit then
+    puts the job back into the queue.
     """
 
     def __init__(self) -> None:
@@ -31,8 +33,14 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():  # elsewhere signals cannot be set
-            warned = [s for name in ("SIGUSR1", "SIGUSR2") if (s := getattr(signal, name, None)) and callable(signal.getsignal(s))]
-            self._before = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM, *warned)}
+            warned = [
+                s
+                for name in ("SIGUSR1", "SIGUSR2")
+                if (s := getattr(signal, name, None)) and callable(signal.getsignal(s))
+            ]
+            self._before = {
+                s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM, *warned)
+            }
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,9 @@
-"""Phases that several runs have in common, computed once: weights and metrics kept under a key made of their content.
+"""Phases that several runs have in common, computed once: weights and metrics kept under a key made
+of their content.
 
-The key holds everything that the phase's outcome depends on: the first weights, the images and labels, the options, the seed, the
-device and the code itself. So a stored phase is, to the bit, what computing it again would give, or it is not found.
+The key holds everything that the phase's outcome depends on: the first weights, the images and
+labels, the options, the seed, the device and the code itself. So a stored phase is, to the bit,
+what computing it again would give, or it is not found.
 """
 
 from __future__ import annotations
@@ -21,18 +23,25 @@ import torch
 from torch import Tensor
 
 import tl_runner
-from tl_runner.backbones.base import Backbone
-from tl_runner.data.tasks import Split
+from tl_runner.backbones._base import Backbone
+from tl_runner.data.task import Split
 from tl_runner.errors import CheckpointError
 from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Phase
-from tl_runner.record.folder import claimed
+from tl_runner.record.run_folder import claimed
 from tl_runner.training import checkpoints
 from tl_runner.training.device import Device
 from tl_runner.training.position import Position
 
 
-def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], device: Device, options: Mapping[str, Any]) -> str:
+def key(
+    method: Method,
+    phase: Phase,
+    seed: int,
+    splits: Mapping[str, Split],
+    device: Device,
+    options: Mapping[str, Any],
+) -> str:
     """The name of a phase's outcome, 32 hex digits.
 
     Args:
@@ -50,19 +59,52 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
             processor(),
             torch.backends.cudnn.version(),
         ],
-        "device": [device.describe(), device.precision, device.channels_last, device.compile, device.cuda_graphs],
-        "phase": [phase.name, dict(phase.reads), phase.epochs, phase.batch_size, phase.steps_per_epoch, phase.shared, phase.augment],
-        "more": [phase.accumulate, phase.ema, phase.patience, phase.mixup, phase.cutmix, phase.balance, list(phase.leave_out)],
-        "backbones": [m.options for n in _networks(phase) for m in n.modules() if isinstance(m, Backbone)],
+        "device": [
+            device.describe(),
+            device.precision,
+            device.channels_last,
+            device.compile,
+            device.cuda_graphs,
+        ],
+        "phase": [
+            phase.name,
+            dict(phase.reads),
+            phase.epochs,
+            phase.batch_size,
+            phase.steps_per_epoch,
+            phase.shared,
+            phase.augment,
+        ],
+        "more": [
+            phase.accumulate,
+            phase.ema,
+            phase.patience,
+            phase.mixup,
+            phase.cutmix,
+            phase.balance,
+            list(phase.leave_out),
+        ],
+        "backbones": [
+            m.options for n in _networks(phase) for m in n.modules() if isinstance(m, Backbone)
+        ],
         "resting": [repr(layer) for layer in phase.resting],
-        "updates": [[u.name, u.optimizer and dict(u.optimizer), u.repeats, u.gate and vars(u.gate)] for u in phase.updates],
+        "updates": [
+            [u.name, u.optimizer and dict(u.optimizer), u.repeats, u.gate and vars(u.gate)]
+            for u in phase.updates
+        ],
         "seed": seed,
         "options": options,
     }
     digest = blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=16)
     for name in sorted(splits):
         digest.update(name.encode())
-        for tensor in (splits[name].x, splits[name].y, splits[name].ids, splits[name].domain, *splits[name].also.values()):
+        for tensor in (
+            splits[name].x,
+            splits[name].y,
+            splits[name].ids,
+            splits[name].domain,
+            *splits[name].also.values(),
+        ):
             _add(digest, tensor)
     for network in _networks(phase):
         digest.update(repr(network).encode())  # what has no weights: dropout, activations
@@ -70,7 +112,13 @@ def key(method: Method, phase: Phase, seed: int, splits: Mapping[str, Split], de
     return digest.hexdigest()
 
 
-def outcome(phase: Phase, at: Position, rows: Sequence[Mapping[str, Any]], before: tuple[float, int], wall_s: float) -> dict[str, Any]:
+def outcome(
+    phase: Phase,
+    at: Position,
+    rows: Sequence[Mapping[str, Any]],
+    before: tuple[float, int],
+    wall_s: float,
+) -> dict[str, Any]:
     """What is to be known of a phase that just ended beside its weights.
 
     Args:
@@ -92,7 +140,11 @@ def outcome(phase: Phase, at: Position, rows: Sequence[Mapping[str, Any]], befor
 def take_over(at: Position, stored: Mapping[str, Any]) -> None:
     """Stand where a run stands that computed the phase itself."""
     at.stopped = stored["stopped"]
-    at.epoch, at.images, at.train_s = stored["epochs"], at.images + stored["images"], at.train_s + stored["train_s"]
+    at.epoch, at.images, at.train_s = (
+        stored["epochs"],
+        at.images + stored["images"],
+        at.train_s + stored["train_s"],
+    )
 
 
 def _of_weights(networks: Sequence[Mapping[str, Tensor]]) -> str:
@@ -107,7 +159,11 @@ def _of_weights(networks: Sequence[Mapping[str, Tensor]]) -> str:
 def _add(digest: Any, tensor: Tensor | None) -> None:
     if tensor is not None:
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy() if tensor.ndim else str(tensor.item()).encode())
+        digest.update(
+            tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
+            if tensor.ndim
+            else str(tensor.item()).encode()
+        )
 
 
 def own_files(method: Method) -> set[Path]:
@@ -123,7 +179,11 @@ def own_files(method: Method) -> set[Path]:
 def processor() -> str:
     """The processor's name: other ones may round otherwise."""
     try:
-        return next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+        return next(
+            line
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         return platform.processor()
 
@@ -158,7 +218,8 @@ class PhaseCache:
             pairs = list(zip(_networks(phase), state["networks"], strict=True))
             if any(_shapes(network.state_dict()) != _shapes(weights) for network, weights in pairs):
                 return None
-            if state["digest"] != _of_weights(state["networks"]):  # a flipped bit is read without complaint
+            # a flipped bit is read without complaint
+            if state["digest"] != _of_weights(state["networks"]):
                 return None
             for network, weights in pairs:
                 network.load_state_dict(weights)

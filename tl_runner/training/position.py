@@ -21,6 +21,8 @@ class Position:
     train_s: float = 0.0
     images: int = 0
     plan: str = ""  # of Phase.plans, the one that is followed
-    stopped: dict[str, Any] = field(default_factory=dict)  # what the last phase's early stopping found
-    phases: list[dict[str, Any]] = field(default_factory=list)  # of the finished ones: name, metrics, seconds
+    # what the last phase's early stopping found
+    stopped: dict[str, Any] = field(default_factory=dict)
+    # of the finished ones: name, metrics, seconds
+    phases: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -17,11 +17,17 @@ def make_optimizer(options: Mapping[str, Any], groups: Sequence[Group]) -> torch
         {
             "params": list(group.parameters),
             "lr": options["lr"] * group.rate,
-            "weight_decay": options["weight_decay"] if group.weight_decay is None else group.weight_decay,
+            "weight_decay": options["weight_decay"]
+            if group.weight_decay is None
+            else group.weight_decay,
         }
         for group in groups
     ]
-    shared: dict[str, Any] = {"lr": options["lr"], "weight_decay": options["weight_decay"], "fused": True}
+    shared: dict[str, Any] = {
+        "lr": options["lr"],
+        "weight_decay": options["weight_decay"],
+        "fused": True,
+    }
     if options["name"] == "sgd":
         return torch.optim.SGD(parameters, momentum=options["momentum"], **shared)
     kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[options["name"]]
@@ -36,7 +42,8 @@ def factor(options: Mapping[str, Any], progress: float) -> float:
         "constant": 1.0,
         "linear": 1.0 - progress,
         "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
-        "step": options["gamma"] ** sum(progress >= milestone for milestone in options["milestones"]),
+        "step": options["gamma"]
+        ** sum(progress >= milestone for milestone in options["milestones"]),
         "inverse": (1.0 + 10.0 * progress) ** -0.75,  # Ganin et al., DANN, JMLR 2016, section 5.2.2
     }
     return rise * shape[options["schedule"]]

@@ -12,28 +12,28 @@ import numpy as np
 
 from tl_runner import randomness
 from tl_runner.data.episodes import Episodes
-from tl_runner.data.tasks import Split
+from tl_runner.data.task import Split
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method
-from tl_runner.methods.meta_learning import MetaLearner
+from tl_runner.methods.fewshot._base import MetaLearner
 from tl_runner.methods.phases import Phase
-from tl_runner.metrics import rules
-from tl_runner.metrics.report import Report
+from tl_runner.metrics import selection_rules as rules
+from tl_runner.metrics.evaluation_report import Report
 from tl_runner.record import embeddings
-from tl_runner.record.folder import RunFolder
-from tl_runner.record.progress import Progress
+from tl_runner.record.console import Progress
+from tl_runner.record.run_folder import RunFolder
 from tl_runner.training import checkpoints, phase_cache
 from tl_runner.training.batches import Augment
-from tl_runner.training.checks import unfit
 from tl_runner.training.device import Device
-from tl_runner.training.episodes import TaskEvaluator
-from tl_runner.training.evaluation import Evaluator
+from tl_runner.training.distributed import ALONE, Ranks
+from tl_runner.training.evaluator import Evaluator
 from tl_runner.training.interrupt import Interrupt, Interrupted
-from tl_runner.training.loop import PhaseLoop
-from tl_runner.training.loops import Loops
+from tl_runner.training.loop_maker import Loops
 from tl_runner.training.phase_cache import PhaseCache
+from tl_runner.training.phase_checks import unfit
+from tl_runner.training.phase_loop import PhaseLoop
 from tl_runner.training.position import Position
-from tl_runner.training.ranks import ALONE, Ranks
+from tl_runner.training.task_batches import TaskEvaluator
 
 
 class Trainer:
@@ -46,9 +46,11 @@ class Trainer:
         augment: of the training batches, or None.
         folder: takes metrics and checkpoints.
         progress: what the user watches.
-        ranks: the processes that share the run. All train; rank 0 alone evaluates and writes checkpoints.
+        ranks: the processes that share the run. All train; rank 0 alone evaluates and writes
+            checkpoints.
         cache: finished phases of other runs, or None.
-        episodes: few-shot tasks by name, on the device already, where these are learned and not the splits.
+        episodes: few-shot tasks by name, on the device already, where these are learned and not the
+            splits.
     """
 
     def __init__(
@@ -65,15 +67,32 @@ class Trainer:
         episodes: Mapping[str, Episodes] | None = None,
     ):
         self.method, self.splits, self.device, self.config = method, splits, device, config
-        self.augment, self.folder, self.progress, self.ranks, self.cache = augment, folder, progress, ranks, cache
+        self.augment, self.folder, self.progress, self.ranks, self.cache = (
+            augment,
+            folder,
+            progress,
+            ranks,
+            cache,
+        )
         self.seed, self.selection = config["seed"], config["selection"]
         self.phases = method.phases()
         self.at = Position()
         self._resumed: PhaseLoop | None = None
         self._started = time.perf_counter()
         self.episodes = episodes or {}
-        self.loops = Loops(method, splits, self.episodes, device, self.seed, config["train"]["limit"], augment, ranks)
-        self.evaluator: Evaluator | TaskEvaluator = Evaluator(method, splits, device, self.seed, self.selection == "oracle")
+        self.loops = Loops(
+            method,
+            splits,
+            self.episodes,
+            device,
+            self.seed,
+            config["train"]["limit"],
+            augment,
+            ranks,
+        )
+        self.evaluator: Evaluator | TaskEvaluator = Evaluator(
+            method, splits, device, self.seed, self.selection == "oracle"
+        )
         if self.episodes:
             assert isinstance(method, MetaLearner)
             self.evaluator = TaskEvaluator(method, self.episodes, device, self.seed)
@@ -85,18 +104,33 @@ class Trainer:
         """Whether the phases can run on this data, before any does."""
         there: dict[str, Split | Episodes] = {**self.splits, **self.episodes}
         problems = unfit(self.phases, there, self.selection)
-        if isinstance(self.evaluator, Evaluator) and self.evaluator.numbers and self.selection != "last":
-            problems.append(f"selection={self.selection} goes by classes, and the labels of this data are numbers. Leave it at last.")
+        if (
+            isinstance(self.evaluator, Evaluator)
+            and self.evaluator.numbers
+            and self.selection != "last"
+        ):
+            problems.append(
+                f"selection={self.selection} goes by classes, and the labels of this data are "
+                "numbers. Leave it at last."
+            )
         if self.episodes and self.device.torch.type == "cpu" and self.device.precision != "fp32":
-            problems.append(f"device.precision={self.device.precision}: on a CPU autocast misses what tasks compute together. Choose fp32.")
+            problems.append(
+                f"device.precision={self.device.precision}: on a CPU autocast misses what tasks "
+                "compute together. Choose fp32."
+            )
         if problems:
             raise ConfigError(problems)
         read = {split for phase in self.phases for split in phase.reads.values()}
         self.uses_target_labels = (
-            rules.RULES[self.selection].target_labels or bool({"target_labelled", "target_val"} & read) or self.method.saw_target_labels
+            rules.RULES[self.selection].target_labels
+            or bool({"target_labelled", "target_val"} & read)
+            or self.method.saw_target_labels
         )
         if "target_labelled" in self.splits and "target_labelled" not in read:
-            self.warn(f"{type(self.method).__name__} does not read target labels: data.target_labels changes nothing.")
+            self.warn(
+                f"{type(self.method).__name__} does not read target labels: data.target_labels "
+                "changes nothing."
+            )
 
     # ---- checkpoints
 
@@ -119,7 +153,8 @@ class Trainer:
             checkpoints.save(file, state)
 
     def restore(self) -> None:
-        """Take up ``last.pt``; ``metrics.jsonl`` is cut back to it. A run killed before its first starts over.
+        """Take up ``last.pt``; ``metrics.jsonl`` is cut back to it. A run killed before its first
+        starts over.
 
         Raises:
             CheckpointError: it does not fit this run.
@@ -132,23 +167,30 @@ class Trainer:
         state = checkpoints.load(self.folder.last, self.config)
         try:
             checkpoints.put_back(self.method, state["method"], self.method.elsewhere)
-            self.device.place(self.method)  # what a fit left comes back in shapes, and on a device, that only the file knows
+            # what a fit left comes back in shapes, and on a device, that only the file knows
+            self.device.place(self.method)
             self.at = Position(**state["position"])
             if self.at.plan:
-                self.phases[-1].follow(self.at.plan)  # tasks are scored so, too, if only that is left
+                # tasks are scored so, too, if only that is left
+                self.phases[-1].follow(self.at.plan)
             if state["loop"] is not None:
                 self._resumed = self.loops.of(self.phases[self.at.phase])
                 self._resumed.load_state_dict(state["loop"])
                 if self.ranks.world > 1:
                     self._resumed.load_own_state(state["ranks"][self.ranks.rank])
             if self.folder.metrics_bytes() < state["metrics_bytes"]:
-                raise CheckpointError(f"{self.folder.metrics_file} is shorter than at the checkpoint. Start the run afresh.")
+                raise CheckpointError(
+                    f"{self.folder.metrics_file} is shorter than at the checkpoint. Start the run "
+                    "afresh."
+                )
             if self.at.best_epoch is not None:
                 checkpoints.load(self.folder.best, self.config)
             self.folder.cut_metrics(state["metrics_bytes"])
         except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
             line = " ".join(str(error).split())[:300]
-            raise CheckpointError(f"{self.folder.last} does not fit this run: {line}\n  Start the run afresh.") from error
+            raise CheckpointError(
+                f"{self.folder.last} does not fit this run: {line}\n  Start the run afresh."
+            ) from error
         self._started = time.perf_counter() - self.at.wall_s
 
     def wall_s(self) -> float:
@@ -166,7 +208,8 @@ class Trainer:
         """
         with Interrupt() as interrupt:
             while self.at.phase < len(self.phases):
-                if self._resumed is None and self.ranks.any(interrupt.asked):  # a phase without epochs asks nowhere else
+                # a phase without epochs asks nowhere else
+                if self._resumed is None and self.ranks.any(interrupt.asked):
                     self.save(None)
                     raise Interrupted
                 self._phase(self.phases[self.at.phase], interrupt)
@@ -197,42 +240,67 @@ class Trainer:
                     for text in stored["warnings"]:
                         self.warn(text)
                     phase_cache.take_over(self.at, stored)
-                    self.progress.say(f"{phase.name}: {self.at.epoch} epochs taken from the phase cache, {stored['wall_s']:.0f} s saved")
+                    self.progress.say(
+                        f"{phase.name}: {self.at.epoch} epochs taken from the phase cache, "
+                        f"{stored['wall_s']:.0f} s saved"
+                    )
                     summary["shared"] = {"key": key, "saved_s": stored["wall_s"]}
                 else:
                     before = self.at.train_s, self.at.images
                     self._train(loop, final, interrupt)
                     took = round(self.wall_s() - self.at.phase_began, 3)
-                    self.cache.save(key, phase, phase_cache.outcome(phase, self.at, self.folder.metrics(), before, took))
+                    self.cache.save(
+                        key,
+                        phase,
+                        phase_cache.outcome(phase, self.at, self.folder.metrics(), before, took),
+                    )
         summary |= {"plan": self.at.plan} if phase.plans else {}
-        summary |= {**self.at.stopped, "epochs": self.at.epoch, "wall_s": round(self.wall_s() - self.at.phase_began, 3)}
+        summary |= {
+            **self.at.stopped,
+            "epochs": self.at.epoch,
+            "wall_s": round(self.wall_s() - self.at.phase_began, 3),
+        }
         if not final:
             summary["metrics"] = self.ranks.share(lambda: self._test(phase))
             if summary["metrics"]:
-                self.progress.say(f"{phase.name}{' done' if loop.epochs else ', as given'}: {_short(summary['metrics'])}")
+                self.progress.say(
+                    f"{phase.name}{' done' if loop.epochs else ', as given'}: "
+                    f"{_short(summary['metrics'])}"
+                )
         self.at.phases.append(summary)
         self.at.phase, self.at.epoch, self.at.step = self.at.phase + 1, 0, 0
         if final and self.at.best_epoch is None:
             if self.selection != "last":
-                self.warn(f"selection={self.selection} was undefined after every epoch of {phase.name}: the last epoch is taken.")
+                self.warn(
+                    f"selection={self.selection} was undefined after every epoch of {phase.name}: "
+                    "the last epoch is taken."
+                )
             self._keep_best()
         self.save(None)
 
     def _train(self, loop: PhaseLoop, final: bool, interrupt: Interrupt) -> None:
         at, phase = self.at, loop.phase
         at.stopped = {}
-        with self.progress.phase(phase.name, loop.epochs, loop.steps, at.epoch * loop.steps + at.step) as bar:
+        with self.progress.phase(
+            phase.name, loop.epochs, loop.steps, at.epoch * loop.steps + at.step
+        ) as bar:
             while at.epoch < loop.epochs:
                 if not at.step and loop.stopping and loop.stopping.over:
                     break
                 if at.epoch and not at.step and (rested := loop.rested()):
-                    self.warn(f"{phase.name} ended after epoch {at.epoch}: {rested} rested for a whole epoch (its gate was shut).")
+                    self.warn(
+                        f"{phase.name} ended after epoch {at.epoch}: {rested} rested for a whole "
+                        "epoch (its gate was shut)."
+                    )
                     break
                 self._epoch(loop, final, interrupt, bar.advance)
         at.stopped = loop.end()
         self._fit(loop, final)
         if found := at.stopped.get("early_stopping"):
-            self.progress.say(f"{phase.name} goes back to epoch {found['epoch']}: {found['split']} accuracy {found['accuracy']:.4f}")
+            self.progress.say(
+                f"{phase.name} goes back to epoch {found['epoch']}: {found['split']} accuracy "
+                f"{found['accuracy']:.4f}"
+            )
 
     def _fit(self, loop: PhaseLoop, final: bool) -> None:
         """What a phase computes in one go, scored as an epoch is."""
@@ -251,25 +319,44 @@ class Trainer:
             self._select(scores)
         shown = rules.shown(scores, self.selection)
         self.progress.say(
-            "  ".join([f"{phase.name}, {self.at.train_s - before:.1f} s", *(f"{name} {value:.4f}" for name, value in shown.items())])
+            "  ".join(
+                [
+                    f"{phase.name}, {self.at.train_s - before:.1f} s",
+                    *(f"{name} {value:.4f}" for name, value in shown.items()),
+                ]
+            )
         )
 
     # ---- phases shared between runs
 
     def _key(self, phase: Phase) -> str | None:
-        """The name of a phase that is about to start in the cache, or None where it is this run's alone."""
+        """The name of a phase that is about to start in the cache, or None where it is this run's
+        alone."""
         final = phase is self.phases[-1]
-        if self.cache is None or phase.shared is None or phase.begin or (final and self.selection != "last"):
+        if (
+            self.cache is None
+            or phase.shared is None
+            or phase.begin
+            or (final and self.selection != "last")
+        ):
             return None
-        splits = {name: split for name, split in self.splits.items() if name != "target_labelled" or name in phase.reads.values()}
+        splits = {
+            name: split
+            for name, split in self.splits.items()
+            if name != "target_labelled" or name in phase.reads.values()
+        }
         options = {
             "limit": self.config["train"]["limit"],
             "augment": repr(self.augment),
             "oracle": self.selection == "oracle",
         }
-        return phase_cache.key(self.method, phase, self.loops.seed_of(phase), splits, self.device, options)
+        return phase_cache.key(
+            self.method, phase, self.loops.seed_of(phase), splits, self.device, options
+        )
 
-    def _epoch(self, loop: PhaseLoop, final: bool, interrupt: Interrupt, advance: Callable[[], None]) -> None:
+    def _epoch(
+        self, loop: PhaseLoop, final: bool, interrupt: Interrupt, advance: Callable[[], None]
+    ) -> None:
         at, phase = self.at, loop.phase
         if at.step == 0:
             loop.begin_epoch(at.epoch)
@@ -302,8 +389,14 @@ class Trainer:
                 loop.stopping.see(at.epoch, scores[loop.stopping.split])
         if said := phase.watch(means):
             self.warn(f"{phase.name}, epoch {at.epoch}: {said}")
-        printed = {name: value for name, value in means.items() if not name.startswith(phase.unsaid)} if phase.unsaid else means
-        self.progress.epoch(phase.name, at.epoch, loop.epochs, {**printed, **rules.shown(scores, self.selection)})
+        printed = (
+            {name: value for name, value in means.items() if not name.startswith(phase.unsaid)}
+            if phase.unsaid
+            else means
+        )
+        self.progress.epoch(
+            phase.name, at.epoch, loop.epochs, {**printed, **rules.shown(scores, self.selection)}
+        )
         self.save(loop)
         if self.ranks.any(interrupt.asked):
             raise Interrupted
@@ -313,18 +406,23 @@ class Trainer:
         bad = [name for name, value in means.items() if not math.isfinite(value)]
         if bad:
             raise DivergedError(
-                f"{loop.phase.name}, epoch {self.at.epoch + 1}: the loss {bad[0]} became {means[bad[0]]}. {self.method.if_diverged}"
+                f"{loop.phase.name}, epoch {self.at.epoch + 1}: the loss {bad[0]} became "
+                f"{means[bad[0]]}. {self.method.if_diverged}"
             )
         return means
 
     # ---- evaluation and selection
 
     def _evaluate(self, phase: Phase, count: int) -> dict[str, float]:
-        """What each selection rule goes by, after an epoch; all of it is recorded, whichever rule decides."""
+        """What each selection rule goes by, after an epoch; all of it is recorded, whichever rule
+        decides."""
         found = self.evaluator.after_epoch(phase)
         for split, metrics in found.items():
             self._record(phase, count, split, metrics)
-        errors = {"meta_val mse": found["meta_val"]["mse"]} if "mse" in found.get("meta_val", {}) else {}  # shown; no rule goes by it
+        # shown; no rule goes by it
+        errors = (
+            {"meta_val mse": found["meta_val"]["mse"]} if "mse" in found.get("meta_val", {}) else {}
+        )
         return rules.scores(found) | errors
 
     def _select(self, scores: Mapping[str, float]) -> None:
@@ -333,7 +431,13 @@ class Trainer:
             self._keep_best()
 
     def _keep_best(self) -> None:
-        self._write(self.folder.best, {"method": checkpoints.weights_of(self.method, self.method.scaffold), "selection": self.selection})
+        self._write(
+            self.folder.best,
+            {
+                "method": checkpoints.weights_of(self.method, self.method.scaffold),
+                "selection": self.selection,
+            },
+        )
 
     def load_best(self) -> None:
         """Put the weights that the selection rule chose into the method."""
@@ -354,10 +458,21 @@ class Trainer:
 
     def final(self) -> tuple[dict[str, Report], dict[str, np.ndarray]]:
         """The selected weights on every split: (reports by split, predictions)."""
-        phase, epoch = self.phases[-1], self.at.best_epoch or self.stopped_at() or self.at.phases[-1]["epochs"]
+        phase, epoch = (
+            self.phases[-1],
+            self.at.best_epoch or self.stopped_at() or self.at.phases[-1]["epochs"],
+        )
         reports, predictions = self.evaluator.at_the_end(phase)
         for split, found in reports.items():
-            self.folder.metric({"phase": phase.name, "epoch": epoch, "selected": True, "split": split, **found["metrics"]})
+            self.folder.metric(
+                {
+                    "phase": phase.name,
+                    "epoch": epoch,
+                    "selected": True,
+                    "split": split,
+                    **found["metrics"],
+                }
+            )
         embeddings.keep(self.folder, "after", self.evaluator.embeddings(phase))
         return reports, predictions
 
@@ -365,10 +480,19 @@ class Trainer:
         """The epoch that early stopping took the last phase back to."""
         return self.at.phases[-1].get("early_stopping", {}).get("epoch")
 
-    def _record(self, phase: Phase, count: int | None, split: str, metrics: Mapping[str, float]) -> None:
+    def _record(
+        self, phase: Phase, count: int | None, split: str, metrics: Mapping[str, float]
+    ) -> None:
         step = {} if count is None else {"step": count}
         self.folder.metric(
-            {"phase": phase.name, "epoch": self.at.epoch, **step, "split": split, **metrics, "wall_s": round(self.wall_s(), 3)}
+            {
+                "phase": phase.name,
+                "epoch": self.at.epoch,
+                **step,
+                "split": split,
+                **metrics,
+                "wall_s": round(self.wall_s(), 3),
+            }
         )
 
     def warn(self, text: str) -> None:
@@ -380,4 +504,8 @@ class Trainer:
 
 def _short(metrics: Mapping[str, Mapping[str, float]]) -> str:
     """The first metric of each split."""
-    return ", ".join(f"{split} {name} {value:.4f}" for split, values in metrics.items() for name, value in [*values.items()][:1])
+    return ", ".join(
+        f"{split} {name} {value:.4f}"
+        for split, values in metrics.items()
+        for name, value in [*values.items()][:1]
+    )

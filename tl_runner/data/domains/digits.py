@@ -1,4 +1,5 @@
-"""scikit-learn's copy of the UCI handwritten digits, 1,200 and 597 (Alpaydin & Kaynak 1998). No files."""
+"""scikit-learn's copy of the UCI handwritten digits, 1,200 and 597 (Alpaydin & Kaynak 1998). No
+files."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from pathlib import Path
 
 from tl_runner.data.domain import Domain
 from tl_runner.data.rendered import handwritten_split
-from tl_runner.data.tasks import Split
+from tl_runner.data.task import Split
 
 
 class Digits(Domain):

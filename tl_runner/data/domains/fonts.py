@@ -1,4 +1,5 @@
-"""Printed digits, rendered at run time from matplotlib's fonts; every seed draws its own jitter. No files."""
+"""Printed digits, rendered at run time from matplotlib's fonts; every seed draws its own jitter. No
+files."""
 
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ from tl_runner import randomness
 from tl_runner.data.augment import Affine
 from tl_runner.data.domain import Domain
 from tl_runner.data.rendered import font_digits
-from tl_runner.data.tasks import Split
+from tl_runner.data.task import Split
 
 
 class Fonts(Domain):
-    """(N, 1, 28, 28): ``per_face`` images of each digit in each face, a tenth of that to test on, each jittered by ``jitter``."""
+    """(N, 1, 28, 28): ``per_face`` images of each digit in each face, a tenth of that to test on,
+    each jittered by ``jitter``."""
 
     title = "rendered"
 
@@ -22,5 +24,8 @@ class Fonts(Domain):
 
     def read(self, root: Path, download: bool, seed: int) -> tuple[Split, Split, dict[str, str]]:
         generator = randomness.generator(seed, "fonts")
-        train, test = (font_digits(n, self.jitter, generator) for n in (self.per_face, max(1, self.per_face // 10)))
+        train, test = (
+            font_digits(n, self.jitter, generator)
+            for n in (self.per_face, max(1, self.per_face // 10))
+        )
         return train, test, {}

@@ -1,4 +1,5 @@
-"""SVHN: 73,257 and 26,032 house numbers from street photographs, cut to 32x32 in colour (Netzer et al. 2011), format 2."""
+"""SVHN: 73,257 and 26,032 house numbers from street photographs, cut to 32x32 in colour (Netzer et
+al. 2011), format 2."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ class SVHN(Downloaded):
 
     @staticmethod
     def arrays(root: Path, train: bool) -> tuple[Tensor, Tensor]:
-        data = torchvision_datasets().SVHN(str(root / "SVHN"), split="train" if train else "test", download=False)
+        data = torchvision_datasets().SVHN(
+            str(root / "SVHN"), split="train" if train else "test", download=False
+        )
         if data.data.shape[1:] != (3, 32, 32):
             raise ValueError(f"images of {tuple(data.data.shape[1:])}, not 3x32x32")
         return torch.from_numpy(data.data).contiguous(), torch.from_numpy(data.labels)

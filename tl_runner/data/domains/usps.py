@@ -1,4 +1,5 @@
-"""USPS: 7,291 and 2,007 digits from envelopes, 16x16 (Hull 1994). torchvision's is LIBSVM's copy, a slightly smoothed one."""
+"""USPS: 7,291 and 2,007 digits from envelopes, 16x16 (Hull 1994). torchvision's is LIBSVM's copy, a
+slightly smoothed one."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tl_runner.data.domain import Downloaded, torchvision_datasets
-from tl_runner.data.tasks import Split, hold_out
+from tl_runner.data.task import Split, hold_out
 
 RANDOM_SPLIT = 1_860  # test images of usps_split=random: 7,438 / 1,860 of the 9,298, drawn once
 

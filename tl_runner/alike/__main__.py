@@ -1,6 +1,0 @@
-"""``python -m tl_runner.alike``, as ``tl-similarity``."""
-
-from tl_runner.alike.cli import main
-
-if __name__ == "__main__":
-    main()

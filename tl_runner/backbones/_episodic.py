@@ -1,0 +1,68 @@
+"""Batch norm in few-shot tasks: by the statistics of the images at hand, or by those of the task's
+support set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tl_runner.backbones._base import Backbone
+
+
+class EpisodeNorm(nn.Module):
+    """Batch norm without running statistics: those of the batch, always; or inside
+    :func:`as_support`, those of a batch before it.
+
+    With the batch's own, the query images of a task are seen together (transductive), in training
+    and in test: Finn et al.'s code.
+    """
+
+    def __init__(self, norm: _BatchNorm):
+        super().__init__()
+        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
+        self.noting = False
+        # mean and 1 / deviation, (1, C, 1, ...) each
+        self.noted: tuple[Tensor, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, ...)."""
+        # by hand: under vmap with a scale of each task's own, the gradient of torch 2.15's
+        # batch_norm through its backward is wrong
+        over, shape = [0, *range(2, x.ndim)], [1, -1, *[1] * (x.ndim - 2)]
+        kind, x = x.dtype, x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        if self.noted is None:
+            mean = x.mean(over, keepdim=True)
+            centred = x - mean
+            inverse = (centred.square().mean(over, keepdim=True) + self.eps).rsqrt()
+            if self.noting:
+                self.noted = mean, inverse
+        else:
+            mean, inverse = self.noted
+            centred = x - mean
+        return (centred * (self.weight.view(shape) * inverse) + self.bias.view(shape)).to(kind)
+
+
+def episodic(network: Backbone) -> Backbone:
+    """The same network, each of its batch norms now an :class:`EpisodeNorm`."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, _BatchNorm):
+                setattr(module, name, EpisodeNorm(child))
+    return network
+
+
+@contextmanager
+def as_support(network: nn.Module) -> Iterator[None]:
+    """The first pass inside is the support set's: later ones are normalised by its statistics."""
+    norms = [m for m in network.modules() if isinstance(m, EpisodeNorm)]
+    for norm in norms:
+        norm.noting = True
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.noting, norm.noted = False, None

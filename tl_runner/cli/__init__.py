@@ -1,0 +1,1 @@
+"""The console scripts, one a module. No torch here: help and complaints answer at once."""

@@ -1,0 +1,198 @@
+"""The command line of ``tl-predict``. No torch here: --help is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tl_runner.cli.parser import Parser
+from tl_runner.config import values as schema
+from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, DivergedError, UserError, nearest
+
+if TYPE_CHECKING:
+    from tl_runner.predict.run import Trained
+
+# and what files of each end in
+FORMATS = {"table": "", "csv": ".csv", "json": ".json", "npz": ".npz"}
+EXPORTS = (".onnx", ".pt2")
+SHOWN = 5  # unreadable files that are named
+
+EXAMPLES = """\
+  tl-predict outputs/finetune/folder/RUN new_pictures      a table in the terminal
+  tl-predict RUN a.jpg b.png --top 3                       the three likeliest classes
+  tl-predict RUN new_pictures -o labels.csv                or .json, with all probabilities
+  tl-predict RUN new_pictures --features -o features.npz   the features that the head sees
+  tl-predict RUN --export model.onnx                       or .pt2, for torch.export.load
+"""
+
+
+def parser() -> Parser:
+    p = Parser(
+        prog="tl-predict",
+        description="Label pictures, or feature vectors, with a finished run: its weights, its "
+        "preprocessing, its classes.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
+    p.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        type=Path,
+        help="pictures, .npz files of vectors, or folders of them",
+    )
+    p.add_argument(
+        "--format",
+        metavar="FORMAT",
+        help="table, csv or json; with --features csv or npz; by default as FILE ends",
+    )
+    p.add_argument(
+        "-o", dest="file", type=Path, metavar="FILE", help="write there instead of to the terminal"
+    )
+    p.add_argument(
+        "--top", type=int, default=1, metavar="K", help="show the K likeliest classes (default 1)"
+    )
+    p.add_argument("--features", action="store_true", help="embeddings instead of classes")
+    p.add_argument(
+        "--export",
+        type=Path,
+        metavar="FILE",
+        help="write the network as FILE.onnx or FILE.pt2 instead",
+    )
+    p.add_argument(
+        "--device",
+        default=None,
+        metavar="DEVICE",
+        help="auto, cpu, cuda, mps; by default as the run was trained",
+    )
+    p.add_argument(
+        "--workers",
+        type=int,
+        default=4,
+        metavar="N",
+        help="processes that decode pictures (default 4)",
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The ``tl-predict`` command. Ends with 0; with 2 if the command, a path or the run is wrong, 1
+    if outputs are not finite."""
+    try:
+        asked = parser().parse_intermixed_args(argv)
+        check(asked)
+        from tl_runner.predict.run import Trained
+
+        trained = Trained(asked.run, asked.device)
+        if asked.export:
+            from tl_runner.predict.export import export
+
+            say(export(trained, asked.export))
+        else:
+            predict(asked, trained)
+    except UserError as error:
+        print(f"tl-predict: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER)
+    except DivergedError as error:
+        print(f"tl-predict: {error}", file=sys.stderr)
+        sys.exit(EXIT_FAILED)
+    except BrokenPipeError:  # `tl-predict RUN folder | head`
+        sys.stdout = None  # type: ignore[assignment]  # or Python complains of it once more at the end
+    sys.exit(EXIT_DONE)
+
+
+def check(asked: argparse.Namespace) -> None:
+    """What can be told before torch is imported.
+
+    Raises:
+        UserError: options that exclude each other, an unknown format, no picture to label.
+    """
+    for option, file in (("--export", asked.export), ("-o", asked.file)):
+        if file and not file.parent.is_dir():
+            raise UserError(f"{option} {file}: there is no folder {file.parent}.")
+    if asked.device and (said := schema.device(asked.device)):
+        raise UserError(f"--device {asked.device} should be {said}")
+    if asked.file and asked.file.is_dir():
+        raise UserError(f"-o {asked.file} is a folder: name a file.")
+    if asked.export:
+        if asked.paths or asked.features or asked.file:
+            raise UserError(
+                "--export writes the network and labels nothing: leave out pictures, --features "
+                "and -o."
+            )
+        if asked.export.suffix not in EXPORTS:
+            raise UserError(
+                f"--export {asked.export}: the file should end in {' or '.join(EXPORTS)}."
+            )
+        return
+    if not asked.paths:
+        raise UserError(
+            "nothing to label: name pictures, or .npz files for a run on vectors, or a folder of "
+            "them. See tl-predict --help."
+        )
+    if asked.top < 1:
+        raise UserError(f"--top {asked.top}: at least 1.")
+    if asked.format and asked.format not in FORMATS:
+        raise UserError(
+            f"--format {asked.format}: no such format.{nearest(asked.format, FORMATS)} There is: "
+            f"{', '.join(FORMATS)}."
+        )
+    endings = {ending: kind for kind, ending in FORMATS.items() if ending}
+    if asked.file and not asked.format and asked.file.suffix not in endings:
+        raise UserError(
+            f"-o {asked.file}: the file should end in {', '.join(endings)}, or name a --format."
+        )
+    asked.format = asked.format or (
+        endings[asked.file.suffix] if asked.file else "csv" if asked.features else "table"
+    )
+    if asked.features and asked.format not in ("csv", "npz"):
+        raise UserError(
+            f"--features are numbers for another program: --format csv or npz, not {asked.format}."
+        )
+    if not asked.features and asked.format == "npz":
+        raise UserError("--format npz is for --features; classes go into csv or json.")
+    if asked.format == "npz" and not asked.file:
+        raise UserError("--format npz is for a file. Add -o features.npz.")
+
+
+def predict(asked: argparse.Namespace, trained: Trained) -> None:
+    """Label the pictures and write what was found."""
+    from tl_runner.predict import formats
+
+    files = trained.pictures(asked.paths)
+    began = time.perf_counter()
+    found = (
+        trained.features(files, asked.workers)
+        if asked.features
+        else trained.predict(files, asked.workers)
+    )
+    took = time.perf_counter() - began
+    if asked.file:
+        try:
+            asked.file.write_bytes(formats.written(asked.format, found, trained.classes, asked.top))
+        except OSError as error:
+            raise UserError(f"-o {asked.file} cannot be written: {error.strerror}.") from error
+    elif asked.format == "table":
+        formats.show(found, trained.classes, asked.top)
+    else:
+        sys.stdout.write(
+            formats.written(asked.format, found, trained.classes, asked.top).decode(
+                errors="replace"
+            )
+        )
+        sys.stdout.flush()
+    for file, why in [*found.unreadable.items()][:SHOWN]:
+        say(f"not read: {file}: {why}")
+    if len(found.unreadable) > SHOWN:
+        say(f"not read: {len(found.unreadable) - SHOWN:,} more")
+    where = f"{asked.file} written: " if asked.file else ""
+    say(f"{where}{len(found.files):,} {trained.kind} in {took:.1f} s by {trained.describe()}")
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,256 @@
+"""The ``tl-report`` command."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from tl_runner.cli.parser import Parser
+from tl_runner.errors import EXIT_DONE, EXIT_USER, UserError, nearest
+from tl_runner.report import formats, grid
+from tl_runner.report.grid import Grid
+from tl_runner.report.runs import Run, collect
+from tl_runner.report.selection_cost import rule_table
+from tl_runner.report.similarity import LEAST, correlations
+from tl_runner.report.table import Comparison, Row, compare, rows, sort_key
+
+# and what files of each end in
+FORMATS = {
+    "table": "",
+    "csv": ".csv",
+    "md": ".md",
+    "latex": ".tex",
+    "json": ".json",
+    "html": ".html",
+}
+NUMBERS = ("mean", "std", "n", "gain")
+
+EXAMPLES = """\
+  tl-report outputs/sweeps/RUN                 the table, in the terminal
+  tl-report outputs/sweeps/RUN -o report.html  one page with figures, opens from the disk
+  tl-report outputs --metric target_test.log_loss --sort mean
+  tl-report outputs --pivot method data --format latex
+  tl-report outputs --paired adda source_only
+  tl-report outputs --likeness                 does similarity tell what transfer gains?
+  tl-report outputs --rules                    which rule of selection= would have lost least
+"""
+
+
+def parser() -> Parser:
+    p = Parser(
+        prog="tl-report",
+        description="Tables, paired tests and one HTML page from the folders of runs and sweeps.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    p.add_argument(
+        "paths", nargs="+", metavar="PATH", help="folders of runs or sweeps; searched through"
+    )
+    p.add_argument(
+        "--format",
+        metavar="FORMAT",
+        help=f"{', '.join(FORMATS)}; by default as FILE ends, else table",
+    )
+    p.add_argument(
+        "-o", dest="file", type=Path, metavar="FILE", help="write there instead of to the terminal"
+    )
+    p.add_argument(
+        "--metric",
+        metavar="SPLIT.NAME",
+        help="by default target_test.accuracy, or else each run's score",
+    )
+    p.add_argument(
+        "--pivot",
+        nargs=2,
+        metavar=("ROW", "COLUMN"),
+        help="a matrix over two keys, such as method data",
+    )
+    p.add_argument(
+        "--paired",
+        nargs=2,
+        metavar=("A", "B"),
+        help="test two methods (or two values of one key) over common seeds",
+    )
+    p.add_argument(
+        "--against",
+        metavar="METHOD",
+        help="what gains are over; by default source_only, else no_transfer or target_only",
+    )
+    p.add_argument("--runs", action="store_true", help="one row a run")
+    p.add_argument(
+        "--rules",
+        action="store_true",
+        help="what each selection rule would have lost against the best epoch",
+    )
+    p.add_argument(
+        "--likeness",
+        action="store_true",
+        help="how the likeness of the domains goes with the gain, by rank correlation",
+    )
+    p.add_argument(
+        "--sort",
+        metavar="KEY",
+        help=f"a column's key, or {', '.join(NUMBERS)} (best or largest first)",
+    )
+    p.add_argument(
+        "--only-changed", action="store_true", help="leave out columns that are equal in all rows"
+    )
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The ``tl-report`` command. Ends the process with 0, or with 2 if the command or a path is
+    wrong."""
+    try:
+        asked = parser().parse_args(argv)
+        text = report(asked, collect(asked.paths))
+        if asked.file:
+            write(asked.file, text)
+        else:
+            print(text, end="", flush=True)
+    except UserError as error:
+        print(f"tl-report: {error}", file=sys.stderr)
+        sys.exit(EXIT_USER)
+    except BrokenPipeError:  # `tl-report outputs | head`
+        sys.stdout = None  # type: ignore[assignment]  # or Python complains of it once more at the end
+    sys.exit(EXIT_DONE)
+
+
+def write(file: Path, text: str) -> None:
+    """Write the report, and say so."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"-o {file} cannot be written: {error.strerror}.") from error
+    print(f"{file} written, {len(text.encode()) / 1e3:,.0f} kB", file=sys.stderr)
+
+
+def report(asked: argparse.Namespace, runs: Sequence[Run]) -> str:
+    """What the command prints or writes.
+
+    Raises:
+        UserError: a format, metric or key that there is not, or options that exclude each other.
+    """
+    kind = format_of(asked)
+    if sum(map(bool, (asked.pivot, asked.paired, asked.runs, asked.rules, asked.likeness))) > 1:
+        raise UserError(
+            "--pivot, --paired, --runs, --rules and --likeness are different tables: ask for one "
+            "at a time."
+        )
+    table = in_order(rows(runs, asked.metric, asked.against), asked.sort)
+    tests = compare(table, *asked.paired) if asked.paired else []
+    if kind == "html":
+        from tl_runner.report.page import page
+
+        if asked.pivot or asked.runs or asked.rules or asked.likeness:
+            raise UserError(
+                "--pivot, --runs, --rules and --likeness are not for the HTML page, which has all "
+                "of it."
+            )
+        return page(table, runs, tests)
+    regrets = rule_table(table) if asked.rules else []
+    if asked.rules and not regrets:
+        raise UserError(
+            "--rules: no finished run here has recorded its target test accuracy every epoch."
+        )
+    likeness = correlations(table) if asked.likeness else []
+    if asked.likeness and not likeness:
+        raise UserError(
+            f"--likeness: fewer than {LEAST} groups here have a gain over a baseline and a "
+            "recorded likeness of their domains."
+        )
+    if kind == "json":
+        return formats.as_json(table, tests, regrets, likeness)
+    if kind == "csv" and (regrets or likeness):
+        return formats.csv_rules(regrets) if regrets else formats.csv_likeness(likeness)
+    special = (
+        grid.lay_out_rules(regrets)
+        if regrets
+        else grid.lay_out_likeness(likeness)
+        if likeness
+        else None
+    )
+    return text_table(asked, kind, table, tests, special)
+
+
+def text_table(
+    asked: argparse.Namespace,
+    kind: str,
+    table: Sequence[Row],
+    tests: Sequence[Comparison],
+    special: Grid | None,
+) -> str:
+    """One of the text formats."""
+    if asked.paired:
+        special = grid.lay_out_paired(tests)
+    elif asked.pivot:
+        special = grid.lay_out_pivot(table, *asked.pivot)
+    elif asked.runs and kind != "csv":
+        special = grid.lay_out_runs(table, asked.only_changed)
+    if kind == "table":
+        console = Console(file=io.StringIO()) if asked.file else Console()
+        return (
+            formats.draw(special, console)
+            if special
+            else formats.terminal(table, console, asked.only_changed)
+        )
+    if kind == "csv":
+        return (
+            formats.csv_grid(special)
+            if special
+            else (formats.csv_runs if asked.runs else formats.csv_groups)(table)
+        )
+    write = {"md": formats.markdown, "latex": formats.latex}[kind]
+    return write(special or grid.lay_out(table, asked.only_changed))
+
+
+def format_of(asked: argparse.Namespace) -> str:
+    """The format asked for by name or by the file's ending."""
+    if asked.format and asked.format not in FORMATS:
+        raise UserError(
+            f"--format {asked.format}: no such format.{nearest(asked.format, FORMATS)} There is: "
+            f"{', '.join(FORMATS)}."
+        )
+    by_ending = {ending: kind for kind, ending in FORMATS.items() if ending}
+    kind = asked.format or (by_ending.get(asked.file.suffix, "table") if asked.file else "table")
+    if kind == "html" and not asked.file and sys.stdout.isatty():
+        raise UserError("--format html: a page is for a file. Add -o report.html.")
+    return kind
+
+
+def in_order(table: list[Row], key: str | None) -> list[Row]:
+    """Rows by a key's value, or by a number with the best (the largest n, the smallest std) first;
+    None keeps the order.
+
+    Raises:
+        UserError: no such key.
+    """
+    if key is None:
+        return table
+    known = [*table[0].keys, *NUMBERS]
+    if key not in known:
+        raise UserError(
+            f"--sort {key}: no such column.{nearest(key, known)} There is: {', '.join(known)}."
+        )
+    if key in table[0].keys:
+        return sorted(table, key=lambda row: sort_key(row.keys[key]))
+    numbers = {
+        id(row): row.gain.mean
+        if key == "gain" and row.gain
+        else getattr(row, key)
+        if key != "gain"
+        else None
+        for row in table
+    }
+
+    def better(row: Row) -> tuple[bool, float]:
+        value = numbers[id(row)]
+        up = key == "std" or (key != "n" and row.metric.lower_is_better)
+        return (value is None, (value or 0.0) if up else -(value or 0.0))
+
+    return sorted(table, key=better)

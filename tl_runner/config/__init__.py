@@ -1,0 +1,1 @@
+"""From words to checked configs: composed once, every problem told together. No torch."""

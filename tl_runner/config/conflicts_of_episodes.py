@@ -1,0 +1,111 @@
+"""What is checked of learners of few-shot tasks before anything heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from hydra.core.override_parser.types import Override
+
+UNUSED = (
+    "train.batch_size",
+    "train.label_smoothing",
+    "train.mixup",
+    "train.cutmix",
+    "train.balance",
+)
+
+
+def idle_beside_tasks(override: Override, known: Collection[str]) -> str | None:
+    """What to say of a setting for labelled batches where the method learns from few-shot tasks."""
+    if (
+        override.key_or_group.startswith("data.inner.")
+        and "method.inner.test_rate" in known
+        and "method.inner.optimizer" in known
+    ):
+        return f"{override.input_line}: Reptile's inner loop is another. Set method.inner.* itself."
+    if override.key_or_group.startswith("data.inner.") and "method.inner.test_rate" not in known:
+        return f"{override.input_line}: this method has no inner loop. Leave it out."
+    if override.key_or_group not in UNUSED or "method.meta.batch_size" not in known:
+        return None
+    cure = (
+        " method.meta.batch_size counts tasks."
+        if override.key_or_group.endswith("batch_size")
+        else ""
+    )
+    return f"{override.input_line}: few-shot tasks make no use of it.{cure} Leave it out."
+
+
+def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:
+    """Settings of few-shot tasks that are right one by one and cannot run together."""
+    method, data = config["method"], config["data"]
+    chunk, tasks = method.get("chunk"), method.get("meta", {}).get("batch_size", 1)
+    if chunk and tasks % chunk:
+        yield (
+            f"method.chunk={chunk} does not divide method.meta.batch_size={tasks}, the tasks of "
+            "a meta-batch."
+        )
+    if chunk and method["task_batching"] != "vmap":
+        yield (
+            f"method.chunk={chunk} is of method.task_batching=vmap, not "
+            f"{method['task_batching']}. Set that, or leave method.chunk out."
+        )
+    if (
+        "inner" in method
+        and (ways := data.get("training", {}).get("ways"))
+        and ways != data.get("ways")
+    ):
+        yield (
+            f"data.training.ways={ways}: a head has as many outputs in training as in tests, "
+            f"{data['ways']}. method=protonet has none."
+        )
+    if method.get("bn") == "running" and "inner" in method:
+        yield (
+            f"method.bn=running: method={method['name']} adapts weights to a task's own images. "
+            "Choose transductive or support."
+        )
+    if "episodes" in data.get("gives", ()) and "ways" not in data:
+        for key, value in (
+            ("selection", config["selection"]),
+            ("method.meta.patience", method.get("meta", {}).get("patience")),
+        ):
+            if value not in (None, "last"):
+                yield (
+                    f"{key}={value} goes by an accuracy, and the tasks of this data ask for a "
+                    "number. Leave it out."
+                )
+    if "meta" in method and config["backbone"].get("bn", "separate") != "separate":
+        yield (
+            f"backbone.bn={config['backbone']['bn']} is about two domains, and few-shot tasks "
+            "have none. method.bn is theirs."
+        )
+    if "meta" in method and method["meta"].get("accumulate", 1) != 1:
+        yield (
+            f"method.meta.accumulate={method['meta']['accumulate']}: method.task_batching cuts "
+            "a meta-batch. Leave accumulate at 1."
+        )
+    if (
+        "meta" in method
+        and config["device"]["precision"] in ("bf16", "fp16")
+        and config["device"]["name"] == "cpu"
+    ):
+        yield (
+            f"device.precision={config['device']['precision']}: on a CPU autocast misses what "
+            "tasks compute together. Choose fp32."
+        )
+    for key in ("compile", "cuda_graphs"):
+        if "meta" in method and config["device"].get(key):
+            yield (
+                f"device.{key}=true: the gradients of an inner loop cannot be compiled yet. "
+                "Leave it false."
+            )
+    if "meta" in method and method["meta"].get("steps_per_epoch") is None:
+        yield (
+            "method.meta.steps_per_epoch=null: tasks have no end. Set it, or "
+            "train.steps_per_epoch, to a number."
+        )
+    if "episodes" in data.get("gives", ()) and "episodes" not in method.get("needs", ()):
+        yield (
+            f"data={data['name']} gives few-shot tasks, which method={method['name']} does not "
+            "learn from: method=maml or protonet does."
+        )

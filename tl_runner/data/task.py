@@ -1,0 +1,250 @@
+"""What a data module returns: named splits of images and labels, held as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tl_runner.errors import DataError
+
+if TYPE_CHECKING:
+    from tl_runner.data.episodes import Episodes
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples of one split.
+
+    Attributes:
+        x: images, uint8 (N, C, H, W), or feature vectors, float32 (N, d, 1, 1).
+        y: class indices, int64 (N,), or numbers, float32 (N,), where one is asked for; None where
+            labels are not for the method's eyes.
+        ids: each sample's position in its original file or drawing order, int64 (N,).
+        domain: which of several sources or targets each sample is from, int64 (N,); None where
+            there is one.
+        also: labels of further tasks on the same samples, by name: int64 (N,), or float32 (N,)
+            where a number is asked for.
+    """
+
+    x: Tensor
+    y: Tensor | None
+    ids: Tensor
+    domain: Tensor | None = None
+    also: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device, channels_last: bool = False) -> Split:
+        """The same samples on ``device``."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        x = self.x.to(device).contiguous(memory_format=layout)
+        return self._with(x, lambda values: values.to(device))
+
+    def take(self, index: Tensor) -> Split:
+        """The samples at ``index``, in that order."""
+        return self._with(self.x[index], lambda values: values[index])
+
+    def without_labels(self) -> Split:
+        """The same samples; the labels are gone, not hidden."""
+        return replace(self, y=None, also={})
+
+    def _with(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Split:
+        """Other images, and ``change`` made to what goes with each of them."""
+        y, domain = (None if values is None else change(values) for values in (self.y, self.domain))
+        return Split(
+            x,
+            y,
+            change(self.ids),
+            domain,
+            {name: change(values) for name, values in self.also.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What a method is built from of a task; the record keeps it, so that a run can be built again
+    without its data.
+
+    Attributes:
+        classes, source_classes, sources: as a :class:`Task` has them; no classes: a number is asked
+            for.
+        shape: (C, H, W) of every image.
+        labelled: whether there are labelled target images for training.
+        every_label: whether all of the target's training images are.
+        splits: their names.
+        also, scale: as a :class:`Task` has them.
+    """
+
+    classes: Sequence[str]
+    shape: tuple[int, int, int]
+    labelled: bool = False
+    every_label: bool = False
+    splits: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    source_classes: Sequence[str] | None = None
+    also: Mapping[str, int] = field(default_factory=dict)
+    scale: Mapping[str, Sequence[float]] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One transfer problem: the splits of its domains and what they have in common.
+
+    Attributes:
+        name: what the user sees, such as ``mnist2usps``.
+        classes: class names, in the order of the label indices; none where a number is asked for.
+        splits: by name: ``source_train``, ``source_val``, ``source_test``, ``target_train``,
+            ``target_test``; of several targets also ``target_test_<name>`` each.
+        protocol: which samples and which split, in words, for the record.
+        checksums: SHA-256 of every file that was read, by path.
+        source_classes: class names of the source, where they are others than ``classes``.
+        sources, targets: the domains' names, which ``Split.domain`` of a source's or a target's
+            split counts in.
+        also: the further tasks of the target's samples, and of how many classes each is; 0: of a
+            number.
+        scale: ``mean`` and ``deviation`` that feature vectors were standardised by, d numbers each;
+            None: they were not.
+        every_label: whether all of the target's training images have labels that training may see;
+            None: as the splits say.
+        episodes: few-shot tasks by name: ``meta_train``, ``meta_val``, ``meta_test``; their
+            ``classes`` are a task's.
+    """
+
+    name: str
+    classes: Sequence[str]
+    splits: dict[str, Split]
+    protocol: str
+    checksums: dict[str, str] = field(default_factory=dict)
+    source_classes: Sequence[str] | None = None
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    also: Mapping[str, int] = field(default_factory=dict)
+    scale: Mapping[str, Sequence[float]] | None = None
+    every_label: bool | None = None
+    episodes: Mapping[str, Episodes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, split in self.splits.items():
+            self._check(name, split)
+        if self.every_label is None:  # of the data as it was read, whatever is left out of it later
+            labelled, every = (self.splits.get(f"target_{part}") for part in ("labelled", "train"))
+            object.__setattr__(
+                self,
+                "every_label",
+                labelled is not None and every is not None and len(labelled) == len(every),
+            )
+
+    def _check(self, name: str, split: Split) -> None:
+        if len(split) == 0:
+            raise DataError(f"{self.name}: the split {name} has no images.")
+        first = next(iter(self.splits.values())).x
+        if (
+            split.x.dtype not in (torch.uint8, torch.float32)
+            or split.x.dtype != first.dtype
+            or split.x.shape[1:] != first.shape[1:]
+        ):
+            raise DataError(
+                f"{self.name}: {name} holds {split.x.dtype} images of {tuple(split.x.shape[1:])}, "
+                f"the other splits {first.dtype} of {self.shape}. All domains must share one "
+                "shape and range."
+            )
+        # Pixels of one domain in 0..1 and of the other in 0..255 cost published ports 10 to 15
+        # points.
+        if split.x.dtype == torch.uint8 and int(split.x.amax()) < 128:
+            raise DataError(
+                f"{self.name}: the brightest pixel of {name} is {int(split.x.amax())} of 255. "
+                "Scale the images of this domain to 0..255 like the others."
+            )
+        classes = (
+            self.source_classes
+            if self.source_classes and name.startswith("source")
+            else self.classes
+        )
+        if (
+            split.y is not None
+            and not split.y.is_floating_point()
+            and not (int(split.y.amin()) >= 0 and int(split.y.amax()) < len(classes))
+        ):
+            raise DataError(f"{self.name}: {name} has labels outside 0..{len(classes) - 1}.")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of every image."""
+        if not self.splits:
+            return next(iter(self.episodes.values())).shape
+        c, h, w = next(iter(self.splits.values())).x.shape[1:]
+        return c, h, w
+
+    def outline(self) -> Outline:
+        """The task without its images."""
+        return Outline(
+            classes=self.classes,
+            shape=self.shape,
+            labelled="target_labelled" in self.splits,
+            every_label=bool(self.every_label),
+            splits=(*self.splits, *self.episodes),
+            sources=self.sources,
+            source_classes=self.source_classes,
+            also=self.also,
+            scale=self.scale,
+        )
+
+
+def without(split: Split, classes: Sequence[int]) -> Split:
+    """The samples of a labelled split that are of none of these classes; of any other split all."""
+    if not classes or split.y is None:
+        return split
+    return split.take(
+        (~torch.isin(split.y, torch.tensor(classes, device=split.y.device))).nonzero().squeeze(1)
+    )
+
+
+def joined(splits: Sequence[Split]) -> Split:
+    """The samples of several domains one after the other, each with the domain's number; a single
+    one as it is."""
+    if len(splits) == 1:
+        return splits[0]
+    labels = [split.y for split in splits if split.y is not None]
+    return Split(
+        torch.cat([split.x for split in splits]),
+        torch.cat(labels) if len(labels) == len(splits) else None,
+        torch.cat([split.ids for split in splits]),
+        torch.arange(len(splits)).repeat_interleave(torch.tensor([len(split) for split in splits])),
+    )
+
+
+def hold_out(size: int, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random (kept, held out) indices of ``size`` samples, each sorted; the second has ``fraction``
+    of them."""
+    order = torch.randperm(size, generator=generator)
+    n = round(size * fraction)
+    return order[n:].sort().values, order[:n].sort().values
+
+
+def see_labels(
+    split: Split, target_labels: int | str, generator: torch.Generator
+) -> dict[str, Split]:
+    """The target's training splits for a label budget (``data.target_labels``).
+
+    Returns ``target_train`` without labels, and for a budget above 0 also ``target_labelled``:
+    ``target_labels`` samples of each class, of numbers so many in all, or every sample for ``all``.
+    """
+    splits = {"target_train": split.without_labels()}
+    if target_labels == "all":
+        splits["target_labelled"] = split
+    elif target_labels:
+        assert split.y is not None
+        order = torch.randperm(len(split), generator=generator)
+        groups = (
+            [order]
+            if split.y.is_floating_point()
+            else [order[split.y[order] == c] for c in split.y.unique()]
+        )
+        picks = [group[: int(target_labels)] for group in groups]
+        splits["target_labelled"] = split.take(torch.cat(picks).sort().values)
+    return splits

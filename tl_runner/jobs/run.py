@@ -1,0 +1,377 @@
+"""One run, read from top to bottom: seed, data, device, method, phases, evaluation, record."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import gc
+import json
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from tl_runner import plugins, randomness
+from tl_runner.backbones._base import Backbone
+from tl_runner.build.given_teachers import given
+from tl_runner.build.method import method_of
+from tl_runner.config.compose import taken
+from tl_runner.data.augment import Views
+from tl_runner.data.task import Split, Task
+from tl_runner.errors import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USER,
+    CheckpointError,
+    ConfigError,
+    DivergedError,
+    LostError,
+    UserError,
+)
+from tl_runner.record.console import Progress, Silent, log
+from tl_runner.record.environment import environment
+from tl_runner.record.result import closing_table, result, write_figures
+from tl_runner.record.run_folder import RunFolder, Unwritten, named_choices
+from tl_runner.training import device as devices
+from tl_runner.training.distributed import here
+from tl_runner.training.interrupt import Interrupted, ignore_termination
+from tl_runner.training.phase_cache import PhaseCache
+from tl_runner.training.trainer import Trainer
+
+gc.freeze()  # what the imports left is not looked at again after every run of a sweep
+atexit.register(gc.unfreeze)
+
+# per thread, so before the first parallel operation: adversarial training meets denormals, which
+# slow it a hundredfold
+torch.set_flush_denormal(True)
+
+
+def run(
+    config: dict[str, Any],
+    choices: Mapping[str, str],
+    path: Path,
+    command: Sequence[str],
+    resume: bool,
+    sweep: bool,
+    quiet: bool,
+) -> dict[str, Any]:
+    """Train and evaluate what ``config`` describes, into the folder ``path``. The content of
+    ``result.json``.
+
+    Under torchrun every process calls this with the same command; the settings and the folder are
+    those of rank 0, which alone evaluates, writes and returns something.
+
+    Args:
+        config: resolved.
+        choices: of the config groups.
+        path: the run's folder.
+        command: as typed, for the record.
+        resume: go on from the folder's checkpoint, if there is one.
+        sweep: one of several runs, which share phases unless told otherwise.
+        quiet: keep to the log file.
+
+    Raises:
+        UserError: the data, the device or the checkpoint is wrong; nothing was written.
+        DivergedError, Interrupted, LostError, OSError: as the trainer's.
+    """
+    ranks = here()
+    config, path, resume = ranks.share(lambda: (config, path, resume))
+    randomness.seed_all(config["seed"])
+    with ranks.together():
+        device = devices.resolve(config["device"], worker=quiet)
+        began_reading = time.perf_counter()
+        task, augment = load_data(config)
+        data_s = time.perf_counter() - began_reading
+    folder, progress = (
+        (RunFolder(path), Progress(quiet)) if ranks.main else (Unwritten(path), Silent())
+    )
+    cache = phase_cache(config, sweep) if ranks.world == 1 else None
+    try:
+        with ranks.together():
+            teachers, sums = given(config, task.outline())
+            task = replace(task, checksums={**task.checksums, **sums})
+            method = method_of(config, task.outline(), teachers)
+            task = replace(
+                task,
+                protocol="; ".join(filter(None, [task.protocol, method.protocol, tested(task)])),
+            )
+            device.place(method)
+            for network in method.networks():
+                device.accelerate(network)
+            splits = {
+                name: split.to(device.torch, device.channels_last)
+                for name, split in task.splits.items()
+            }
+            episodes = {name: tasks.to(device.torch) for name, tasks in task.episodes.items()}
+            trainer = Trainer(
+                method, splits, device, config, augment, folder, progress, ranks, cache, episodes
+            )
+            began = resume and (path / "environment.json").exists()
+            assert resume or not taken(path), path
+            if began:
+                same_ground(folder, task, ranks.world)
+            if resume:
+                trainer.restore()
+        ranks.same("data files", lambda: task.checksums)
+        ranks.same("weights", lambda: [p.double().sum().item() for p in method.parameters()])
+
+        if ranks.main and config.get("track"):
+            folder.tracker = plugins.module("record/trackers", config["track"]["name"]).Tracker(
+                path, folder.metrics()
+            )
+        progress.keep(path / "run.log")
+        if not began:
+            folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+            folder.json(
+                "environment.json", environment(device, command, task.checksums, ranks.world)
+            )
+        several = f", {ranks.world} processes" if ranks.world > 1 else ""
+        progress.say(
+            f"{choices['method']} on {task.name} ({task.protocol}), seed {config['seed']}, "
+            f"{device.describe()}{several}"
+        )
+        for said in {m.origin for m in method.modules() if isinstance(m, Backbone) and m.origin}:
+            progress.say(said)
+        trainer.run()
+        if not ranks.main:
+            return {}
+
+        trainer.load_best()
+        reports, predictions = trainer.final()
+        folder.arrays("predictions.npz", predictions)
+        if config["figures"]:
+            try:
+                write_figures(folder, predictions, reports, task)
+            except Exception as error:  # what was trained is worth more than its pictures
+                write_traceback(path)
+                trainer.warn(
+                    f"the figures could not be drawn ({type(error).__name__}: {error}; traceback "
+                    f"in {path / 'run.log'})."
+                )
+        content = result(trainer, task, choices, reports, device, data_s)
+        folder.json("result.json", content)
+        progress.say(closing_table(content, path))
+        return content
+    except LostError:
+        # torchrun now stops every process, and this one has yet to record that the run failed
+        ignore_termination()
+        raise
+    finally:
+        if folder.tracker:
+            folder.tracker.close()
+        progress.close()
+        release(device)
+
+
+def phase_cache(config: Mapping[str, Any], sweep: bool) -> PhaseCache | None:
+    """Where phases are shared: ``cache.phases=auto`` shares them between the runs of a sweep, and
+    with later sweeps."""
+    wanted = config["cache"]["phases"]
+    return (
+        PhaseCache(Path(config["cache"]["dir"]).expanduser())
+        if wanted is True or (wanted == "auto" and sweep)
+        else None
+    )
+
+
+def load_data(config: Mapping[str, Any]) -> tuple[Task, Views | None]:
+    """The task, cut to ``train.limit.samples``, and the augmentation of its training batches."""
+    options = {
+        k: v for k, v in config["data"].items() if k not in ("name", "gives", "augment", "inner")
+    }
+    load = getattr(plugins.module("data/tasks", config["data"]["name"]), "load", None)
+    if load is None:
+        raise ConfigError(
+            [f"data.name={config['data']['name']}: that module has no function load."]
+        )
+    task: Task = load(**options, seed=randomness.derive(config["seed"], "data"))
+    augment = Views(**config["data"]["augment"])
+    most = config["train"]["limit"]["samples"]
+    if most:
+        transductive = config["data"].get("transductive", False)
+        task.splits.update(
+            {
+                name: first_of(
+                    split, most, "target_train" if transductive and name == "target_test" else name
+                )
+                for name, split in task.splits.items()
+            }
+        )
+        for tasks in task.episodes.values():
+            tasks.scored = min(
+                tasks.scored, max(2, most // (tasks.ways * (tasks.shots + tasks.queries)))
+            )
+    if "target_labelled" in task.splits:
+        task = replace(
+            task, protocol=f"{task.protocol}, {len(task.splits['target_labelled']):,} target labels"
+        )
+    return task, augment or None
+
+
+def tested(task: Task) -> str:
+    """How many few-shot tasks the test score is a mean over, in words."""
+    return f"{task.episodes['meta_test'].scored:,} test tasks" if task.episodes else ""
+
+
+def same_ground(folder: RunFolder, task: Task, world: int) -> None:
+    """Whether the data files and the number of processes are still those that the run began
+    with."""
+    try:
+        environment = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))
+        began, processes = environment["data_sha256"], environment.get("world_size", 1)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{folder.path}/environment.json is damaged ({type(error).__name__}). Start afresh."
+        ) from error
+    changed = [name for name, digest in task.checksums.items() if began.get(name) != digest]
+    if changed:
+        raise CheckpointError(
+            f"{', '.join(changed)} changed since the run began. Put the old file back, or start "
+            "the run afresh."
+        )
+    if processes != world:
+        cure = f"under torchrun with {processes} processes" if processes > 1 else "without torchrun"
+        raise CheckpointError(
+            f"{folder.path} is a run of {processes} process(es), not of {world}. Resume it "
+            f"{cure}, or start afresh."
+        )
+
+
+def first_of(split: Split, most: int, name: str) -> Split:
+    """At most ``most`` samples, the same for every seed."""
+    order = torch.randperm(len(split), generator=randomness.generator(0, "limit", name))[:most]
+    return split.take(order.sort().values)
+
+
+def release(device: devices.Device) -> None:
+    """Give memory back: a sweep runs many jobs in one process."""
+    gc.collect()
+    # jobs have networks of the same code: what was compiled for one counts against the other's
+    # limit
+    if device.compile:
+        torch.compiler.reset()
+    if device.torch.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def guarded(
+    config: dict[str, Any],
+    choices: Mapping[str, str],
+    path: Path,
+    command: Sequence[str],
+    *,
+    resume: bool,
+    sweep: bool,
+    quiet: bool,
+) -> tuple[int, dict[str, Any] | None, str]:
+    """:func:`run` with every ending told apart: (exit code, result, message). A failure leaves a
+    result that says so."""
+    started = time.perf_counter()
+    try:
+        return EXIT_DONE, run(config, choices, path, command, resume, sweep, quiet), ""
+    except UserError as error:
+        return EXIT_USER, None, str(error)
+    except (Interrupted, KeyboardInterrupt) as error:
+        where = f"A checkpoint was written. Go on with: tl-run resume={path}"
+        if not (path / "checkpoints" / "last.pt").exists():
+            return (
+                EXIT_INTERRUPTED,
+                None,
+                "Stopped before the first checkpoint; there is nothing to resume.",
+            )
+        message = (
+            where
+            if isinstance(error, Interrupted)
+            else f"Stopped at once. The last checkpoint stands: tl-run resume={path}"
+        )
+        return (
+            EXIT_INTERRUPTED,
+            record_failure(path, "interrupted", "", config, choices, started),
+            message,
+        )
+    except Exception as error:
+        message = explain(error, path, config)
+        write_traceback(path)
+        return (
+            EXIT_FAILED,
+            record_failure(path, "failed", message, config, choices, started),
+            message,
+        )
+
+
+def follow(
+    config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str]
+) -> int:
+    """:func:`run` on a rank other than 0: the exit code of an ending that rank 0 records and speaks
+    of."""
+    try:
+        run(config, choices, path, command, resume=False, sweep=False, quiet=True)
+    except UserError:
+        return EXIT_USER
+    except Interrupted:
+        return EXIT_INTERRUPTED
+    except (DivergedError, LostError):
+        return EXIT_FAILED
+    return EXIT_DONE
+
+
+def explain(error: Exception, path: Path, config: Mapping[str, Any]) -> str:
+    """One line for the user."""
+    if isinstance(error, (DivergedError, LostError)):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return f"The disk is full: {error}. Free some space, then: tl-run resume={path}"
+    if isinstance(error, torch.OutOfMemoryError):
+        smaller = "train.batch_size"
+        if "meta" in config["method"]:
+            smaller = (
+                "method.meta.batch_size, method.task_batching=loop"
+                if "task_batching" in config["method"]
+                else "data.training.ways"
+            )
+        return f"Out of memory: {error}. Try a smaller {smaller}, or device.precision=bf16."
+    return f"{type(error).__name__}: {error} (traceback in {path / 'run.log'})"
+
+
+def record_failure(
+    path: Path,
+    status: str,
+    message: str,
+    config: Mapping[str, Any],
+    choices: Mapping[str, str],
+    started: float,
+) -> dict[str, Any]:
+    """``result.json`` of a run that did not get to its end, as far as the disk allows."""
+    content = {
+        "status": status,
+        "error": message,
+        "score": None,
+        "metric": None,
+        "uses_target_labels": None,
+        "protocol": None,
+        "metrics": {},
+        "seed": config["seed"],
+        "selection": config["selection"],
+        "choices": named_choices(choices),
+        "wall_s": round(time.perf_counter() - started, 3),
+    }
+    try:
+        RunFolder(path).json("result.json", content)
+    except OSError as error:
+        log.error(f"result.json could not be written: {error}")
+    return content
+
+
+def write_traceback(path: Path) -> None:
+    """The traceback, at the end of ``run.log``."""
+    try:
+        with open(path / "run.log", "a", encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+    except OSError:
+        traceback.print_exc()

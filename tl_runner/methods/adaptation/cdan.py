@@ -1,0 +1,91 @@
+"""CDAN: conditional adversarial adaptation. The discriminator sees features and predictions
+together, multiplied out.
+
+Long, Cao, Wang & Jordan, "Conditional Adversarial Domain Adaptation", NeurIPS 2018, section 3. The
+predictions carry no gradient into the map; where it would have more than 4,096 entries it is a
+random projection of itself. With ``entropy`` (CDAN+E) every sample weighs 1 + exp(-H), sure
+predictions more, each domain's weights with mean 1. The domain loss is a mean over both domains, as
+DANN's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from tl_runner.losses.adversarial import (
+    RandomisedMap,
+    adaptation_factor,
+    entropy_weights,
+    multilinear_map,
+    reverse_gradient,
+)
+from tl_runner.methods.adaptation._base import Layers, SharedEncoder, mlp
+from tl_runner.methods.adaptation.dann import adversarial
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses, Metrics
+
+LARGEST = 4096  # entries of the exact map (the paper's section 3)
+
+
+class Cdan(SharedEncoder):
+    """Two phases: ``pretrain`` and ``adapt``.
+
+    Args:
+        weight: of the reversed gradient at the end of the phase; it rises from 0 as DANN's.
+        hidden: units of the discriminator's two hidden layers.
+        entropy: CDAN+E.
+        random_map: width of the random projection; null is the paper's rule (1,024 above 4,096
+            entries, else the exact map), 0 always the exact map.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        weight: float,
+        hidden: int,
+        entropy: bool,
+        random_map: int | None,
+        **phases: Any,
+    ):
+        super().__init__(setting, **phases)
+        self.weight, self.entropy, self.couples = weight, entropy, entropy
+        features, classes = self.encoder.out_features, setting.num_classes
+        width = (
+            random_map if random_map is not None else (1024 if features * classes > LARGEST else 0)
+        )
+        self.map = (
+            self.fresh("random_map", lambda: RandomisedMap(features, classes, width))
+            if width
+            else None
+        )
+        self.discriminator = self.fresh(
+            "discriminator", lambda: mlp(width or features * classes, hidden, hidden, 1)
+        )
+
+    def trained(self) -> list[nn.Module]:
+        return [*super().trained(), self.discriminator]
+
+    def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
+        """Eq. 5, or with entropy conditioning eq. 7, minimised by all at once thanks to the
+        reversal."""
+        at = self.activations(batch)
+        scale = self.weight * adaptation_factor(progress)
+        weights = (
+            [entropy_weights(layers["logits"], scale) for layers in (at.source, at.target)]
+            if self.entropy
+            else []
+        )
+        return adversarial(at, self.domain_logits, scale, *weights)
+
+    def domain_logits(self, layers: Layers, scale: float) -> Tensor:
+        """The discriminator's logits (B, 1) for one domain's features, given its predictions."""
+        features, probabilities = layers["features"], layers["logits"].detach().softmax(1)
+        joint = (
+            self.map(features, probabilities)
+            if self.map
+            else multilinear_map(features, probabilities)
+        )
+        return self.discriminator(reverse_gradient(joint, scale))

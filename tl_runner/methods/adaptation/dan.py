@@ -1,0 +1,66 @@
+"""DAN: deep adaptation network. Features and logits of the two domains are drawn together by a
+multi-kernel MMD.
+
+Long, Cao, Wang & Jordan, "Learning Transferable Features with Deep Adaptation Networks", ICML 2015:
+cross-entropy plus a constant weight times the sum of the layers' squared MMDs. As in the authors'
+code the kernels weigh the same (the paper solves a quadratic program for them), and the
+source-trained network stands where they begin from ImageNet's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_runner.losses.mmd import median_bandwidths, mmd
+from tl_runner.methods.adaptation._base import SharedEncoder
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses
+
+
+class Dan(SharedEncoder):
+    """Two phases: ``pretrain`` and ``adapt``.
+
+    Args:
+        weight: of the MMD, constant.
+        layers: whose MMDs are added up: ``features``, ``logits``.
+        kernels, kernel_ratio: how many Gaussians, and the ratio of neighbouring bandwidths; the
+            middle one is the median squared distance. The paper's family is 33 kernels of ratio
+            sqrt(2).
+        estimator: ``unbiased`` (every pair of samples) or ``linear`` (disjoint quadruples, the
+            paper's).
+    """
+
+    couples = True
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        weight: float,
+        layers: Sequence[str],
+        kernels: int,
+        kernel_ratio: float,
+        estimator: str,
+        **phases: Any,
+    ):
+        super().__init__(setting, **phases)
+        self.weight, self.layers, self.estimator = weight, layers, estimator
+        self.kernels, self.kernel_ratio = kernels, kernel_ratio
+
+    def step(self, batch: Batch, progress: float) -> Losses:
+        """Eq. 4 on both domains of a batch."""
+        at = self.activations(batch)
+        distances = [self.distance(at.source[layer], at.target[layer]) for layer in self.layers]
+        return {
+            "cross_entropy": at.cross_entropy,
+            "mmd": self.weight * torch.stack(distances).sum(),
+        }
+
+    def distance(self, source: Tensor, target: Tensor) -> Tensor:
+        """Squared MMD of one layer, (B_s, d) and (B_t, d)."""
+        bandwidths = median_bandwidths(source, target, self.kernels, self.kernel_ratio)
+        return mmd([source], [target], [bandwidths], self.estimator)

@@ -1,0 +1,81 @@
+"""DANN: domain-adversarial training. A reversed gradient makes the features useless to a domain
+discriminator.
+
+Ganin, Ustinova, Ajakan, Germain, Larochelle, Laviolette, Marchand & Lempitsky, "Domain-Adversarial
+Training of Neural Networks", JMLR 2016, sections 4.2 and 5.2.2: the reversal scales the gradient
+into the encoder by lambda_p = 2 / (1 + exp(-10 p)) - 1, p the progress of the phase; the
+discriminator itself learns at full rate. The domain loss is a mean over both domains, as in
+published code, so weight 1 is lambda = 1/2 of the paper's eq. 9, which adds the two domains' means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tl_runner.losses.adversarial import (
+    adaptation_factor,
+    discriminator_accuracy,
+    discriminator_loss,
+    reverse_gradient,
+)
+from tl_runner.methods.adaptation._base import Activations, Layers, SharedEncoder, mlp
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses, Metrics
+
+
+class Dann(SharedEncoder):
+    """Two phases: ``pretrain`` and ``adapt``.
+
+    Args:
+        weight: of the reversed gradient at the end of the phase; it rises from 0.
+        hidden: units of the discriminator's two hidden layers.
+    """
+
+    def __init__(self, setting: Setting, *, weight: float, hidden: int, **phases: Any):
+        super().__init__(setting, **phases)
+        self.weight = weight
+        self.discriminator = self.fresh(
+            "discriminator", lambda: mlp(self.encoder.out_features, hidden, hidden, 1)
+        )
+
+    def trained(self) -> list[nn.Module]:
+        return [*super().trained(), self.discriminator]
+
+    def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
+        """Eq. 9, minimised by all at once thanks to the reversal (eq. 18)."""
+        return adversarial(
+            self.activations(batch), self.domain_logits, self.weight * adaptation_factor(progress)
+        )
+
+    def domain_logits(self, layers: Layers, scale: float) -> Tensor:
+        """The discriminator's logits (B, 1) for one domain's features."""
+        return self.discriminator(reverse_gradient(layers["features"], scale))
+
+
+def adversarial(
+    at: Activations,
+    domain_logits: Callable[[Layers, float], Tensor],
+    scale: float,
+    *weights: Tensor,
+) -> tuple[Losses, Metrics]:
+    """The classification loss and the discriminator's, whose gradient into the encoder is reversed
+    times ``scale``.
+
+    Args:
+        domain_logits: a domain's activations and ``scale`` to the discriminator's logits (B, 1).
+        weights: of the source's and of the target's samples, (B_s,) and (B_t,); without them all
+            weigh the same.
+    """
+    source, target = domain_logits(at.source, scale), domain_logits(at.target, scale)
+    losses = {
+        "cross_entropy": at.cross_entropy,
+        "domain": discriminator_loss(source, target, *weights),
+    }
+    return losses, {
+        "discriminator_accuracy": discriminator_accuracy(source, target),
+        "lambda": torch.full_like(at.cross_entropy, scale),
+    }

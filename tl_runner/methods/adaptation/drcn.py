@@ -1,0 +1,81 @@
+"""DRCN: deep reconstruction-classification network. The encoder that classifies the source also has
+to reconstruct the target.
+
+Ghifary, Kleijn, Zhang, Balduzzi & Li, "Deep Reconstruction-Classification Networks for Unsupervised
+Domain Adaptation", ECCV 2016, algorithm 1: classify source images, restore target images from noisy
+ones. Here the two alternate at every step, in the authors' code at every pass over the data; and
+the paper's lambda, a factor on their learning rates, is a rate for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tl_runner.methods.adaptation._base import SharedEncoder
+from tl_runner.methods.base import Setting
+from tl_runner.methods.phases import Batch, Losses, Update
+
+
+class Drcn(SharedEncoder):
+    """Two phases: ``pretrain`` and ``adapt``.
+
+    Args:
+        noise: share of the target's pixels that are set to 0 before they are to be restored.
+    """
+
+    def __init__(self, setting: Setting, *, noise: float, **phases: Any):
+        super().__init__(setting, **phases)
+        self.noise = noise
+        self.decoder = self.fresh(
+            "decoder", lambda: decoder(self.encoder.out_features, setting.shape)
+        )
+
+    def updates(self) -> list[Update]:
+        return [
+            Update("classifier", [self.encoder, self.head], self.adapt["optimizer"], self.step),
+            Update(
+                "autoencoder",
+                [self.encoder, self.decoder],
+                self.adapt["reconstruction_optimizer"],
+                self.reconstruct,
+            ),
+        ]
+
+    def step(self, batch: Batch, progress: float) -> Losses:
+        """batch.source.x and .y, and the labelled target images if any."""
+        logits = {
+            domain: self.head(f) for domain, f in self.encode(batch, "source", "labelled").items()
+        }
+        return {"cross_entropy": self.cross_entropy(logits, batch)}
+
+    def reconstruct(self, batch: Batch, progress: float) -> Losses:
+        """batch.target.x, float (B, C, H, W), from a noisy copy of itself: the mean squared error
+        of a pixel."""
+        clean = batch.target.x
+        noisy = replace(batch.target, x=clean * (torch.rand_like(clean) >= self.noise))
+        restored = self.decoder(
+            self.encode(Batch(**{**vars(batch), "target": noisy}), "target")["target"]
+        )
+        return {"reconstruction": F.mse_loss(restored, clean)}
+
+
+def decoder(features: int, shape: tuple[int, int, int]) -> nn.Sequential:
+    """LeNet backwards: features (B, d) to images (B, C, H, W), by two convolutions of 5x5 after
+    upsampling."""
+    channels, high, wide = shape
+    small, middle = (-(-high // 4), -(-wide // 4)), (-(-high // 2), -(-wide // 2))
+    return nn.Sequential(
+        nn.Linear(features, 50 * small[0] * small[1]),
+        nn.ReLU(),
+        nn.Unflatten(1, (50, *small)),
+        nn.Upsample(middle),
+        nn.Conv2d(50, 20, 5, padding=2),
+        nn.ReLU(),
+        nn.Upsample((high, wide)),
+        nn.Conv2d(20, channels, 5, padding=2),
+    )

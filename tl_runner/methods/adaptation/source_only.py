@@ -1,0 +1,34 @@
+"""Source only: supervised training on the source, no adaptation. The floor for every other
+method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_runner.errors import ConfigError
+from tl_runner.methods.base import Classifier, Setting
+from tl_runner.methods.phases import Phase
+
+
+class SourceOnly(Classifier):
+    """One phase, ``pretrain``: cross-entropy on labelled source images, and on the labelled target
+    images if there are any.
+
+    Args:
+        pretrain: lengths and optimiser.
+    """
+
+    def __init__(self, setting: Setting, *, pretrain: Mapping[str, Any]):
+        super().__init__(setting)
+        self.pretrain = pretrain
+
+    def phases(self) -> list[Phase]:
+        if not self.pretrain["epochs"]:
+            raise ConfigError(
+                [
+                    "method.pretrain.epochs=0: this method begins with a trained source "
+                    "classifier. Give it at least 1."
+                ]
+            )
+        return [self.supervised("pretrain", self.pretrain, self.reads(source="source_train"))]

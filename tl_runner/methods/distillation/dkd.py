@@ -1,0 +1,65 @@
+"""DKD: the two parts of KD's loss, of the label's class and among the other classes, weighed apart.
+
+Zhao, Cui, Song, Qiu & Liang, "Decoupled Knowledge Distillation", CVPR 2022, eq. 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from tl_runner.backbones._inner_layers import Seen
+from tl_runner.errors import ConfigError
+from tl_runner.losses.distillation import decoupled
+from tl_runner.methods.base import Setting
+from tl_runner.methods.distillation._base import Distillation
+from tl_runner.methods.phases import Losses, Samples
+
+
+class DKD(Distillation):
+    """Phases: ``teach``, the student by labels alone, ``distil``, on the labelled target images.
+
+    Args:
+        temperature: T of both networks' softmax.
+        alpha: of TCKD, the label's class against all others.
+        beta: of NCKD, the other classes among themselves.
+        rise: part of the phase in which both weights rise from 0.
+
+    Raises:
+        ConfigError: images are mixed, so that they have no one label.
+    """
+
+    needs_labels = True
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        temperature: float,
+        alpha: float,
+        beta: float,
+        rise: float,
+        **options: Any,
+    ):
+        super().__init__(setting, **options)
+        self.temperature, self.alpha, self.beta, self.rise = temperature, alpha, beta, rise
+        if self.distil["mixup"] or self.distil["cutmix"]:
+            raise ConfigError(
+                [
+                    "method=dkd tells the label's class from the others: set method.distil.mixup "
+                    "and cutmix to 0."
+                ]
+            )
+
+    def transfer(
+        self, student: Seen, teacher: Mapping[str, Tensor], taught: Samples, progress: float
+    ) -> Losses:
+        assert taught.y is not None
+        tckd, nckd = decoupled(student.logits, teacher["logits"], taught.y, self.temperature)
+        share = min(1.0, progress / self.rise) if self.rise else 1.0
+        return {
+            "target_class": share * self.alpha * tckd.mean(),
+            "other_classes": share * self.beta * nckd.mean(),
+        }

@@ -1,0 +1,6 @@
+"""Methods on fixed features. The bases are for methods of one's own: :class:`Aligned`,
+:class:`Weighted`, :class:`OnFeatures`."""
+
+from tl_runner.methods.features._base import Aligned, Domains, OnFeatures, Weighted
+
+__all__ = ["Aligned", "Domains", "OnFeatures", "Weighted"]

@@ -1,0 +1,30 @@
+"""Target only: supervised training on the target's own labels. The ceiling of adaptation (an
+oracle), the floor of model transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_runner.methods.base import Classifier, Setting
+from tl_runner.methods.phases import Phase
+
+
+class TargetOnly(Classifier):
+    """One phase, ``supervise``: cross-entropy on the labelled target images.
+
+    Args:
+        supervise: lengths and optimiser.
+    """
+
+    other_classes = True  # the source is not read
+
+    def __init__(self, setting: Setting, *, supervise: Mapping[str, Any]):
+        super().__init__(setting)
+        self.supervise = supervise
+
+    def phases(self) -> list[Phase]:
+        supervise = self.supervised("supervise", self.supervise, {"target": "target_labelled"})
+        if self.setting.source_classes is not None:
+            supervise.domains = ["target"]
+        return [supervise]

@@ -1,0 +1,1 @@
+"""Choices of ``track=``: where the numbers of ``metrics.jsonl`` go as well."""

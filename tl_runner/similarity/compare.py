@@ -1,0 +1,336 @@
+"""Measures two domains, and features of theirs, one candidate after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from tl_runner import randomness
+from tl_runner.build.finished_run import FinishedRun
+from tl_runner.build.method import method_of
+from tl_runner.config.compose import Job
+from tl_runner.data.task import Split, Task
+from tl_runner.errors import CheckpointError, DataError, UserError
+from tl_runner.jobs import run
+from tl_runner.methods.features._base import OnFeatures
+from tl_runner.methods.features._learners import learn, logits
+from tl_runner.report.runs import collect
+from tl_runner.report.similarity import points
+from tl_runner.report.table import rows
+from tl_runner.similarity import distances as domains
+from tl_runner.similarity import transferability
+from tl_runner.similarity.a_distance import proxy_a_distance
+from tl_runner.training import device as devices
+from tl_runner.training.evaluator import outputs_of
+
+HALVES = 20  # half-samples that an interval is of
+SPREAD = 2000  # samples of a domain that these are taken from
+# samples of each domain that the costly ones look at
+FEW = {"mmd": 1000, "a_distance": 2000, "linear_probe": 2000}
+COSTLY = 6  # half-samples of theirs
+PERMUTATIONS = 500
+# how near an A-distance is to count, and groups of runs that a suggestion is made of
+NEAR, ENOUGH = (0.25, 5)
+RECORDED = 300  # samples that the A-distance of a run's record is of
+Array = np.ndarray
+
+
+@dataclass
+class Measure:
+    """A number with its 95 % interval.
+
+    Attributes:
+        n: samples of each domain, or of the target, that it looked at.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass
+class Found:
+    """What was measured of one candidate.
+
+    Attributes:
+        name: of the candidate. note: what the user should know of it.
+        distances, scores: by name; scores where the target has labels.
+        p: of the permutation test that the domains are one.
+        as_recorded: the A-distance of as few samples as runs record.
+        numbers: whether the labels are numbers, of which there are no scores.
+    """
+
+    name: str
+    note: str
+    sizes: Mapping[str, int]
+    distances: dict[str, Measure] = field(default_factory=dict)
+    p: float = 1.0
+    scores: dict[str, Measure] = field(default_factory=dict)
+    as_recorded: float = 0.0
+    numbers: bool = False
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass
+class Features:
+    """Of the source (N, d), the target (M, d) and its labelled samples (L, d), and what a source
+    classifier says of these (L, K)."""
+
+    source: Array
+    y: Array
+    target: Array
+    labelled: Array | None
+    labelled_y: Array | None
+    said: Array | None
+
+
+def compare(jobs: Sequence[Job], runs: Sequence[Path], samples: int) -> list[Found]:
+    """Every candidate: the backbones of ``jobs``, then ``runs``, all on the data of the first job.
+
+    Raises:
+        UserError: the data cannot be read, or a run is none or does not take such images.
+    """
+    config = jobs[0].config
+    randomness.seed_all(config["seed"])
+    task, _ = run.load_data(config)
+    if task.source_classes is not None:
+        raise DataError(
+            "the source and the target have other classes: their domains are not compared. Name "
+            "the same classes in both."
+        )
+    # the scores are of classes
+    wanted = ("source_train", "target_train", *(["target_labelled"] if task.classes else []))
+    splits: dict[str, Split] = {
+        name: few(task.splits[name], samples) for name in wanted if name in task.splits
+    }
+    finished = [FinishedRun(folder) for folder in runs]
+    found = [
+        measured(job.choices["backbone"], *of_backbone(job.config, task, splits))
+        for job in jobs
+        if job.config["backbone"]
+    ]
+    for folder, trained in zip(runs, finished, strict=True):
+        found.append(measured(folder.name, *of_run(trained, task, splits, config)))
+    for one in found:
+        one.numbers = not task.classes
+    return found
+
+
+def few(split: Split, most: int) -> Split:
+    """At most so many samples, the same for every seed."""
+    return run.first_of(split, most, "similarity") if len(split) > most else split
+
+
+def of_backbone(
+    config: Mapping[str, Any], task: Task, splits: Mapping[str, Split]
+) -> tuple[Features, str]:
+    """Features of a network as its config makes it, and a note; a logistic regression on the
+    source's is its classifier."""
+    device = devices.resolve(config["device"])
+    method = method_of(config, task.outline())
+    assert isinstance(method, OnFeatures)
+    device.place(method)
+    z = {
+        name: outputs_of(
+            method, method.features, split.to(device.torch, device.channels_last), device
+        )
+        for name, split in splits.items()
+    }
+    z = {name: x.flatten(1).cpu().double() for name, x in z.items()}
+    said = None
+    if "target_labelled" in z:
+        y, k = splits["source_train"].y, len(task.classes)
+        assert y is not None
+        said = (
+            logits(learn("logistic", z["source_train"], y, k, 1.0), z["target_labelled"], k)
+            .softmax(1)
+            .numpy()
+        )
+    trained = bool(method.encoder.origin) or not any(True for _ in method.encoder.parameters())
+    return features(z, splits, said), method.encoder.origin or (
+        "" if trained else "random weights: name some with backbone.weights"
+    )
+
+
+def of_run(
+    trained: FinishedRun, task: Task, splits: Mapping[str, Split], config: Mapping[str, Any]
+) -> tuple[Features, str]:
+    """Features and classifier of a finished run's last phase."""
+    if tuple(trained.outline.shape) != task.shape:
+        raise CheckpointError(
+            f"{trained.folder} is a run on images of {trained.outline.shape}, and this data's are "
+            f"{task.shape}."
+        )
+    if trained.outline.scale != task.scale:
+        raise UserError(
+            f"{trained.folder} learned from vectors that were standardised otherwise than these: "
+            "set data.standardise=false for both."
+        )
+    embed = trained.phase.embed
+    if not {"source", "target"} <= embed.keys():
+        raise UserError(
+            f"{trained.folder}: its method does not say what its features are (Phase.embed)."
+        )
+    device = devices.resolve(config["device"])
+    device.place(trained.method)
+
+    def outputs(network: Callable[[Tensor], Tensor], name: str) -> Tensor:
+        return outputs_of(
+            trained.method, network, splits[name].to(device.torch, device.channels_last), device
+        )
+
+    z = {
+        name: outputs(embed["source" if name.startswith("source") else "target"], name)
+        .flatten(1)
+        .cpu()
+        .double()
+        for name in splits
+    }
+    if z["source_train"].shape[1] != z["target_train"].shape[1]:
+        raise UserError(
+            f"{trained.folder}: its features of source and target are of different lengths."
+        )
+    said = (
+        outputs(trained.phase.predict, "target_labelled").softmax(1).cpu().double().numpy()
+        if "target_labelled" in splits
+        else None
+    )
+    choices = trained.result.get("choices") or {}
+    return features(
+        z, splits, said
+    ), f"{choices.get('method')} on {choices.get('data')}, {choices.get('backbone')}"
+
+
+def features(z: Mapping[str, Tensor], splits: Mapping[str, Split], said: Array | None) -> Features:
+    y, labelled = splits["source_train"].y, splits.get("target_labelled")
+    assert y is not None
+    labelled_y = None if labelled is None or labelled.y is None else labelled.y.cpu().numpy()
+    return Features(
+        z["source_train"].numpy(),
+        y.cpu().numpy(),
+        z["target_train"].numpy(),
+        z["target_labelled"].numpy() if "target_labelled" in z else None,
+        labelled_y,
+        said,
+    )
+
+
+def measured(name: str, of: Features, note: str) -> Found:
+    """All distances, and scores where the target has labels."""
+    source, target = domains.unit_scale(of.source, of.target)
+    found = Found(
+        name,
+        note,
+        {
+            "source": len(source),
+            "target": len(target),
+            "labelled": 0 if of.labelled is None else len(of.labelled),
+        },
+    )
+    a, b = (evenly(x, FEW["mmd"]) for x in (source, target))
+    _, found.p = domains.mmd_test(a, b, PERMUTATIONS)
+    distances: dict[str, tuple[Callable[..., float], int]] = {
+        "mmd": (lambda s, t: domains.mmd_test(s, t, 0)[0], FEW["mmd"]),
+        "coral": (domains.coral_distance, len(source) + len(target)),
+        "wasserstein": (domains.wasserstein, len(source) + len(target)),
+        "sliced_wasserstein": (domains.sliced_wasserstein, len(source) + len(target)),
+        "a_distance": (proxy_a_distance, FEW["a_distance"]),
+    }
+    for key, (measure, most) in distances.items():
+        found.distances[key] = interval(
+            measure, [evenly(source, most), evenly(target, most)], paired=False, costly=key in FEW
+        )
+    found.as_recorded = proxy_a_distance(evenly(source, RECORDED), evenly(target, RECORDED))
+    if (
+        of.labelled is not None
+        and of.labelled_y is not None
+        and of.said is not None
+        and len(np.unique(of.labelled_y)) > 1
+    ):
+        z, y, said = of.labelled, of.labelled_y, of.said
+        few_z, few_y = evenly(z, FEW["linear_probe"]), evenly(y, FEW["linear_probe"])
+        found.scores = {
+            "logme": interval(transferability.logme, [z, y]),
+            "h_score": interval(transferability.h_score, [z, y]),
+            "leep": interval(transferability.leep, [said, y]),
+            "nce": interval(transferability.nce, [said.argmax(1), y]),
+            "linear_probe": interval(transferability.linear_probe, [few_z, few_y], costly=True),
+        }
+    return found
+
+
+def evenly(x: Array, most: int) -> Array:
+    """At most so many rows, spread over all."""
+    return x if len(x) <= most else x[np.arange(most) * len(x) // most]
+
+
+def interval(
+    measure: Callable[..., float], sets: Sequence[Array], paired: bool = True, costly: bool = False
+) -> Measure:
+    """A measure and its value +- 1.96 times the deviation that it has over random halves of the
+    samples.
+
+    A half without repeats, where the bootstrap's resample has them: samples that come twice would
+    make two domains look further apart, and one sample's neighbours nearer. The deviation over
+    halves estimates that of the whole (the jackknife that leaves half out: Shao & Wu, "A General
+    Theory for Jackknife Variance Estimation", Annals of Statistics 1989). Of many samples the
+    halves are of the first few, and the deviation is scaled by the root of the sizes.
+
+    Args:
+        paired: whether rows of the sets belong together.
+    """
+    value, draw = measure(*sets), np.random.default_rng(0)
+    some = [evenly(x, SPREAD) for x in sets]
+    values = []
+    for _ in range(COSTLY if costly else HALVES):
+        orders = [draw.permutation(len(x))[: max(2, len(x) // 2)] for x in some]
+        if paired:
+            orders = [orders[0]] * len(some)
+        values.append(measure(*(x[np.sort(order)] for x, order in zip(some, orders, strict=True))))
+    n, defined = min(map(len, sets)), [one for one in values if math.isfinite(one)]
+    spread = (
+        1.96
+        * (float(np.std(defined, ddof=1)) if len(defined) > 1 else math.nan)
+        * math.sqrt(min(map(len, some)) / n)
+    )
+    return Measure(value, value - spread, value + spread, n)
+
+
+def suggestion(found: Sequence[Found], recorded: Sequence[Path]) -> str:
+    """What transfer gained in recorded runs whose domains were about as far apart; empty where too
+    few were."""
+    runs = collect(recorded) if recorded else []
+    if not any(r.status == "done" for r in runs):
+        return ""
+    table = (
+        rows(runs, "target_test.accuracy")
+        if any("target_test.accuracy" in r.metrics() for r in runs)
+        else []
+    )
+    every = [point for point in points(table, "a_distance") if not point.row.oracle]
+    said = []
+    for one in found:
+        gains = sorted(
+            100 * point.gain for point in every if abs(point.score - one.as_recorded) <= NEAR
+        )
+        if len(gains) >= ENOUGH:
+            low, middle, high = np.percentile(gains, [25, 50, 75])
+            lost = sum(gain < 0 for gain in gains)
+            said.append(
+                f"{one.name}: in {len(gains)} recorded groups of runs with domains about as far "
+                "apart (proxy A-distance "
+                f"{one.as_recorded - NEAR:.2f} to {one.as_recorded + NEAR:.2f} before transfer, "
+                f"of {RECORDED} images) transfer gained "
+                f"{low:+.1f} to {high:+.1f} points (quartiles; median {middle:+.1f}) and lost in "
+                f"{lost}."
+            )
+    return "\n".join(said)

@@ -1,0 +1,301 @@
+"""Passes of predictions over the splits, and what can be said of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_runner import randomness
+from tl_runner.data.task import Split
+from tl_runner.errors import DivergedError
+from tl_runner.methods.base import Method
+from tl_runner.methods.phases import Phase
+from tl_runner.metrics import classification
+from tl_runner.metrics import evaluation_report as report
+from tl_runner.metrics import selection_rules as rules
+from tl_runner.metrics.regression import regression
+from tl_runner.metrics.selection_scores import importance, reverse
+from tl_runner.metrics.selection_scores import unlabelled as selection
+from tl_runner.training.batches import pixels
+from tl_runner.training.device import Device
+
+CHUNK = 500  # images at once; logits are the same for any number up to rounding
+WATCHED = 2000  # target images that are looked at after every epoch, the first of a random order
+COMPARED = 300  # images of a split whose features dev and reverse_validation read after every epoch
+EMBEDDED = 300  # test images of a domain whose features are kept
+
+
+class Evaluator:
+    """Looks at the splits on behalf of a run; nothing that it returns is seen by training.
+
+    Args:
+        method: on the device already, as ``splits`` are.
+        seed: draws the images that are looked at after every epoch.
+        oracle: whether the target's test images are all looked at then, since an epoch is chosen by
+            them.
+    """
+
+    def __init__(
+        self, method: Method, splits: Mapping[str, Split], device: Device, seed: int, oracle: bool
+    ):
+        self.method, self.splits, self.device = method, splits, device
+        self.numbers = any(
+            split.y is not None and split.y.is_floating_point() for split in splits.values()
+        )
+        some = {
+            name: _some(split, seed)
+            for name, split in splits.items()
+            if name in ("target_train", "target_test")
+        }
+        if oracle and "target_test" in splits:
+            some["target_test"] = splits["target_test"]
+        self._watched = {
+            name: split
+            for name, split in {**splits, **some}.items()
+            if name in ("source_val", "target_val", *some)
+        }
+        seen = {**splits, **self._watched}
+        self._compared = {
+            name: _rows(seen[name], seed, COMPARED) for name in rules.COMPARED if name in splits
+        }
+
+    def after_epoch(self, phase: Phase) -> dict[str, dict[str, float]]:
+        """Metrics by split: source validation, the label-free scores of target images, and for the
+        record the target's test.
+
+        A score that the images leave undefined is left out.
+        """
+        logits = {
+            name: self._logits(phase, name, split)
+            for name, split in self._watched.items()
+            if _known_to(phase, name)
+        }
+        found = {
+            name: self._label_free(of)
+            if name == "target_train"
+            else metrics(of, self._watched[name].y)
+            for name, of in logits.items()
+        }
+        for name, split in self._watched.items():
+            found |= self._others(phase, name, split)
+        both = {"source", "target"} <= phase.embed.keys() & {*phase.domains}
+        if both and len(self._compared) == len(rules.COMPARED) and not self.numbers:
+            found["source_val"] |= self._between_domains(phase, logits)
+        return {
+            name: {key: value for key, value in values.items() if math.isfinite(value)}
+            for name, values in found.items()
+        }
+
+    def _between_domains(self, phase: Phase, logits: Mapping[str, Tensor]) -> dict[str, float]:
+        """``dev`` and ``reverse_validation``, by the features of a few images; they read source
+        labels alone.
+
+        Images of the source pass through the network that judges them: where one classifier serves
+        both domains, DEV needs the features that this classifier sees of either. Reverse validation
+        asks whether the two domains' own features agree.
+        """
+        source, target = phase.embed["source"], phase.embed["target"]
+        judging = source if phase.source_predict else target
+        z = {
+            name: self._features(judging if name != "target_train" else target, name)
+            for name in self._compared
+        }
+        rows, y = self._compared["source_val"], self._watched["source_val"].y
+        assert y is not None
+        labels, predicted = (
+            y[rows].cpu().numpy(),
+            logits["source_val"][rows].argmax(1).cpu().numpy(),
+        )
+        scores: dict[str, float] = {}
+        if (
+            z["source_train"].shape[1] == z["target_train"].shape[1]
+            and min(map(len, (z["source_train"], z["target_train"]))) > 1
+        ):
+            weights = importance.density_ratio(
+                z["source_train"], z["target_train"], z["source_val"]
+            )
+            scores["dev"] = -importance.dev_risk(weights, (predicted != labels).astype(float))
+        own = z["source_val"] if source == judging else self._features(source, "source_val")
+        if own.shape[1] == z["target_train"].shape[1]:
+            pseudo = logits["target_train"][self._compared["target_train"]].argmax(1).cpu().numpy()
+            classes = logits["target_train"].shape[1]
+            scores["reverse_validation"] = reverse.reverse_accuracy(
+                z["target_train"], pseudo, own, labels, classes
+            )
+        return scores
+
+    def after_phase(self, phase: Phase) -> dict[str, dict[str, float]]:
+        """Metrics by split, on every labelled split that no training reads."""
+        names = [
+            n
+            for n in ("source_val", "source_test", "target_val", "target_test")
+            if n in self.splits and _known_to(phase, n)
+        ]
+        found = {
+            name: metrics(self._logits(phase, name, self.splits[name]), self.splits[name].y)
+            for name in names
+        }
+        for name in ("target_val", "target_test"):
+            found |= self._others(phase, name, self.splits[name]) if name in self.splits else {}
+        return found
+
+    def _others(self, phase: Phase, name: str, split: Split) -> dict[str, dict[str, float]]:
+        """Metrics of the further tasks that a phase predicts, by split and task."""
+        found = {}
+        for task, y in split.also.items():
+            if task in phase.also:
+                said = outputs_of(self.method, phase.also[task], split, self.device)
+                found[f"{name}_{task}"] = metrics(said, y)
+        return found
+
+    def at_the_end(self, phase: Phase) -> tuple[dict[str, report.Report], dict[str, np.ndarray]]:
+        """(reports by split, predictions) on every split."""
+        reports: dict[str, report.Report] = {}
+        predictions: dict[str, np.ndarray] = {}
+        for name, split in self.splits.items():
+            for task, y in split.also.items():
+                if task in phase.also:
+                    said = outputs_of(self.method, phase.also[task], split, self.device)
+                    self._report(f"{name}_{task}", split, said, y, reports, predictions)
+            if not _known_to(phase, name):
+                continue
+            self._report(
+                name, split, self._logits(phase, name, split), split.y, reports, predictions
+            )
+        return reports, predictions
+
+    def _report(
+        self,
+        name: str,
+        split: Split,
+        said: Tensor,
+        y: Tensor | None,
+        reports: dict[str, report.Report],
+        predictions: dict[str, np.ndarray],
+    ) -> None:
+        """The report and the predictions of one task on one split: of classes, or of a number."""
+        numbers = self.numbers if y is None else y.is_floating_point()
+        kind, values = ("values", said[:, 0]) if numbers else ("probabilities", said.softmax(1))
+        predictions |= {
+            f"{name}/{kind}": values.cpu().numpy(),
+            f"{name}/ids": split.ids.cpu().numpy(),
+        }
+        if y is None:
+            reports[name] = {
+                "metrics": {
+                    key: value
+                    for key, value in self._label_free(said).items()
+                    if math.isfinite(value)
+                }
+            }
+            return
+        labels = predictions[f"{name}/labels"] = y.cpu().numpy()
+        reports[name] = (report.regression if numbers else report.classification)(
+            predictions[f"{name}/{kind}"], labels
+        )
+
+    def _label_free(self, logits: Tensor) -> dict[str, float]:
+        return {} if self.numbers else label_free(logits)
+
+    def embeddings(self, phase: Phase) -> dict[str, np.ndarray]:
+        """Features float16 (N, d) and labels (N,) of a few test images of each domain, the same for
+        every run.
+
+        And, where the phase has a classifier for it, the probabilities that it says of the
+        target's, ``target/said`` (N, K).
+        """
+        arrays: dict[str, np.ndarray] = {}
+        for domain, encode in phase.embed.items():
+            if f"{domain}_test" in self.splits:
+                some = _some(self.splits[f"{domain}_test"], 0, EMBEDDED)
+                assert some.y is not None
+                arrays[domain] = (
+                    outputs_of(self.method, encode, some, self.device)
+                    .flatten(1)
+                    .half()
+                    .cpu()
+                    .numpy()
+                )
+                arrays[f"{domain}/labels"] = some.y.cpu().numpy()
+                if domain == "target" and "target" in phase.domains and not self.numbers:
+                    said = outputs_of(self.method, phase.predict, some, self.device).softmax(1)
+                    arrays["target/said"] = said.half().cpu().numpy()
+        return arrays
+
+    def _logits(self, phase: Phase, name: str, split: Split) -> Tensor:
+        predict = (
+            phase.source_predict
+            if name.startswith("source") and phase.source_predict
+            else phase.predict
+        )
+        return outputs_of(self.method, predict, split, self.device)
+
+    def _features(self, encode: Callable[[Tensor], Tensor], name: str) -> np.ndarray:
+        """Float64 (N, d) of the compared images of a split."""
+        few = self._watched.get(name, self.splits[name]).take(self._compared[name])
+        return outputs_of(self.method, encode, few, self.device).flatten(1).cpu().double().numpy()
+
+
+def _known_to(phase: Phase, name: str) -> bool:
+    """Whether a split's classes are those of the phase's classifier."""
+    return name.partition("_")[0] in phase.domains
+
+
+def _rows(split: Split, seed: int, most: int) -> Tensor:
+    order = torch.randperm(len(split), generator=randomness.generator(seed, "watch"))[:most]
+    return order.sort().values.to(split.x.device)
+
+
+def _some(split: Split, seed: int, most: int = WATCHED) -> Split:
+    return split.take(_rows(split, seed, most))
+
+
+@torch.no_grad()
+def outputs_of(
+    method: Method, predict: Callable[[Tensor], Tensor], split: Split, device: Device
+) -> Tensor:
+    """What a network makes of a whole split, float32 (N, ...), in eval mode, without augmentation.
+
+    Raises:
+        DivergedError: one is NaN or infinite.
+    """
+    method.eval()
+    rows = []
+    for x in split.x.split(CHUNK):
+        device.begin_step()
+        x = device.lay_out(pixels(x))
+        with device.autocast():
+            rows.append(predict(x).float().clone())
+    logits = torch.cat(rows)
+    if not logits.isfinite().all():
+        raise DivergedError(
+            "the network's outputs became NaN or infinite. Try a tenth of the learning rate "
+            "(train.optimizer.lr or the phase's own), "
+            "or device.precision=fp32."
+        )
+    return logits
+
+
+def metrics(said: Tensor, y: Tensor | None) -> dict[str, float]:
+    """Accuracy (a fraction) and log loss (nats) of logits (N, K), or of numbers (N, 1) how far they
+    are off."""
+    assert y is not None
+    return regression(said[:, 0], y) if y.is_floating_point() else labelled_metrics(said, y)
+
+
+def labelled_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:
+    """Accuracy (a fraction) and log loss (nats)."""
+    return {
+        "accuracy": classification.accuracy(logits, y).item(),
+        "log_loss": classification.log_loss(logits, y).item(),
+    }
+
+
+def label_free(logits: Tensor) -> dict[str, float]:
+    """The label-free scores of a classifier's logits on target images."""
+    p = logits.softmax(1)
+    return {name: score(p).item() for name, score in selection.SCORES.items()}

@@ -1,0 +1,102 @@
+"""From a phase to the loop that runs it: its batches, its lengths, when it stops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tl_runner.data.episodes import Episodes
+from tl_runner.data.task import Split, without
+from tl_runner.methods.base import Method
+from tl_runner.methods.phases import Phase
+from tl_runner.training.batches import Augment, Batches, Labelled
+from tl_runner.training.device import Device
+from tl_runner.training.distributed import ALONE, Ranks
+from tl_runner.training.early_stopping import EarlyStopping, validated_on
+from tl_runner.training.phase_loop import PhaseLoop
+from tl_runner.training.task_batches import TaskBatches
+
+
+@dataclass(frozen=True)
+class Loops:
+    """Makes the loops of a run's phases.
+
+    Attributes:
+        method: on the device already.
+        splits: by name, on the device already.
+        episodes: few-shot tasks by name, on the device already, where these are learned and not the
+            splits.
+        seed: of the run.
+        limit: ``epochs`` and ``steps`` that no phase goes beyond, or None.
+        augment: of the training batches, or None.
+        ranks: the processes that share the run.
+    """
+
+    method: Method
+    splits: Mapping[str, Split]
+    episodes: Mapping[str, Episodes]
+    device: Device
+    seed: int
+    limit: Mapping[str, int | None]
+    augment: Augment | None
+    ranks: Ranks = ALONE
+
+    def seed_of(self, phase: Phase) -> int:
+        """What a phase draws from: the run's seed, unless it has one of its own."""
+        return self.seed if phase.seed is None else phase.seed
+
+    def of(self, phase: Phase) -> PhaseLoop:
+        """The loop of a phase over its batches, as short as ``limit`` says.
+
+        Raises:
+            ConfigError: its batches cannot be made.
+        """
+        batches = self._tasks(phase) if self.episodes else self._batches(phase)
+        batches.steps = min(batches.steps, self.limit["steps"] or batches.steps)
+        epochs = (
+            phase.epochs if phase.whole else min(phase.epochs, self.limit["epochs"] or phase.epochs)
+        )
+        loop = PhaseLoop(
+            self.method, phase, batches, self.device, self.seed_of(phase), epochs, self.ranks
+        )
+        if phase.patience is not None:
+            split = validated_on(phase, {*self.splits, *self.episodes})[0]
+            loop.stopping = EarlyStopping(phase.patience, split, self.method, self.method.elsewhere)
+        return loop
+
+    def _stream(self, phase: Phase) -> tuple[int, str]:
+        return self.seed_of(phase), phase.name
+
+    def _tasks(self, phase: Phase) -> TaskBatches:
+        tasks = {domain: self.episodes[name] for domain, name in phase.reads.items()}
+        return TaskBatches(
+            tasks,
+            phase.batch_size,
+            phase.steps_per_epoch,
+            self.device,
+            self._stream(phase),
+            self.ranks,
+        )
+
+    def _batches(self, phase: Phase) -> Batches:
+        setting = self.method.setting
+        classes = {
+            d: setting.source_classes
+            if d == "source" and setting.source_classes
+            else setting.num_classes
+            for d in phase.reads
+        }
+        mixed = (phase.mixup, phase.cutmix) if phase.augment else (0.0, 0.0)
+        return Batches(
+            {
+                domain: without(self.splits[name], phase.leave_out)
+                for domain, name in phase.reads.items()
+            },
+            phase.batch_size,
+            phase.steps_per_epoch,
+            self.device,
+            self.augment if phase.augment else None,
+            self._stream(phase),
+            self.ranks,
+            Labelled(phase.balance, *mixed, classes),
+        )
