@@ -127,7 +127,7 @@ def test_what_is_wrong_is_said_in_one_line(similarity, words, said):
 
 def test_help_needs_no_torch():
     code = (
-        "import sys; from tl_runner.alike import cli; cli.parser().format_help(); assert "
+        "import sys; from tl_runner.cli import similarity; similarity.parser().format_help(); assert "
         "'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

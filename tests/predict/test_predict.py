@@ -278,7 +278,7 @@ def test_nothing_readable_is_an_error_that_names_the_files(trained, tl_predict, 
 
 def test_help_is_instant():
     code = (
-        "import sys; from tl_runner.predict import cli; cli.parser().format_help(); assert "
+        "import sys; from tl_runner.cli import predict; predict.parser().format_help(); assert "
         "'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

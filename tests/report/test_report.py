@@ -602,7 +602,7 @@ def test_a_sweep_file_cannot_point_outside(sweep, capsys):
 
 def test_the_command_imports_no_torch(sweep):
     code = (
-        "import sys; from tl_runner.report import cli\n"
+        "import sys; from tl_runner.cli import report as cli\n"
         "try: cli.main(sys.argv[1:])\nexcept SystemExit as ended: assert not ended.code\n"
         "heavy = {'torch', 'hydra', 'matplotlib', 'sklearn'} & set(sys.modules)\nassert not "
         "heavy, heavy"
