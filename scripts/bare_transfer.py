@@ -128,7 +128,7 @@ def lwf(ground: Ground) -> Bare:
     return Bare(step, networks)
 
 
-class Passes:
+class SplitPasses:
     """Passes over the target's labelled images, as the runner gives them."""
 
     epoch = 0
@@ -175,7 +175,7 @@ def delta(ground: Ground) -> Bare:
             loss = loss + options["beta"] / 2 * method.head.weight.square().sum()
         learner.descend(loss, progress)
 
-    return Bare(step, [method.encoder, method.head], lambda: method.weigh(Passes(ground)))
+    return Bare(step, [method.encoder, method.head], lambda: method.weigh(SplitPasses(ground)))
 
 
 def joint(ground: Ground) -> Bare:

@@ -134,7 +134,7 @@ def ours(config: dict[str, Any], device: Device, steps: int) -> Steps:
         domain: task.splits[name].to(device.torch, device.channels_last)
         for domain, name in phase.reads.items()
     }
-    batches = Batches(splits, phase.batch_size, steps, device, None, (0, phase.name))
+    batches = Batches(splits, phase.length.batch_size, steps, device, None, (0, phase.name))
     loop, numbers = PhaseLoop(method, phase, batches, device, 0, epochs=100), count()
 
     def train(steps: int) -> None:

@@ -99,7 +99,7 @@ class Adda(TargetEncoder):
             ),
         ]
         return self.adapting(
-            updates, self.reads(source="source_train", target="target_train"), watch=collapse
+            updates, self.reads(source="source_train", target="target_train"), diagnose=collapse
         )
 
 

@@ -36,7 +36,7 @@ class ProtoNet(MetaLearner):
         super().__init__(setting, bn=bn, task_batching="vmap", chunk=None, meta=meta)
         self.couples = bn == "running" and self.normed
 
-    def plans(self, tasks: int) -> dict[str, int]:
+    def batching_choices(self, tasks: int) -> dict[str, int]:
         return {}  # episodes are few and go together
 
     def outputs(self, support: TaskSet, query: TaskSet) -> Tensor:

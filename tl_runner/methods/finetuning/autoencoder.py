@@ -43,16 +43,12 @@ class Autoencoder(LinearProbe):
         update = Update(
             "autoencoder", [self.encoder, self.decoder], self.reconstruct["optimizer"], self.step
         )
-        extractor = replace(
-            Phase.of(
-                self.reconstruct,
-                name="reconstruct",
-                reads={"target": "target_train"},
-                updates=[update],
-                predict=probe.predict,
-            ),
-            domains=(),
-            embed=probe.embed,
+        extractor = Phase.of(
+            self.reconstruct,
+            name="reconstruct",
+            reads={"target": "target_train"},
+            updates=[update],
+            outputs=replace(probe.outputs, source_predict=None, domains=()),
         )
         return self.after_pretraining(extractor, probe)
 

@@ -89,9 +89,9 @@ class FineTune(ModelTransfer):
     def tune(self, name: str, epochs: int, frozen: Sequence[str]) -> Phase:
         """A phase on the labelled target images that trains the head and the blocks that are not
         ``frozen``."""
-        resting = [m for block in frozen for unit in self.blocks[block] for m in unit.modules()]
+        at_rest = [m for block in frozen for unit in self.blocks[block] for m in unit.modules()]
         options = {**self.finetune, "epochs": epochs}
-        phase = self.on_target(name, options, self.step, self.groups(frozen), resting=resting)
+        phase = self.on_target(name, options, self.step, self.groups(frozen), eval_layers=at_rest)
         phase.updates[0].couples = self.regulariser == "bss"
         return phase
 

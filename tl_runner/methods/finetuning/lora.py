@@ -44,7 +44,7 @@ class Lora(ModelTransfer):
         parameters = [p for adapter in self.adapters for p in adapter.parameters()]
         groups = [Group([*self.head.parameters()]), Group(parameters)]
         tuned = self.on_target(
-            "finetune", self.finetune, self.step, groups, resting=[*self.encoder.modules()]
+            "finetune", self.finetune, self.step, groups, eval_layers=[*self.encoder.modules()]
         )
         phases = self.after_pretraining(tuned)
         if phases[0].name == "pretrain":  # of the network itself
