@@ -17,7 +17,7 @@ from tl_runner.losses.regularisers import (
     l1_sp,
     l2_sp,
 )
-from tl_runner.methods.phases import Samples
+from tl_runner.methods.batch import Samples
 
 CHUNK = 500  # images at once in a pass over a whole split
 

@@ -42,7 +42,7 @@ from torchvision import datasets, transforms
 from tl_runner.build.method import method_of
 from tl_runner.config.compose import check
 from tl_runner.jobs import run
-from tl_runner.methods.phases import Samples
+from tl_runner.methods.batch import Samples
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device

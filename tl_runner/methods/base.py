@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from tl_runner import randomness
 from tl_runner.backbones._base import Backbone, norms_of, use_domain
-from tl_runner.methods.phases import Batch, Losses, Outputs, Phase, Samples, Update
+from tl_runner.methods.batch import Batch, Losses, Samples
+from tl_runner.methods.phases import Outputs, Phase, Update
 
 
 @dataclass(frozen=True)

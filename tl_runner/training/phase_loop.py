@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from tl_runner import randomness
 from tl_runner.data.task import Split
 from tl_runner.methods.base import Method
-from tl_runner.methods.phases import Batch, Phase
+from tl_runner.methods.batch import Batch
+from tl_runner.methods.phases import Phase
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
 from tl_runner.training.distributed import ALONE, Ranks

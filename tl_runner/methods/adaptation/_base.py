@@ -15,16 +15,8 @@ from torch import Tensor, nn
 from tl_runner.backbones._base import norms_of, target_from_source
 from tl_runner.methods.adaptation.source_only import SourceOnly
 from tl_runner.methods.base import Setting, cross_entropy
-from tl_runner.methods.phases import (
-    Batch,
-    Hooks,
-    Losses,
-    Metrics,
-    Outputs,
-    Phase,
-    SplitPasses,
-    Update,
-)
+from tl_runner.methods.batch import Batch, Losses, Metrics, SplitPasses
+from tl_runner.methods.phases import Hooks, Outputs, Phase, Update
 
 Layers = dict[str, Tensor]  # activations of one domain: features (B, d) and logits (B, K)
 

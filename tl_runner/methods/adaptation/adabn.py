@@ -16,7 +16,8 @@ from tl_runner.backbones._base import norms_of
 from tl_runner.errors import ConfigError
 from tl_runner.methods.adaptation._base import TargetEncoder
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses, Phase, Sampling, Update
+from tl_runner.methods.batch import Batch, Losses
+from tl_runner.methods.phases import Phase, Sampling, Update
 
 
 class AdaBN(TargetEncoder):

@@ -16,7 +16,8 @@ from torch import Tensor
 from tl_runner.losses.self_training import centroid_pseudo_labels, information_maximisation
 from tl_runner.methods.adaptation._base import TargetEncoder
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses, Phase, SplitPasses, Update
+from tl_runner.methods.batch import Batch, Losses, SplitPasses
+from tl_runner.methods.phases import Phase, Update
 
 
 class Shot(TargetEncoder):

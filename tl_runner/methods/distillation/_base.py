@@ -15,19 +15,9 @@ from tl_runner.backbones._base import norms_of
 from tl_runner.backbones._inner_layers import Seen, Watched, missing, outputs, spoken
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting, cross_entropy
+from tl_runner.methods.batch import Batch, Losses, Samples, SplitPasses
 from tl_runner.methods.distillation._teacher import Network, Teacher
-from tl_runner.methods.phases import (
-    Batch,
-    Hooks,
-    Length,
-    Losses,
-    Outputs,
-    Phase,
-    Samples,
-    Sampling,
-    SplitPasses,
-    Update,
-)
+from tl_runner.methods.phases import Hooks, Length, Outputs, Phase, Sampling, Update
 from tl_runner.metrics.prior import shifts_to_prior
 
 Answers = Callable[[Seen], dict[str, Tensor]]

@@ -15,17 +15,9 @@ from torch import Tensor
 from tl_runner.backbones._inner_layers import Seen
 from tl_runner.losses.distillation import hint_distance, softened_cross_entropy
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Batch, Losses, Samples
 from tl_runner.methods.distillation.fitnet_joint import Hinted
-from tl_runner.methods.phases import (
-    Batch,
-    Group,
-    Hooks,
-    Losses,
-    Outputs,
-    Phase,
-    Samples,
-    Update,
-)
+from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Update
 
 
 class FitNet(Hinted):

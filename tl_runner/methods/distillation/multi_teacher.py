@@ -20,18 +20,9 @@ from tl_runner.backbones._inner_layers import Seen
 from tl_runner.errors import ConfigError, one_of
 from tl_runner.losses.distillation import agreement, mixture, soft_targets
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Losses, Samples, SplitPasses
 from tl_runner.methods.distillation._base import Answers, Distillation
-from tl_runner.methods.phases import (
-    Hooks,
-    Length,
-    Losses,
-    Outputs,
-    Phase,
-    Samples,
-    Sampling,
-    SplitPasses,
-    Update,
-)
+from tl_runner.methods.phases import Hooks, Length, Outputs, Phase, Sampling, Update
 
 WEIGHTINGS = ("average", "agreement", "validation", "gate")
 

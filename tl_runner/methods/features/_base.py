@@ -15,9 +15,10 @@ from torch import Tensor
 from tl_runner.backbones._base import target_from_source
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting
+from tl_runner.methods.batch import SplitPasses
 from tl_runner.methods.features._fitted import Fitted
 from tl_runner.methods.features._learners import FOR_NUMBERS, WEIGHTABLE, learn, logits
-from tl_runner.methods.phases import Hooks, Length, Outputs, Phase, SplitPasses
+from tl_runner.methods.phases import Hooks, Length, Outputs, Phase
 
 ENOUGH = 1e-12  # of a norm or a deviation that is divided by
 

@@ -15,17 +15,8 @@ from torch.func import vmap
 from tl_runner.backbones._base import norms_of
 from tl_runner.backbones._episodic import as_support, episodic
 from tl_runner.methods.base import Method, Setting
-from tl_runner.methods.phases import (
-    Batch,
-    Batching,
-    Losses,
-    Metrics,
-    Outputs,
-    Phase,
-    Sampling,
-    TaskSet,
-    Update,
-)
+from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
+from tl_runner.methods.phases import Batching, Outputs, Phase, Sampling, Update
 
 CHUNKS = (4, 8, 16, 32)  # tasks at once that auto tries, and all of them
 OneTask = Callable[..., Any]  # of support x, y and query x, y of one task, and what else it has

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
 from tl_runner.methods.fewshot._base import MetaLearner, task_loss, task_metric
-from tl_runner.methods.phases import Batch, Losses, Metrics, TaskSet
 
 
 class ProtoNet(MetaLearner):

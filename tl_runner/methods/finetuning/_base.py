@@ -11,17 +11,8 @@ from torch import Tensor, nn
 
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting, cross_entropy
-from tl_runner.methods.phases import (
-    Batch,
-    Group,
-    Hooks,
-    Losses,
-    Outputs,
-    Phase,
-    Sampling,
-    SplitPasses,
-    Update,
-)
+from tl_runner.methods.batch import Batch, Losses, SplitPasses
+from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Sampling, Update
 
 
 class ModelTransfer(Classifier):

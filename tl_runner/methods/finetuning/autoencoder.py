@@ -16,8 +16,9 @@ import torch.nn.functional as F
 
 from tl_runner.methods.adaptation.drcn import decoder
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Batch, Losses
 from tl_runner.methods.finetuning.linear_probe import LinearProbe
-from tl_runner.methods.phases import Batch, Losses, Phase, Update
+from tl_runner.methods.phases import Phase, Update
 
 
 class Autoencoder(LinearProbe):

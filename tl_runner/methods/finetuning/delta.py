@@ -20,8 +20,9 @@ from tl_runner.backbones._inner_layers import Watched, outputs
 from tl_runner.errors import ConfigError
 from tl_runner.losses.regularisers import feature_map_distance
 from tl_runner.methods.base import Setting, cross_entropy
+from tl_runner.methods.batch import Batch, Losses, SplitPasses
 from tl_runner.methods.finetuning.lp_ft import LpFt
-from tl_runner.methods.phases import Batch, Losses, Phase, SplitPasses
+from tl_runner.methods.phases import Phase
 
 # labelled images, at the most, that say what a channel is worth: they pass once for each
 JUDGED = 256

@@ -16,8 +16,9 @@ from typing import Any
 from tl_runner.errors import ConfigError, nearest
 from tl_runner.losses.regularisers import batch_spectral_shrinkage, l1_sp, l2_sp
 from tl_runner.methods.base import Setting, cross_entropy
+from tl_runner.methods.batch import Batch, Losses
 from tl_runner.methods.finetuning._base import ModelTransfer
-from tl_runner.methods.phases import Batch, Group, Losses, Phase
+from tl_runner.methods.phases import Group, Phase
 
 TOWARDS_START = {"l2_sp": l2_sp, "l1_sp": l1_sp}
 

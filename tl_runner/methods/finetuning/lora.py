@@ -12,8 +12,9 @@ from typing import Any
 
 from tl_runner.backbones import _low_rank as low_rank
 from tl_runner.methods.base import Setting, cross_entropy
+from tl_runner.methods.batch import Batch, Losses
 from tl_runner.methods.finetuning._base import ModelTransfer
-from tl_runner.methods.phases import Batch, Group, Losses, Phase
+from tl_runner.methods.phases import Group, Phase
 
 
 class Lora(ModelTransfer):

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import SplitPasses
 from tl_runner.methods.finetuning.finetune import FineTune
-from tl_runner.methods.phases import Phase, Sampling, SplitPasses, Update
+from tl_runner.methods.phases import Phase, Sampling, Update
 
 
 class WiseFt(FineTune):

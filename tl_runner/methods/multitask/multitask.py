@@ -23,18 +23,8 @@ from tl_runner.backbones._base import Backbone
 from tl_runner.errors import ConfigError, nearest, one_of
 from tl_runner.losses.multitask import dynamic_weight_average, gradnorm, pcgrad, uncertainty
 from tl_runner.methods.base import Method, Setting, cross_entropy
-from tl_runner.methods.phases import (
-    Batch,
-    Group,
-    Hooks,
-    Losses,
-    Metrics,
-    Outputs,
-    Phase,
-    Samples,
-    SplitPasses,
-    Update,
-)
+from tl_runner.methods.batch import Batch, Losses, Metrics, Samples, SplitPasses
+from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Update
 
 MAIN = "class"  # the task of the labels that every split has
 WEIGHTINGS = ("equal", "uncertainty", "dwa", "gradnorm", "pcgrad")
