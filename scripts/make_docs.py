@@ -23,6 +23,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -200,6 +201,7 @@ def papers(files: list[Path]) -> list[str]:
     return lines
 
 
+@cache
 def module_name(file: Path) -> str:
     """The module that a choice of ``method`` names, itself or by the file that it is built on."""
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
@@ -210,6 +212,7 @@ def module_name(file: Path) -> str:
     return module_name(file.parent / f"{based[0]}.yaml")
 
 
+@cache
 def module_file(name: str) -> Path:
     """Where a method's module stands, flat or in a family's folder."""
     found = [p for p in METHODS.rglob(f"{name}.py") if not p.name.startswith("_")]
@@ -218,6 +221,7 @@ def module_file(name: str) -> Path:
     return found[0]
 
 
+@cache
 def family(file: Path) -> str:
     """The folder that a method's module stands in."""
     module = module_file(module_name(file))
