@@ -32,29 +32,23 @@ ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
 METHODS = ROOT / "tl_runner" / "methods"
 WIDTH = 100
+Row = tuple[str, str, str]  # a key, its default as written, its comment
 
-MARKER = re.compile(
-    r"^<!-- (table|keys|papers): (\S+) -->\n.*?^<!-- end -->$", re.MULTILINE | re.DOTALL
-)
+MARKER = re.compile(r"(?ms)^<!-- (table|keys|papers): (\S+) -->\n.*?^<!-- end -->$")
 NO_KEYS = {"defaults", "name", "module", "needs", "gives", "search", "allowed", "hydra"}
 
-# Family of a method whose module is not in a family's folder. Delete it, and its use in `family`,
-# once tl_runner/methods has the folders.
-FLAT = {
-    name: family
-    for family, names in {
-        "adaptation": "source_only adabn deepcoral dan jan dann cdan adda mcd mcc drcn shot",
-        "finetuning": "target_only finetune delta linear_probe lp_ft lora autoencoder lwf joint "
-        "wise_ft ensemble",
-        "distillation": "kd dkd fitnet fitnet_joint attention_transfer rkd multi_teacher "
-        "self_distill",
-        "fewshot": "maml fomaml anil meta_sgd reptile protonet pretrain_all",
-        "features": "no_transfer pca subspace_alignment gfk coral tca jda ot_da scl kmm kliep "
-        "tradaboost tradaboost_r2",
-        "multitask": "multitask",
-    }.items()
-    for name in names.split()
-}
+# Families of methods whose modules are not in a family's folder. Delete this, and the two lines of
+# `family` that use it, once tl_runner/methods has the folders.
+FLAT = """
+adaptation source_only adabn deepcoral dan jan dann cdan adda mcd mcc drcn shot
+finetuning target_only finetune delta linear_probe lp_ft lora autoencoder lwf joint
+finetuning wise_ft ensemble
+distillation kd dkd fitnet fitnet_joint attention_transfer rkd multi_teacher self_distill
+fewshot maml fomaml anil meta_sgd reptile protonet pretrain_all
+features no_transfer pca subspace_alignment gfk coral tca jda ot_da scl kmm kliep
+features tradaboost tradaboost_r2
+multitask multitask
+"""
 
 
 def main() -> int:
@@ -149,19 +143,17 @@ def keys(files: list[Path]) -> list[str]:
     return [f"{head}| key | default | what it is |", f"{rule}| --- | --- | --- |", *rows]
 
 
-def keys_of(file: Path) -> Iterator[tuple[str, str, str]]:
-    """(key, default, comment) of what a file itself sets."""
+def keys_of(file: Path) -> Iterator[Row]:
+    """What a file itself sets."""
     text = file.read_text(encoding="utf-8")
     node = yaml.compose(text)
     whole = "# @package _global_" in text.splitlines()[0] or file == CONF / "config.yaml"
     prefix = "" if whole else f"{group_of(file).replace('/', '.')}."
     if isinstance(node, yaml.MappingNode):
-        yield from _walk(node, prefix, text.splitlines(), top=True)
+        yield from _walk(node, prefix, text.splitlines())
 
 
-def _walk(
-    node: yaml.MappingNode, prefix: str, lines: list[str], top: bool
-) -> Iterator[tuple[str, str, str]]:
+def _walk(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[Row]:
     for name, value in node.value:
         if name.value in NO_KEYS:
             continue
@@ -169,7 +161,7 @@ def _walk(
         if isinstance(value, yaml.MappingNode) and not value.flow_style:
             if said := _comment(lines, name.end_mark.line, name.end_mark.column):
                 yield key, "", said
-            yield from _walk(value, f"{key}.", lines, top=False)
+            yield from _walk(value, f"{key}.", lines)
         elif not isinstance(value, yaml.SequenceNode) or value.flow_style:
             default = lines[value.start_mark.line][value.start_mark.column : value.end_mark.column]
             yield key, default, _comment(lines, value.end_mark.line, value.end_mark.column)
@@ -225,7 +217,9 @@ def module_file(name: str) -> Path:
 def family(file: Path) -> str:
     """The folder that a method's module stands in."""
     module = module_file(module_name(file))
-    return FLAT[module.stem] if module.parent == METHODS else module.parent.name
+    if module.parent == METHODS:
+        return next(line.split()[0] for line in FLAT.splitlines() if module.stem in line.split())
+    return module.parent.name
 
 
 def docstring(name: str) -> str:
