@@ -16,7 +16,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 ROOT = Path(__file__).resolve().parent.parent
 CONF = ROOT / "conf"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = ("docs", "findings")
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(p for d in FOLDERS for p in (ROOT / d).rglob("*.md"))]
 COMMANDS = ("tl-run", "tl-report", "tl-predict", "tl-similarity")
 PLUGINS = {"processes": "joblib", "slurm": "submitit", "slurm_local": "submitit"}
 LAUNCHER = "hydra/launcher="
