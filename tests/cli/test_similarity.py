@@ -127,8 +127,8 @@ def test_what_is_wrong_is_said_in_one_line(similarity, words, said):
 
 def test_help_needs_no_torch():
     code = (
-        "import sys; from tl_runner.cli import similarity; similarity.parser().format_help(); assert "
-        "'torch' not in sys.modules"
+        "import sys; from tl_runner.cli import similarity; similarity.parser().format_help(); "
+        "assert 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

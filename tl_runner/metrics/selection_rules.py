@@ -22,7 +22,7 @@ class Rule:
     Attributes:
         split, name: of the score in ``metrics.jsonl``; empty for ``last``, which looks at none.
         needs: the splits without which there is no score.
-        features: whether it also needs the phase's features of both domains (``Phase.embed``).
+        features: whether it also needs the phase's features of both domains (``Outputs.embed``).
         target_labels: whether it looks at labels of the target.
         shown: the score's name in the line that an epoch prints; empty leaves it out unless the
             rule decides.

@@ -42,7 +42,7 @@ class Predictor(nn.Module):
             if self.vectors
             else images
         )
-        logits = self.phase.predict(x).float()
+        logits = self.phase.outputs.predict(x).float()
         return (logits, logits.softmax(1)) if self.classes else (logits,)
 
 

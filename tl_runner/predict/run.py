@@ -73,7 +73,11 @@ class Trained(FinishedRun):
                 "numbers"
             )
         kind = {1: "grey", 3: "colour"}.get(self.channels, f"{self.channels} channels")
-        rest = f"; not its other tasks ({', '.join(self.phase.also)})" if self.phase.also else ""
+        rest = (
+            (f"; not its other tasks ({', '.join(self.phase.outputs.also)})")
+            if self.phase.outputs.also
+            else ""
+        )
         return (
             f"{choices.get('method')} on {choices.get('data')}, "
             f"{self.size}x{self.outline.shape[2]} in {kind}{rest}"
@@ -110,7 +114,7 @@ class Trained(FinishedRun):
 
     def answers(self, x: Tensor) -> Tensor:
         """Probabilities (B, K), or numbers (B, 1), of images (B, C, H, W)."""
-        said = self.phase.predict(x).float()
+        said = self.phase.outputs.predict(x).float()
         return said.softmax(1) if self.classes else said
 
     def features(self, files: Sequence[Path], workers: int = 0) -> Found:
@@ -119,12 +123,14 @@ class Trained(FinishedRun):
         Raises:
             UserError: the method names no features.
         """
-        if "target" not in self.phase.embed:
+        if "target" not in self.phase.outputs.embed:
             raise UserError(
-                "--features: this method does not say what its features are (Phase.embed)."
+                "--features: this method does not say what its features are (Outputs.embed)."
             )
         return replace(
-            self._outputs(files, workers, lambda x: self.phase.embed["target"](x).flatten(1), True),
+            self._outputs(
+                files, workers, lambda x: self.phase.outputs.embed["target"](x).flatten(1), True
+            ),
             features=True,
         )
 

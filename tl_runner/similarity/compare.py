@@ -175,10 +175,10 @@ def of_run(
             f"{trained.folder} learned from vectors that were standardised otherwise than these: "
             "set data.standardise=false for both."
         )
-    embed = trained.phase.embed
+    embed = trained.phase.outputs.embed
     if not {"source", "target"} <= embed.keys():
         raise UserError(
-            f"{trained.folder}: its method does not say what its features are (Phase.embed)."
+            f"{trained.folder}: its method does not say what its features are (Outputs.embed)."
         )
     device = devices.resolve(config["device"])
     device.place(trained.method)
@@ -200,7 +200,7 @@ def of_run(
             f"{trained.folder}: its features of source and target are of different lengths."
         )
     said = (
-        outputs(trained.phase.predict, "target_labelled").softmax(1).cpu().double().numpy()
+        outputs(trained.phase.outputs.predict, "target_labelled").softmax(1).cpu().double().numpy()
         if "target_labelled" in splits
         else None
     )

@@ -69,25 +69,25 @@ def key(
         "phase": [
             phase.name,
             dict(phase.reads),
-            phase.epochs,
-            phase.batch_size,
-            phase.steps_per_epoch,
+            phase.length.epochs,
+            phase.length.batch_size,
+            phase.length.steps_per_epoch,
             phase.shared,
-            phase.augment,
+            phase.sampling.augment,
         ],
         "more": [
-            phase.accumulate,
+            phase.length.accumulate,
             phase.ema,
-            phase.patience,
-            phase.mixup,
-            phase.cutmix,
-            phase.balance,
-            list(phase.leave_out),
+            phase.length.patience,
+            phase.sampling.mixup,
+            phase.sampling.cutmix,
+            phase.sampling.balance,
+            list(phase.sampling.leave_out),
         ],
         "backbones": [
             m.options for n in _networks(phase) for m in n.modules() if isinstance(m, Backbone)
         ],
-        "resting": [repr(layer) for layer in phase.resting],
+        "resting": [repr(layer) for layer in phase.eval_layers],
         "updates": [
             [u.name, u.optimizer and dict(u.optimizer), u.repeats, u.gate and vars(u.gate)]
             for u in phase.updates

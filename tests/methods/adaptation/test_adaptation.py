@@ -669,7 +669,7 @@ def test_shipped_settings_are_the_papers():
 
 
 def test_the_readmes_method_is_two_files_and_touches_no_existing_one(tl_run, tmp_path, monkeypatch):
-    text = (ROOT / "README.md").read_text()
+    text = (ROOT / "docs" / "own_code.md").read_text()
     code, yaml = re.search(
         r"```python\n# my_package/mean_match.py\n(.*?)```\n\n```yaml\n(.*?)```", text, re.DOTALL
     ).groups()

@@ -16,8 +16,8 @@ from tl_runner.backbones._inner_layers import Seen, maps_of_each_size, spoken
 from tl_runner.errors import ConfigError
 from tl_runner.losses.distillation import attention, attention_distance
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Losses, Samples
 from tl_runner.methods.distillation._base import Distillation
-from tl_runner.methods.phases import Losses, Samples
 
 
 class AttentionTransfer(Distillation):
