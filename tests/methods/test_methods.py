@@ -21,7 +21,7 @@ def adapted(request):
     )
     go(loop_of(method, 0, task, device))
     loop = loop_of(method, 1, task, device)
-    loop.phase.begin()
+    loop.phase.hooks.begin()
     before = {name: state(network) for name, network in method.named_children()}
     means = go(loop)
     return method, before, means, loop

@@ -20,7 +20,7 @@ from support.runs import TINY, results
 from tl_runner.config.paths import CONF_DIR
 from tl_runner.data.task import Split
 from tl_runner.methods.adaptation.source_only import SourceOnly
-from tl_runner.methods.phases import Phase
+from tl_runner.methods.phases import Length, Outputs, Phase
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.metrics.selection_scores import importance, reverse
 from tl_runner.metrics.selection_scores import unlabelled as selection
@@ -195,7 +195,7 @@ class Toy(nn.Module):
     def phase(self, **more) -> Phase:
         embed = {"source": self.encoder, "target": self.encoder}
         return Phase(
-            "toy", {}, [], epochs=1, batch_size=2, **{"predict": self, "embed": embed, **more}
+            "toy", {}, [], Length(1, 2), Outputs(**{"predict": self, "embed": embed} | more)
         )
 
 
@@ -482,9 +482,11 @@ def test_without_validation_images_the_other_rules_stand(tl_run, tmp_path):
 
 def test_a_method_without_features_cannot_be_selected_by_them(tl_run, tmp_path, monkeypatch):
     phases = SourceOnly.phases
-    monkeypatch.setattr(
-        SourceOnly, "phases", lambda self: [replace(phase, embed={}) for phase in phases(self)]
-    )
+
+    def without_features(method):
+        return [replace(p, outputs=replace(p.outputs, embed={})) for p in phases(method)]
+
+    monkeypatch.setattr(SourceOnly, "phases", without_features)
     for rule in ("dev", "reverse_validation"):
         ended = tl_run(
             *TINY, "method=source_only", f"selection={rule}", f"hydra.run.dir={tmp_path / 'run'}"

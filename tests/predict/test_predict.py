@@ -143,7 +143,7 @@ def test_an_exported_network_says_the_same_of_any_number_of_images(
     one = Trained(run)
     for n in (1, 7):
         images = torch.rand(n, 3, 24, 24)
-        expected = one.phase.predict(images).softmax(1).detach()
+        expected = one.phase.outputs.predict(images).softmax(1).detach()
         if runtime:
             session = runtime.InferenceSession(str(file))
             assert json.loads(session.get_modelmeta().custom_metadata_map["classes"]) == [

@@ -21,7 +21,7 @@ from support.runs import ROOT, TINY, Ended
 from support.same_runs import assert_same, content
 from tl_runner.data.augment import Affine
 from tl_runner.errors import ConfigError
-from tl_runner.methods.phases import Phase, Update
+from tl_runner.methods.phases import Length, Outputs, Phase, Update
 from tl_runner.training.batches import Batches
 from tl_runner.training.distributed import ALONE, Ranks
 
@@ -248,9 +248,7 @@ def assert_ended(both: list[Ended], code: int, said: str = "") -> None:
 def test_a_loss_that_couples_samples_is_refused():
     toy = Toy()
     update = Update("mmd", [toy.a], SGD, toy.step_of("a"), couples=True)
-    phase = Phase(
-        "toy", {"source": "source_train"}, [update], predict=toy.a, epochs=1, batch_size=2
-    )
+    phase = Phase("toy", {"source": "source_train"}, [update], Length(1, 2), Outputs(toy.a))
     assert ALONE.limits([phase]) is None
     with pytest.raises(ConfigError, match="mmd couples the samples"):
         Ranks(0, 2).limits([phase])

@@ -273,7 +273,11 @@ def test_modules_that_came_with_a_folder_are_not_imported(tl_run, tmp_path, monk
     assert "code in its own folder, which is not run" in ended.err
 
 
-def test_a_config_names_no_code_to_run(tl_run):
-    ended = tl_run(*TINY, "hydra.launcher._target_=mine.Launcher")
+@pytest.mark.parametrize(
+    "word",
+    ["hydra.launcher._target_=mine.Launcher", "hydra.callbacks={a:{_target_:mine.Callback}}"],
+)
+def test_a_config_names_no_code_to_run(tl_run, word):
+    ended = tl_run(*TINY, word)
     assert ended.code == 2
     assert "names no code to run" in ended.err

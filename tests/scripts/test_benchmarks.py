@@ -82,7 +82,7 @@ def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch
     loop = loop_of(method, number, task, device, steps=STEPS)
     monkeypatch.setattr(randomness, "seed_device", lambda *stream: None)
     for networks in (method, twin):
-        if begin := networks.phases()[number].begin:
+        if begin := networks.phases()[number].hooks.begin:
             begin()
     loop.begin_epoch(0)
     before, batch = state(method), loop.batches[0]

@@ -29,7 +29,7 @@ def loop_of(method, number, task, device, epochs=2, steps=4):
     return PhaseLoop(
         method,
         phase,
-        Batches(reads, phase.batch_size, steps, device, None, (0, phase.name)),
+        Batches(reads, phase.length.batch_size, steps, device, None, (0, phase.name)),
         device,
         0,
         epochs,

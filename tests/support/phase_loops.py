@@ -7,7 +7,7 @@ from torch import nn
 
 from tl_runner.data.task import Split
 from tl_runner.methods.base import Method, Setting
-from tl_runner.methods.phases import Phase
+from tl_runner.methods.phases import Length, Outputs, Phase
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
 from tl_runner.training.phase_loop import PhaseLoop
@@ -64,10 +64,8 @@ def phase_loop(method, updates, epochs=2, steps=3, n=10):
         "toy",
         {"source": "source_train"},
         updates,
-        predict=method.a,
-        epochs=epochs,
-        batch_size=2,
-        steps_per_epoch=steps,
+        Length(epochs, 2, steps),
+        Outputs(method.a),
     )
     return PhaseLoop(
         method,

@@ -29,8 +29,8 @@ def means(*words: str) -> dict[str, float]:
     found = {}
     for number in (0, 1):
         loop = loop_of(method, number, task, device, epochs=1, steps=STEPS)
-        if loop.phase.begin:
-            loop.phase.begin()
+        if loop.phase.hooks.begin:
+            loop.phase.hooks.begin()
         loop.begin_epoch(0)
         loop.run_epoch(0, 0, lambda done: False)
         found |= {f"{loop.phase.name}/{k}": v for k, v in loop.meter.means().items()}
@@ -129,7 +129,9 @@ def test_options_the_machine_lacks_are_refused():
 
 
 def test_denormals_are_flushed_before_anything_runs():
-    code = "import torch; from tl_runner import run; print((torch.tensor([1e-40]) * 1.0).item())"
+    code = (
+        "import torch; from tl_runner.jobs import run; print((torch.tensor([1e-40]) * 1.0).item())"
+    )
     # no other test's thread
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(found.stdout) == 0.0

@@ -15,7 +15,8 @@ from support.phase_loops import CPU, SGD, Toy, go, split
 from support.runs import TINY, results
 from tl_runner.data.task import Split
 from tl_runner.methods.base import cross_entropy
-from tl_runner.methods.phases import Batch, Phase, Samples, Update
+from tl_runner.methods.batch import Batch, Samples
+from tl_runner.methods.phases import Length, Outputs, Phase, Update
 from tl_runner.report.runs import collect
 from tl_runner.training.batches import Batches, Labelled, class_weights, of_every_class_as_often
 from tl_runner.training.early_stopping import EarlyStopping, unvalidated, validated_on
@@ -29,9 +30,8 @@ def loop_of(toy, optimizer=SGD, epochs=1, steps=3, size=4, **phase):
         "toy",
         {"source": "source_train"},
         updates,
-        predict=toy.a,
-        epochs=epochs,
-        batch_size=size,
+        Length(epochs, size, **{k: phase.pop(k) for k in ("accumulate", "patience") if k in phase}),
+        Outputs(toy.a),
         **phase,
     )
     return PhaseLoop(
@@ -59,12 +59,12 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole():
 
 def test_equal_parts_of_a_batch_keep_what_goes_with_each_image():
     x = torch.arange(6.0).view(6, 1, 1, 1)
-    batch = Batch(source=Samples(x, torch.arange(6), torch.arange(6) + 10), kept={"all": x})
+    batch = Batch(source=Samples(x, torch.arange(6), torch.arange(6) + 10), precomputed={"all": x})
     parts = [batch.part(i, 3) for i in range(3)]
     assert torch.equal(torch.cat([p.source.x for p in parts]), x)
     assert [p.source.y.tolist() for p in parts] == [[0, 1], [2, 3], [4, 5]]
     assert parts[1].source.index.tolist() == [12, 13]
-    assert parts[1].kept is batch.kept
+    assert parts[1].precomputed is batch.precomputed
 
 
 def test_gradients_are_clipped_by_their_norm_together():
@@ -347,10 +347,8 @@ def test_what_it_is_validated_on():
             "p",
             dict(zip("abc", reads, strict=False)),
             [],
-            predict=None,
-            epochs=1,
-            batch_size=1,
-            patience=1,
+            Length(1, 1, patience=1),
+            Outputs(None),
         )
 
     both = {"source_val", "target_val"}

@@ -46,8 +46,8 @@ def adapting(*words: str):
     if "pretrain" in [p.name for p in method.phases()]:
         go(loop_of(method, 0, task, device))
     loop = loop_of(method, -1, task, device)
-    if loop.phase.begin:
-        loop.phase.begin()
+    if loop.phase.hooks.begin:
+        loop.phase.hooks.begin()
     loop.begin_epoch(0)
     return method, loop
 
@@ -57,11 +57,11 @@ def step_of(loop, name=None, progress=0.5, batch=None):
     runner = next(r for r in loop.updates if name in (None, r.update.name))
     for network in runner.update.networks:
         network.train()
-    for layer in loop.phase.resting:
+    for layer in loop.phase.eval_layers:
         layer.eval()
     loop._learn(runner)
     batch = batch or loop.batches[0]
-    batch.kept = loop.kept
+    batch.precomputed = loop.kept
     found = runner.update.step(batch, progress)
     losses, metrics = found if isinstance(found, tuple) else (found, {})
     loop.method.zero_grad()
@@ -96,8 +96,8 @@ def test_labelled_target_images_join_every_methods_classification_loss(name):
     assert task.splits["target_labelled"].y.bincount().tolist() == [3] * 10
     for number, phase in enumerate(method.phases()):
         loop = loop_of(method, number, task, device, epochs=1, steps=1)
-        if phase.begin:
-            phase.begin()
+        if phase.hooks.begin:
+            phase.hooks.begin()
         means = go(loop)
         # adabn does not, in its second phase
         trains = any(update.optimizer for update in phase.updates)
@@ -148,7 +148,7 @@ def test_losses_that_relate_samples_to_each_other_say_so(name):
         whole = loop.batches[0]
 
         def part(rows, whole=whole):
-            piece = type(whole)(kept=loop.kept)
+            piece = type(whole)(precomputed=loop.kept)
             for domain in loop.phase.reads:
                 samples = getattr(whole, domain)
                 y = None if samples.y is None else samples.y[rows]
@@ -209,7 +209,7 @@ def test_the_modes_of_batch_norm_differ():
         method, loop = adapting("method=deepcoral", f"backbone.bn={bn}")
         batch = loop.batches[0]
         method.encoder.train()
-        for layer in loop.phase.resting:
+        for layer in loop.phase.eval_layers:
             layer.eval()
         features[bn] = method.encode(batch)["target"].detach()
     assert not torch.allclose(features["concat"], features["separate"])
@@ -223,7 +223,7 @@ def test_domain_specific_norms_start_equal_and_go_their_own_ways():
     norms = [m for m in method.encoder.modules() if isinstance(m, DomainBatchNorm)]
     assert len(norms) == 3
     assert all(same(state(n.source), state(n.target)) for n in norms)
-    source, target = loop.phase.source_predict, loop.phase.predict
+    source, target = loop.phase.outputs.source_predict, loop.phase.outputs.predict
     go(loop)
     assert not any(same(state(n.source), state(n.target)) for n in norms)
     method.eval()
@@ -446,7 +446,7 @@ def test_mcds_steps_touch_only_what_they_may():
         before = {n: [p.clone() for p in getattr(method, n).parameters()] for n in networks}
         loop._learn(runner)
         batch = loop.batches[0]
-        batch.kept = {}
+        batch.precomputed = {}
         runner(batch, 0.0)
         moved = {
             n
@@ -460,7 +460,9 @@ def test_mcds_steps_touch_only_what_they_may():
     method.eval()
     x = loop.batches[0].target.x
     f = method.features(x, "target")
-    torch.testing.assert_close(loop.phase.predict(x), (method.head_a(f) + method.head_b(f)) / 2)
+    torch.testing.assert_close(
+        loop.phase.outputs.predict(x), (method.head_a(f) + method.head_b(f)) / 2
+    )
 
 
 def test_mcds_heads_seek_what_its_encoder_avoids():
@@ -522,7 +524,7 @@ def test_what_is_kept_for_an_epoch_is_in_the_checkpoint():
 def test_adabn_trains_nothing_and_takes_the_targets_statistics():
     method, loop = adapting("method=adabn", "train.batch_size=50", "train.limit.samples=200")
     before, split = state(method.target_encoder), loop.batches.splits["target"]
-    assert loop.phase.augment is False
+    assert loop.phase.sampling.augment is False
     go(loop)
     after = state(method.target_encoder)
     assert all(

@@ -95,11 +95,11 @@ def test_it_is_asked_once_where_the_images_are_always_the_same(name):
     for fixed in (True, False):
         task, method, device = made(*words, f"method.distil.augment={str(not fixed).lower()}")
         phase = method.phases()[last(method)]
-        if phase.begin:
-            phase.begin()
+        if phase.hooks.begin:
+            phase.hooks.begin()
         loop = loop_of(method, last(method), task, device)
         if not fixed:
-            assert loop.phase.once is None
+            assert loop.phase.hooks.precompute is None
         asked = []
         method.teachers[0].encoder.register_forward_hook(
             lambda layer, given, out, asked=asked: asked.append(len(out))
@@ -128,8 +128,8 @@ def test_mixed_images_are_asked_about_anew():
     still = [
         f"data.augment.{key}=0" for key in ("rotate", "translate", "scale", "stretch", "shear")
     ]
-    assert made("method=kd", *still)[1].phases()[-1].once is not None
-    assert made("method=kd", *still, "train.mixup=0.5")[1].phases()[-1].once is None
+    assert made("method=kd", *still)[1].phases()[-1].hooks.precompute is not None
+    assert made("method=kd", *still, "train.mixup=0.5")[1].phases()[-1].hooks.precompute is None
 
 
 # ---- labels
@@ -144,7 +144,7 @@ def test_without_labels_the_soft_targets_keep_t_squared(words):
     loop.begin_epoch(0)
     assert set(loop.phase.reads) == {"target"}
     batch = loop.batches[0]
-    batch.kept = {}
+    batch.precomputed = {}
     assert batch.target.y is None
     method.eval()
     losses = method.step(batch, 0.0)
@@ -301,7 +301,7 @@ def test_the_student_predicts_when_the_teacher_is_gone(tl_run, tmp_path, trained
     assert not len(run.method.teachers)
     best = torch.load(tmp_path / "run" / "checkpoints" / "best.pt", weights_only=True)["method"]
     assert same(best, state(run.method))
-    assert run.phase.predict(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    assert run.phase.outputs.predict(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_a_file_of_weights_teaches(tl_run, tmp_path, trained):
@@ -628,11 +628,11 @@ def test_the_hint_trains_the_student_up_to_the_guided_layer_alone():
 def test_the_second_stage_goes_on_from_the_first_and_its_weight_falls():
     task, method, device = made("method=fitnet", "data.target_labels=all")
     loop = loop_of(method, last(method), task, device)
-    assert loop.phase.begin is None
+    assert loop.phase.hooks.begin is None
     assert method.regressor not in loop.phase.updates[0].networks
     loop.begin_epoch(0)
     batch = loop.batches[0]
-    batch.kept = {}
+    batch.precomputed = {}
     method.eval()
     plain = softened_cross_entropy(method(batch.target.x), method.teachers[0](batch.target.x), 3.0)
     for progress, weight in ((0.0, 4.0), (0.5, 2.5), (1.0, 1.0)):
@@ -646,7 +646,7 @@ def test_the_joint_variant_adds_the_mean_squared_distance():
     loop = loop_of(method, last(method), task, device)
     loop.begin_epoch(0)
     batch = loop.batches[0]
-    batch.kept = {}
+    batch.precomputed = {}
     method.eval()
     ((guided, hint),) = method.layers
     student = Watched(method, method.encoder, [guided])(batch.target.x).layers[guided]
@@ -780,7 +780,7 @@ def test_each_generation_learns_from_the_one_before():
     for generation, before in ((1, method.alone), (2, method)):
         loop = loop_of(method, generation, task, device)
         taught, started = state(before.encoder), state(method.encoder)
-        loop.phase.begin()
+        loop.phase.hooks.begin()
         assert same(taught, state(method.teachers[0].encoder))
         assert not same(started, state(method.encoder))
         assert not same(first, state(method.encoder))
@@ -832,10 +832,10 @@ def test_no_batch_has_them():
 
     _, task, method, _ = build(*SMALL, *LEFT_OUT)
     phases = {phase.name: phase for phase in method.phases()}
-    assert phases["teach"].leave_out == ()
+    assert phases["teach"].sampling.leave_out == ()
     for name in ("alone", "distil"):
-        assert phases[name].leave_out == [3, 5]
-        left = without(task.splits["target_labelled"], phases[name].leave_out)
+        assert phases[name].sampling.leave_out == [3, 5]
+        left = without(task.splits["target_labelled"], phases[name].sampling.leave_out)
         assert not ({3, 5} & set(left.y.tolist()))
         assert len(left) == sum(y not in (3, 5) for y in task.splits["target_labelled"].y.tolist())
     assert without(task.splits["target_train"], [3]) is task.splits["target_train"]
@@ -848,7 +848,7 @@ def test_one_class_is_answered_exactly_as_often_as_its_prior():
     logits[:, 2] -= 4.0
     y = torch.arange(1000) % 8  # an eighth is of class 2
 
-    class Passes:
+    class SplitPasses:
         def __call__(self, network, domain):
             return logits
 
@@ -856,7 +856,7 @@ def test_one_class_is_answered_exactly_as_often_as_its_prior():
             return y
 
     before = method.head.bias.detach().clone()
-    (move,) = method.match(Passes())["moved"].tolist()
+    (move,) = method.match(SplitPasses())["moved"].tolist()
     shifted = logits.clone()
     shifted[:, 2] += move
     assert int((shifted.argmax(1) == 2).sum()) == 125

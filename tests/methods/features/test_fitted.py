@@ -55,7 +55,7 @@ def test_a_run_says_what_it_predicts_and_says_it_again(name, tl_run, tmp_path):
     )
     split = task.splits["target_test"]
     assert split.ids.tolist() == ids.tolist()
-    said = trained.outputs(lambda x: trained.phase.predict(x).float().softmax(1), split.x)
+    said = trained.outputs(lambda x: trained.phase.outputs.predict(x).float().softmax(1), split.x)
     np.testing.assert_array_equal(said.numpy(), p)
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from support.meta_learners import SHAPE, SHOTS, TASKS, WAYS, batch, made
+from tl_runner.methods.batch import Batch, TaskSet
 from tl_runner.methods.fewshot.anil import ANIL
 from tl_runner.methods.fewshot.fomaml import FOMAML
 from tl_runner.methods.fewshot.maml import MAML
@@ -19,7 +20,6 @@ from tl_runner.methods.fewshot.meta_sgd import MetaSGD
 from tl_runner.methods.fewshot.pretrain_all import PretrainAll
 from tl_runner.methods.fewshot.protonet import ProtoNet
 from tl_runner.methods.fewshot.reptile import Reptile
-from tl_runner.methods.phases import Batch, TaskSet
 
 
 def gradients(method: MAML, of: Batch) -> dict[str, Tensor]:

@@ -120,7 +120,7 @@ def test_gradual_unfreezing_begins_with_the_head_and_ends_with_all():
     assert trained == sorted(trained)
     assert trained[0] == sum(p.numel() for p in method.head.parameters())
     assert trained[-1] == trained[0] + sum(p.numel() for p in method.encoder.parameters())
-    assert [phase.begin is not None for phase in phases[1:]] == [True, False, False, False]
+    assert [phase.hooks.begin is not None for phase in phases[1:]] == [True, False, False, False]
 
 
 def test_l2_sp_by_hand_and_nothing_at_the_start():
@@ -185,7 +185,7 @@ def test_pretraining_is_source_onlys_to_the_bit():
     go(loop_of(floor, 0, task, device))
     assert same(state(tuned.encoder), state(floor.encoder))
     assert same(state(tuned.source_head), state(floor.head))
-    tuned.phases()[1].begin()
+    tuned.phases()[1].hooks.begin()
     assert same(state(tuned.head), state(tuned.source_head))  # the same classes: the head is kept
 
 

@@ -22,19 +22,19 @@ def reached(*words):
     _, task, method, device = build("data.target_labels=5", *words)
     phases = method.phases()
     for number in range(len(phases) - 1):
-        if phases[number].begin:
-            phases[number].begin()
+        if phases[number].hooks.begin:
+            phases[number].hooks.begin()
         go(loop_of(method, number, task, device))
     loop = loop_of(
         method,
         len(phases) - 1,
         task,
         device,
-        epochs=phases[-1].epochs,
-        steps=phases[-1].steps_per_epoch or 4,
+        epochs=phases[-1].length.epochs,
+        steps=phases[-1].length.steps_per_epoch or 4,
     )
-    if loop.phase.begin:
-        loop.phase.begin()
+    if loop.phase.hooks.begin:
+        loop.phase.hooks.begin()
     return method, task, loop
 
 
@@ -136,7 +136,7 @@ def test_an_autoencoder_learns_without_labels_and_the_probe_leaves_it():
         ("reconstruct", ["target_train"]),
         ("probe", ["target_labelled"]),
     ]
-    phases[0].begin()
+    phases[0].hooks.begin()
     before = state(method.encoder)
     first = loop_of(method, 0, task, device, epochs=8, steps=20)
     early = go(first)["reconstruction"]
@@ -216,7 +216,7 @@ def test_an_ensemble_is_the_mean_of_probabilities():
     method.eval()
     old = method.source_head(method.source_encoder(x)).softmax(1)
     expected = 0.7 * old + 0.3 * method(x).softmax(1)
-    torch.testing.assert_close(loop.phase.predict(x).softmax(1), expected)
+    torch.testing.assert_close(loop.phase.outputs.predict(x).softmax(1), expected)
     assert not same(state(method.source_encoder), state(method.encoder))
 
 

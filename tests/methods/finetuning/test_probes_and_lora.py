@@ -32,7 +32,7 @@ def test_a_probe_trains_the_head_on_features_that_are_computed_once(monkeypatch)
     assert same(before, state(method.encoder))
     loop._learn(loop.updates[0])
     batch = loop.batches[0]
-    batch.kept = loop.once
+    batch.precomputed = loop.once
     features = outputs_of(method, method.features, split, loop.device)
     expected = F.cross_entropy(
         method.head(features[batch.target.index]), batch.target.y, label_smoothing=0.1
@@ -126,7 +126,7 @@ def test_lwf_keeps_the_original_networks_answers_to_the_images_it_sees():
     go(loop_of(method, 0, task, device))
     phases = method.phases()
     assert [p.name for p in phases] == ["pretrain", "warm_up", "finetune"]
-    phases[1].begin()
+    phases[1].hooks.begin()
     encoder, old, head = state(method.encoder), state(method.source_head), state(method.head)
     assert same(encoder, state(method.origin))
     assert same(old, state(method.origin_head))
