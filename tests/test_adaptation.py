@@ -14,7 +14,7 @@ from conftest import ROOT, TINY, method_class, results
 from test_losses import NoHostCopies
 from test_methods import build, go, loop_of, same, state
 
-from tl_runner.backbones._base import DomainBatchNorm, norms_of, use_domain
+from tl_runner.backbones._batch_norm import DomainBatchNorm, norms_of, use_domain
 from tl_runner.cli import help
 from tl_runner.config.compose import check
 from tl_runner.config.paths import CONF_DIR

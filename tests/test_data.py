@@ -13,7 +13,8 @@ from made_digits import make_root, shrink, write_idx
 
 from tl_runner.data import rendered
 from tl_runner.data.augment import Affine
-from tl_runner.data.task import Split, Task, see_labels
+from tl_runner.data.splits import Split, see_labels
+from tl_runner.data.task import Task
 from tl_runner.data.tasks import digits
 from tl_runner.errors import DataError
 

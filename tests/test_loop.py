@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from tl_runner import randomness
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.methods.base import Method, Setting
 from tl_runner.methods.phases import Gate, Phase, Update
 from tl_runner.training import schedules

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 from tl_runner.methods.base import Setting
 from tl_runner.methods.fewshot.anil import ANIL
 from tl_runner.methods.fewshot.fomaml import FOMAML

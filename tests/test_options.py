@@ -13,7 +13,7 @@ from conftest import TINY, results
 from test_loop import CPU, SGD, Toy, go, split
 from torch import nn
 
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.methods.base import cross_entropy
 from tl_runner.methods.phases import Batch, Phase, Samples, Update
 from tl_runner.report.runs import collect

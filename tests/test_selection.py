@@ -19,7 +19,7 @@ from test_report import report
 from torch import nn
 
 from tl_runner.config.paths import CONF_DIR
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.methods.adaptation.source_only import SourceOnly
 from tl_runner.methods.phases import Phase
 from tl_runner.metrics import selection_rules as rules

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.errors import DataError
 
 BY_HAND = (

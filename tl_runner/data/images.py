@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 
 CHUNK = 4096  # images that are float at once
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tl_runner.errors import DataError
-from tl_runner.record.run_folder import claimed
+from tl_runner.files import claimed
 
 SUFFIXES = (
     ".bmp",

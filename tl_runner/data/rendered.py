@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tl_runner.data.augment import Affine, warp
-from tl_runner.data.task import Split, hold_out
+from tl_runner.data.splits import Split, hold_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_runner import randomness
-from tl_runner.backbones._base import Backbone, norms_of, use_domain
+from tl_runner.backbones import Backbone
+from tl_runner.backbones._batch_norm import norms_of, use_domain
 from tl_runner.methods.phases import Batch, Losses, Phase, Samples, Update
 
 

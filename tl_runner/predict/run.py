@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tl_runner.build.finished_run import FinishedRun
 from tl_runner.data.pictures import SUFFIXES, decode
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.data.tasks import arrays
 from tl_runner.data.tasks.folder import NAMED, hidden
 from tl_runner.errors import CheckpointError, UserError

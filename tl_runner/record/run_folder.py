@@ -6,15 +6,11 @@ import io
 import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tl_runner.errors import BusyError
-
-POLL_S = 0.2  # while another process is at what this one waits for
+from tl_runner.files import write_atomic
 
 
 class RunFolder:
@@ -113,68 +109,3 @@ class Unwritten(RunFolder):
 
     def text(self, name: str, content: str) -> None:
         pass
-
-
-def write_atomic(path: Path, content: bytes | memoryview) -> None:
-    """Replace ``path``'s content in one step; nothing is left behind when that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a folder against a second process.
-
-    Raises:
-        BusyError: another process holds it.
-    """
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
-        yield
-        return
-    try:
-        if not locked(handle):
-            raise BusyError(f"{folder} is being run by another process at this moment.")
-        yield
-    finally:
-        os.close(handle)
-
-
-def locked(handle: int) -> bool:
-    """Whether an open file is now locked by this process alone; True as well where there are no
-    locks."""
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):  # Windows; a file system without locks
-        pass
-    return True
-
-
-@contextmanager
-def claimed(file: Path, asked_to_stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Wait until no other process has claimed ``file``, a lock made for this, and keep others
-    waiting meanwhile."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(file, "w")  # noqa: SIM115
-    except OSError:
-        yield
-        return
-    with lock:
-        while not locked(lock.fileno()) and not asked_to_stop():
-            time.sleep(POLL_S)
-        yield

@@ -15,7 +15,8 @@ from tl_runner import randomness
 from tl_runner.build.finished_run import FinishedRun
 from tl_runner.build.method import method_of
 from tl_runner.config.compose import Job
-from tl_runner.data.task import Split, Task
+from tl_runner.data.splits import Split
+from tl_runner.data.task import Task
 from tl_runner.errors import CheckpointError, DataError, UserError
 from tl_runner.jobs import run
 from tl_runner.methods.features._base import OnFeatures

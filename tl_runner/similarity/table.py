@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tl_runner.errors import UserError
-from tl_runner.record.run_folder import write_atomic
+from tl_runner.files import write_atomic
 from tl_runner.similarity.compare import Found, Measure
 
 TITLES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tl_runner.data.domain import Domain
 from tl_runner.data.rendered import handwritten_split
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 
 
 class Digits(Domain):

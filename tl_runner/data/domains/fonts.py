@@ -10,7 +10,7 @@ from tl_runner import randomness
 from tl_runner.data.augment import Affine
 from tl_runner.data.domain import Domain
 from tl_runner.data.rendered import font_digits
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 
 
 class Fonts(Domain):

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tl_runner.data.domain import Domain, Stamp, read_once, stamp, torchvision_datasets
 from tl_runner.data.domains.mnist import MNIST
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.errors import DataError
 
 SIDE = 28

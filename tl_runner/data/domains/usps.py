@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tl_runner.data.domain import Downloaded, torchvision_datasets
-from tl_runner.data.task import Split, hold_out
+from tl_runner.data.splits import Split, hold_out
 
 RANDOM_SPLIT = 1_860  # test images of usps_split=random: 7,438 / 1,860 of the 9,298, drawn once
 

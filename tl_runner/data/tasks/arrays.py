@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tl_runner.data.task import Split, Task, hold_out, see_labels
+from tl_runner.data.splits import Split, hold_out, see_labels
+from tl_runner.data.task import Task
 from tl_runner.errors import DataError
 
 # what NumPy raises for a file that is damaged or no archive of arrays

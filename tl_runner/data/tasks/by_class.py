@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from tl_runner.data.images import fitted
-from tl_runner.data.task import Split, Task, see_labels
+from tl_runner.data.splits import Split, see_labels
+from tl_runner.data.task import Task
 from tl_runner.data.tasks.digits import build, draw, spoken
 from tl_runner.errors import ConfigError, DataError, nearest
 

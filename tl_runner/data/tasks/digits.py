@@ -20,7 +20,8 @@ from tl_runner import plugins
 from tl_runner.data import domains
 from tl_runner.data.domain import Domain
 from tl_runner.data.images import fitted
-from tl_runner.data.task import Split, Task, hold_out, joined, see_labels
+from tl_runner.data.splits import Split, hold_out, joined, see_labels
+from tl_runner.data.task import Task
 from tl_runner.errors import ConfigError, nearest
 
 DIGITS = tuple("0123456789")

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from tl_runner.data.pictures import SUFFIXES, decode
-from tl_runner.data.task import Split, Task, hold_out, see_labels
+from tl_runner.data.splits import Split, hold_out, see_labels
+from tl_runner.data.task import Task
 from tl_runner.errors import DataError, nearest
 
 PARTS = ("train", "val", "test")

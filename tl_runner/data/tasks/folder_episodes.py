@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 
 from tl_runner import randomness
-from tl_runner.data.episodes import PARTS, by_class, fewshot
+from tl_runner.data.fewshot_task import PARTS, by_class, fewshot
 from tl_runner.data.pictures import decode
-from tl_runner.data.task import Split, Task
+from tl_runner.data.splits import Split
+from tl_runner.data.task import Task
 from tl_runner.data.tasks.folder import cannot_be_read, folders_of, listed, spoken
 from tl_runner.errors import DataError
 
@@ -45,7 +46,7 @@ def load(
         target_dir: the folder.
         size, channels, fit, unreadable, workers, cache: as the folder data's.
         ways, shots, queries, training, tasks, rotations: as
-            :func:`tl_runner.data.episodes.fewshot`'s.
+            :func:`tl_runner.data.fewshot_task.fewshot`'s.
         classes: how many ``val`` and ``test`` have, the rest is for training; not read where the
             folder has parts.
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from tl_runner import randomness
 from tl_runner.data.augment import Affine
-from tl_runner.data.episodes import by_class, fewshot
+from tl_runner.data.fewshot_task import by_class, fewshot
 from tl_runner.data.rendered import draw_views, font_files, render_in
-from tl_runner.data.task import Split, Task
+from tl_runner.data.splits import Split
+from tl_runner.data.task import Task
 from tl_runner.errors import DataError
 
 # Latin, Greek, Cyrillic, signs
@@ -87,7 +88,7 @@ def load(
 
     Args:
         ways, shots, queries, training, tasks, rotations: as
-            :func:`tl_runner.data.episodes.fewshot`'s.
+            :func:`tl_runner.data.fewshot_task.fewshot`'s.
         images: views of each character.
         jitter: their ranges.
         classes: characters of ``val`` and ``test``; the rest is for training.

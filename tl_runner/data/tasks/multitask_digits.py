@@ -14,7 +14,8 @@ from torch import Tensor
 from tl_runner import randomness
 from tl_runner.data.augment import Affine
 from tl_runner.data.rendered import SIDE, draw_views, font_files, render
-from tl_runner.data.task import Split, Task, hold_out, see_labels
+from tl_runner.data.splits import Split, hold_out, see_labels
+from tl_runner.data.task import Task
 
 SLANTED = ("Oblique", "Italic", "BolIta", "Ita", "cmti")
 BOLD = ("Bold", "Bol", "cmb10")

@@ -20,10 +20,11 @@ from PIL import Image
 
 from tl_runner import randomness
 from tl_runner.data.domain import BY_HAND, Stamp, sha256, stamp, torchvision_datasets
-from tl_runner.data.episodes import by_class, fewshot
-from tl_runner.data.task import Split, Task
+from tl_runner.data.fewshot_task import by_class, fewshot
+from tl_runner.data.splits import Split
+from tl_runner.data.task import Task
 from tl_runner.errors import DataError
-from tl_runner.record.run_folder import claimed
+from tl_runner.files import claimed
 
 FOLDER, PARTS = "omniglot-py", ("images_background", "images_evaluation")
 CHARACTERS, DRAWINGS, SIDE = 1623, 20, 28
@@ -51,7 +52,7 @@ def load(
         download: fetch what is missing there.
         cache: the folder that keeps the decoded images.
         ways, shots, queries, training, tasks, rotations: as
-            :func:`tl_runner.data.episodes.fewshot`'s.
+            :func:`tl_runner.data.fewshot_task.fewshot`'s.
         val_classes: characters of the 1,200 that validation tasks are made of.
 
     Raises:

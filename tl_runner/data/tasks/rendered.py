@@ -8,7 +8,8 @@ import torch
 
 from tl_runner.data.augment import Affine
 from tl_runner.data.rendered import font_digits, handwritten_split
-from tl_runner.data.task import Task, hold_out, see_labels
+from tl_runner.data.splits import hold_out, see_labels
+from tl_runner.data.task import Task
 from tl_runner.errors import DataError
 
 

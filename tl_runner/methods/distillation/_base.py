@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import norms_of
+from tl_runner.backbones._batch_norm import norms_of
 from tl_runner.backbones._inner_layers import Seen, Watched, missing, outputs, spoken
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting, cross_entropy
