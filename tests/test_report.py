@@ -21,7 +21,8 @@ from rich.console import Console
 from tl_runner.cli import report as cli
 from tl_runner.errors import UserError
 from tl_runner.report import formats, grid, statistics
-from tl_runner.report.runs import collect, normal
+from tl_runner.report.reading import normal
+from tl_runner.report.runs import collect
 from tl_runner.report.table import compare, rows
 
 SEEDS = range(5)

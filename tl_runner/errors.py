@@ -42,6 +42,20 @@ class LostError(Exception):
     """Another process of the run ended before this one (exit code 1)."""
 
 
+def human_list(words: Iterable[object], most: int | None = None) -> str:
+    """Words as a sentence has them: ``a, b and c``; empty of none.
+
+    Args:
+        most: names at most so many, of what may be a long list: ``a, b and 3 more``, or all with
+            commas alone where there are no more.
+    """
+    names = [str(word) for word in words]
+    if most is not None:
+        more = f" and {len(names) - most:,} more" if len(names) > most else ""
+        return ", ".join(names[:most]) + more
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """``' Did you mean 'x'?'`` for the closest of ``known``, else an empty string."""
     spelt = {str(k).lower(): str(k) for k in known}

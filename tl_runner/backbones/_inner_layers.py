@@ -113,7 +113,7 @@ def looked_at(network: nn.Module, hooks: Sequence[RemovableHandle]) -> Iterator[
             layer.training = training
 
 
-def spoken(found: Mapping[str, Tensor]) -> str:
+def with_shapes(found: Mapping[str, Tensor]) -> str:
     """The layers there are, with the shapes of what they give: ``layers.0 (20, 24, 24)``."""
     return ", ".join(f"{path} {tuple(out.shape[1:])}" for path, out in found.items())
 
@@ -122,7 +122,7 @@ def missing(side: str, paths: Sequence[str], found: Mapping[str, Tensor]) -> lis
     """What to say of paths that are no layer's."""
     return [
         f"method.{side}_layers: the {side} has no layer {path}.{nearest(path, found)} It has "
-        f"{spoken(found)}."
+        f"{with_shapes(found)}."
         for path in paths
         if path not in found
     ]

@@ -36,7 +36,7 @@ EXAMPLES = """\
   tl-report outputs --metric target_test.log_loss --sort mean
   tl-report outputs --pivot method data --format latex
   tl-report outputs --paired adda source_only
-  tl-report outputs --likeness                 does similarity tell what transfer gains?
+  tl-report outputs --similarity               does similarity tell what transfer gains?
   tl-report outputs --rules                    which rule of selection= would have lost least
 """
 
@@ -88,9 +88,12 @@ def parser() -> Parser:
         help="what each selection rule would have lost against the best epoch",
     )
     p.add_argument(
-        "--likeness",
+        "--similarity",
         action="store_true",
-        help="how the likeness of the domains goes with the gain, by rank correlation",
+        help="how the similarity of the domains goes with the gain, by rank correlation",
+    )
+    p.add_argument(  # its former name
+        "--likeness", dest="similarity", action="store_true", help=argparse.SUPPRESS
     )
     p.add_argument(
         "--sort",
@@ -137,20 +140,20 @@ def report(asked: argparse.Namespace, runs: Sequence[Run]) -> str:
         UserError: a format, metric or key that there is not, or options that exclude each other.
     """
     kind = format_of(asked)
-    if sum(map(bool, (asked.pivot, asked.paired, asked.runs, asked.rules, asked.likeness))) > 1:
+    if sum(map(bool, (asked.pivot, asked.paired, asked.runs, asked.rules, asked.similarity))) > 1:
         raise UserError(
-            "--pivot, --paired, --runs, --rules and --likeness are different tables: ask for one "
-            "at a time."
+            "--pivot, --paired, --runs, --rules and --similarity are different tables: ask for "
+            "one at a time."
         )
     table = in_order(rows(runs, asked.metric, asked.against), asked.sort)
     tests = compare(table, *asked.paired) if asked.paired else []
     if kind == "html":
         from tl_runner.report.page import page
 
-        if asked.pivot or asked.runs or asked.rules or asked.likeness:
+        if asked.pivot or asked.runs or asked.rules or asked.similarity:
             raise UserError(
-                "--pivot, --runs, --rules and --likeness are not for the HTML page, which has all "
-                "of it."
+                "--pivot, --runs, --rules and --similarity are not for the HTML page, which has "
+                "all of it."
             )
         return page(table, runs, tests)
     regrets = rule_table(table) if asked.rules else []
@@ -158,21 +161,21 @@ def report(asked: argparse.Namespace, runs: Sequence[Run]) -> str:
         raise UserError(
             "--rules: no finished run here has recorded its target test accuracy every epoch."
         )
-    likeness = correlations(table) if asked.likeness else []
-    if asked.likeness and not likeness:
+    similarity = correlations(table) if asked.similarity else []
+    if asked.similarity and not similarity:
         raise UserError(
-            f"--likeness: fewer than {LEAST} groups here have a gain over a baseline and a "
-            "recorded likeness of their domains."
+            f"--similarity: fewer than {LEAST} groups here have a gain over a baseline and a "
+            "recorded similarity of their domains."
         )
     if kind == "json":
-        return formats.as_json(table, tests, regrets, likeness)
-    if kind == "csv" and (regrets or likeness):
-        return formats.csv_rules(regrets) if regrets else formats.csv_likeness(likeness)
+        return formats.as_json(table, tests, regrets, similarity)
+    if kind == "csv" and (regrets or similarity):
+        return formats.csv_rules(regrets) if regrets else formats.csv_similarity(similarity)
     special = (
         grid.lay_out_rules(regrets)
         if regrets
-        else grid.lay_out_likeness(likeness)
-        if likeness
+        else grid.lay_out_similarity(similarity)
+        if similarity
         else None
     )
     return text_table(asked, kind, table, tests, special)

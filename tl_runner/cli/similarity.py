@@ -31,14 +31,14 @@ EXAMPLES = """\
   tl-similarity data=mnist2usps backbone=raw,small_cnn      several features side by side
   tl-similarity data=mnist2usps --run outputs/source_only/RUN   a finished run's features
   tl-similarity data=mnist2usps data.target_labels=all --run A --run B   which serves it best?
-  tl-similarity data=folder data.source_dir=a data.target_dir=b -o likeness.png
+  tl-similarity data=folder data.source_dir=a data.target_dir=b -o similarity.png
 """
 
 
 def parser() -> Parser:
     p = Parser(
         prog="tl-similarity",
-        description="How alike two domains are, and with target labels how well features would "
+        description="Similarity of two domains, and with target labels how well features would "
         "transfer: scores that train nothing.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -131,7 +131,7 @@ def check_options(asked: argparse.Namespace) -> str:
             raise UserError(f"--recorded {path}: there is no such folder.")
     if not asked.file:
         if asked.format == "png":
-            raise UserError("--format png is for a file. Add -o likeness.png.")
+            raise UserError("--format png is for a file. Add -o similarity.png.")
         return asked.format or "table"
     if not asked.file.parent.is_dir():
         raise UserError(f"-o {asked.file}: there is no folder {asked.file.parent}.")

@@ -24,12 +24,14 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+from tl_runner.errors import human_list
 from tl_runner.metrics import bootstrap
 
 Array = NDArray
 Report = dict[str, Any]
 
 BINS = 15  # of the calibration error, as Guo et al. have it
+NAMED = 10  # classes that a note names
 RANKING_RESAMPLES = 200  # the ranking metrics cost a sort a class
 RANKING_LIMIT = 600_000  # probabilities of a split, above which they get no interval
 
@@ -262,23 +264,24 @@ def _notes(absent: Array, unpredicted: Array, present: Array) -> dict[str, list[
             *ranking,
         )
     elif len(absent):
-        note(f"no sample of class {_listed(absent)}: left out of the macro mean.", *ranking)
-    if len(absent):
-        note(f"no sample of class {_listed(absent)}: left out of the mean.", "balanced_accuracy")
         note(
-            f"no sample of class {_listed(absent)}: recall and F1 count as 0 in the macro mean.",
+            f"no sample of class {human_list(absent, NAMED)}: left out of the macro mean.", *ranking
+        )
+    if len(absent):
+        note(
+            f"no sample of class {human_list(absent, NAMED)}: left out of the mean.",
+            "balanced_accuracy",
+        )
+        note(
+            f"no sample of class {human_list(absent, NAMED)}: recall and F1 count as 0 in the "
+            "macro mean.",
             "recall_macro",
             "f1_macro",
         )
     if len(unpredicted):
         note(
-            f"never predicted: class {_listed(unpredicted)}; precision counts as 0.",
+            f"never predicted: class {human_list(unpredicted, NAMED)}; precision counts as 0.",
             "precision_macro",
             "precision_weighted",
         )
     return notes
-
-
-def _listed(classes: Array, most: int = 10) -> str:
-    text = ", ".join(str(c) for c in classes[:most])
-    return text if len(classes) <= most else f"{text} and {len(classes) - most} more"

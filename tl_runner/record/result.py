@@ -18,9 +18,8 @@ from rich.table import Table
 from tl_runner.data.task import Task
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.metrics.evaluation_report import Report
-from tl_runner.record import embeddings, figures
+from tl_runner.record import embeddings, figures, similarity
 from tl_runner.record import inner_steps as episodes
-from tl_runner.record import similarity as likeness
 from tl_runner.record.costs import cost, short
 from tl_runner.record.run_folder import RunFolder, named_choices
 
@@ -119,10 +118,10 @@ def result(
         for name, of in trainer.method.compared().items()
     }
     kept = embeddings.load(trainer.folder)
-    alike = {
+    measured = {
         "a_distance": embeddings.a_distances(kept),
-        "distances": likeness.distances(kept),
-        "transferability": likeness.transfer(kept),
+        "distances": similarity.distances(kept),
+        "transferability": similarity.transfer(kept),
     }
     scored = reports[scored_split(reports)]["metrics"]
     metric = METRIC if METRIC in scored else next(iter(scored))
@@ -169,7 +168,7 @@ def result(
             else {}
         ),
         **({"rules": rules.as_json(taken)} if taken else {}),
-        **{name: found for name, found in alike.items() if found},
+        **{name: found for name, found in measured.items() if found},
         "sizes": {
             name: len(found)
             for there in (trainer.splits, trainer.episodes)

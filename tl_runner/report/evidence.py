@@ -7,12 +7,12 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tl_runner.metrics.selection_rules import EVALUATIONS
-from tl_runner.report.runs import Run, mapping, number, warn
+from tl_runner.report.reading import as_list, mapping, number, warn
+from tl_runner.report.runs import Run
 from tl_runner.similarity import tsne
 
 BINS = 15
@@ -109,7 +109,7 @@ def inner_steps(runs: Iterable[Run], metric: str) -> Band | None:
             else {}
         )
         steps, values = (
-            np.array([number(v) for v in listed(found.get(name))], dtype=float)
+            np.array([number(v) for v in as_list(found.get(name))], dtype=float)
             for name in ("steps", metric)
         )
         if (
@@ -120,11 +120,6 @@ def inner_steps(runs: Iterable[Run], metric: str) -> Band | None:
         ):
             curves.append((steps, values))
     return band(curves) if curves else None
-
-
-def listed(value: Any) -> list[Any]:
-    """A list as it is; nothing in the place of anything else."""
-    return value if isinstance(value, list) else []
 
 
 def losses(runs: Sequence[Run], phase: str) -> dict[str, Band]:

@@ -229,8 +229,8 @@ def csv_rules(found: Sequence[Regret]) -> str:
     return _csv(["selection", "data", "n", "regret", "regret_low", "regret_high"], lines)
 
 
-def csv_likeness(found: Sequence[Correlation]) -> str:
-    """One line a score of likeness."""
+def csv_similarity(found: Sequence[Correlation]) -> str:
+    """CSV of the similarity measures' correlations with the gain, one line a measure."""
     return _csv(
         ["score", "tau", "p", "groups", "data_sets"],
         [[one.score, one.tau, one.p, one.n, one.data] for one in found],
@@ -248,7 +248,7 @@ def as_json(
     rows: Sequence[Row],
     comparisons: Sequence[Comparison] = (),
     regrets: Sequence[Regret] = (),
-    likeness: Sequence[Correlation] = (),
+    similarity: Sequence[Correlation] = (),
 ) -> str:
     """Everything: groups, and each run with folder, status, whole error, settings and metrics."""
     groups = [
@@ -269,9 +269,9 @@ def as_json(
         for row in rows
     ]
     tables = {"paired": [asdict(c) for c in comparisons], "rules": [asdict(r) for r in regrets]}
-    tables["likeness"] = [
+    tables["similarity"] = [
         asdict(c) | {"tau": None if isnan(c.tau) else c.tau, "p": None if isnan(c.p) else c.p}
-        for c in likeness
+        for c in similarity
     ]
     content = {"metric": rows[0].metric.name, "groups": groups, **tables}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"

@@ -9,7 +9,8 @@ from html import escape
 from tl_runner.report.figures import colour, dashes
 from tl_runner.report.formats import one_line_of
 from tl_runner.report.grid import Grid
-from tl_runner.report.table import Metric, Row
+from tl_runner.report.metric import Metric
+from tl_runner.report.table import Row
 
 
 def text(content: object) -> str:

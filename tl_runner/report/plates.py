@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tl_runner.report import evidence, markup
 from tl_runner.report.figures import Panels
-from tl_runner.report.grid import shown_keys
+from tl_runner.report.remarks import shown_keys
 from tl_runner.report.runs import Run
 from tl_runner.report.similarity import correlations, points
 from tl_runner.report.statistics import deviation, mean
@@ -122,8 +122,8 @@ class Plates:
             else ""
         )
 
-    def likeness(self) -> str:
-        """Gains against the likeness of the domains: a panel for each score."""
+    def similarity(self) -> str:
+        """Gains against the similarity of the domains: a panel for each measure."""
         panels = []
         for found in correlations(self.table):
             dots = [
@@ -140,7 +140,7 @@ class Plates:
                 markup.panel(name, svg, f"tau {found.tau:+.2f}, p {found.p:.3f}, {found.n} groups")
             )
         caption = (
-            "Gain over the baseline against a score of the domains' likeness before transfer; a "
+            "Gain over the baseline against a score of the domains' similarity before transfer; a "
             "dot is a group's mean over seeds, tau "
             "Kendall's rank correlation. Transferability scores read target test labels, for the "
             "record alone."

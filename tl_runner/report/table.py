@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from tl_runner.errors import UserError, nearest
-from tl_runner.metrics.direction import lower_is_better
-from tl_runner.report.runs import CHOICES, Run, warn
+from tl_runner.report.metric import Metric, metric_of, scored_by
+from tl_runner.report.reading import warn
+from tl_runner.report.runs import CHOICES, Run
 from tl_runner.report.statistics import Interval, Paired, deviation, mean, paired
 
 BASELINE = "source_only"
@@ -22,42 +23,9 @@ ALONE = "student alone"  # of methods that distil: the same student taught by la
 BEGINNINGS = {BASELINE: "pretrain", ALONE: "alone"}
 # keys of methods that these depend on
 OF_BEGINNINGS = ("method.pretrain.", "method.distil.", "method.leave_out")
-USUAL = "target_test.accuracy"
-FRACTIONS = (
-    "accuracy",
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "auc",
-    "average_precision",
-    "ece",
-    "forgetting",
-)
 _NO_DIFFERENCE = {"seed", "data.root", "data.download"}  # keys that do not make another experiment
 
 Keys = dict[str, str | None]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a table is of. ``name`` is ``split.name`` or a number of the whole run, ``quantity``
-    says how to show it."""
-
-    name: str
-    quantity: str
-
-    @property
-    def percent(self) -> bool:
-        return self.quantity.startswith(FRACTIONS)
-
-    @property
-    def lower_is_better(self) -> bool:
-        return lower_is_better(self.quantity)
-
-    @property
-    def title(self) -> str:
-        return f"{self.quantity}, %" if self.percent else self.quantity
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,32 +128,6 @@ def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = N
     ]
 
 
-def metric_of(name: str | None, runs: Iterable[Run]) -> Metric:
-    """A metric by its name."""
-    runs = list(runs)
-    known = sorted({known for run in runs if run.status == "done" for known in run.metrics()})
-    if name is None:
-        everywhere = all(USUAL in run.metrics() for run in runs if run.status == "done")
-        name = USUAL if everywhere or "score" not in known else "score"
-    elif name not in known:
-        raise UserError(
-            f"--metric {name}: no run has it.{nearest(name, known)} There is: "
-            f"{', '.join(known) or 'nothing, no run is done'}."
-        )
-    return _scored_by(Metric(name, name.rpartition(".")[2]), runs)
-
-
-def _scored_by(metric: Metric, runs: Iterable[Run]) -> Metric:
-    """``score`` is accuracy in one data set and an error in another: the metric with what it is of
-    these runs, if it is one thing."""
-    known = {str(run.result.get("metric")) for run in runs if run.status == "done"}
-    return (
-        replace(metric, quantity=known.pop())
-        if metric.name == "score" and len(known) == 1
-        else metric
-    )
-
-
 def metric_shown(rows: Sequence[Row]) -> Metric:
     """The metric of rows; where it is accuracy of some and an error of others, ``score``."""
     metrics = {row.metric for row in rows if row.values} or {rows[0].metric}
@@ -267,7 +209,7 @@ def _row(keys: Keys, metric: Metric, runs: list[Run]) -> Row:
         )
     return Row(
         keys,
-        _scored_by(metric, kept),
+        scored_by(metric, kept),
         values,
         runs=kept,
         absent=[run for run in kept if run.value(metric.name) is None or run.seed is None],

@@ -22,7 +22,7 @@ from tl_runner.data.domain import Domain
 from tl_runner.data.images import fitted
 from tl_runner.data.splits import Split, hold_out, joined, see_labels
 from tl_runner.data.task import Task
-from tl_runner.errors import ConfigError, nearest
+from tl_runner.errors import ConfigError, human_list, nearest
 
 DIGITS = tuple("0123456789")
 
@@ -61,7 +61,7 @@ def load(
     made = {name: build(name, own) for name in (*sources, *targets)}
     if others := [name for name, domain in made.items() if tuple(domain.classes) != DIGITS]:
         raise ConfigError(
-            [f"data.source or data.target names {spoken(others)}, which is not of digits."]
+            [f"data.source or data.target names {human_list(others)}, which is not of digits."]
         )
     generator = torch.Generator().manual_seed(seed)
     parts: dict[str, dict[str, Split]] = {"train": {}, "val": {}, "test": {}}
@@ -73,7 +73,7 @@ def load(
         parts["train"][name], parts["val"][name] = draw(images, sample, held_out, generator)
         checksums |= sums
 
-    drawn = spoken(
+    drawn = human_list(
         [f"{len(parts['train'][name]):,} {domain.title}" for name, domain in made.items()]
     )
     notes = [note for domain in made.values() for note in domain.notes()]
@@ -87,7 +87,7 @@ def load(
     return Task(
         name=f"{sources[0]}2{targets[0]}"
         if len(made) == 2
-        else f"{spoken(sources)} to {spoken(targets)}",
+        else f"{human_list(sources)} to {human_list(targets)}",
         classes=DIGITS,
         splits={
             role: joined([fitted(split, size, channels) for split in splits])
@@ -154,8 +154,8 @@ def named(
     if both:
         raise ConfigError(
             [
-                f"data.source and data.target both name {spoken(both)}: a domain is either source "
-                "or target."
+                f"data.source and data.target both name {human_list(both)}: a domain is either "
+                "source or target."
             ]
         )
     for key, names in (("source", sources), ("target", targets)):
@@ -163,8 +163,8 @@ def named(
         if twice or not names:
             raise ConfigError(
                 [
-                    f"data.{key} names {spoken(twice) + ' twice' if twice else 'no domain'}: name "
-                    "each domain once."
+                    f"data.{key} names {human_list(twice) + ' twice' if twice else 'no domain'}: "
+                    "name each domain once."
                 ]
             )
     return sources, targets
@@ -177,7 +177,7 @@ def build(name: str, own: Mapping[str, Any]) -> Domain:
         raise ConfigError(
             [
                 f"data.source or data.target names {name}: no such domain. There are "
-                f"{spoken(known)}.{nearest(name, known)}"
+                f"{human_list(known)}.{nearest(name, known)}"
             ]
         )
     kind = plugins.class_in("data/domains", name, Domain)
@@ -186,9 +186,9 @@ def build(name: str, own: Mapping[str, Any]) -> Domain:
     if missing:
         raise ConfigError(
             [
-                f"the domain {name} needs {spoken(missing)}, which this data choice does not have. "
-                f"Start from one that reads {name} "
-                "(tl-run --help lists them), or write your own with --config-dir."
+                f"the domain {name} needs {human_list(missing)}, which this data choice does not "
+                f"have. Start from one that reads {name} (tl-run --help lists "
+                "them), or write your own with --config-dir."
             ]
         )
     return kind(**{key: own[key] for key in keys})
@@ -208,8 +208,3 @@ def draw(
     return images.take(order[:sample].sort().values), images.take(
         order[sample : sample + extra].sort().values
     )
-
-
-def spoken(words: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

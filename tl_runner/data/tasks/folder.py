@@ -17,7 +17,7 @@ from torch import Tensor
 from tl_runner.data.pictures import SUFFIXES, decode
 from tl_runner.data.splits import Split, hold_out, see_labels
 from tl_runner.data.task import Task
-from tl_runner.errors import DataError, nearest
+from tl_runner.errors import DataError, human_list, nearest
 
 PARTS = ("train", "val", "test")
 NAMED = 5  # paths of a longer list that a message names
@@ -92,7 +92,7 @@ def load(
     chosen = {"target": target_classes, "source": source_classes}
     tested = {"target": test_fraction, "source": source_test_fraction}
     listings = {
-        domain: listed(Path(folder).expanduser(), domain, chosen[domain])
+        domain: listing_of(Path(folder).expanduser(), domain, chosen[domain])
         for domain, folder in folders.items()
     }
     once(listings)
@@ -145,7 +145,7 @@ def load(
     )
 
 
-def listed(root: Path, domain: str, chosen: Sequence[str] | None = None) -> Listing:
+def listing_of(root: Path, domain: str, chosen: Sequence[str] | None = None) -> Listing:
     """What a folder holds, or its ``chosen`` classes alone.
 
     Raises:
@@ -176,8 +176,8 @@ def listed(root: Path, domain: str, chosen: Sequence[str] | None = None) -> List
         if unknown := [name for name in wanted if name not in classes]:
             hints = "".join(nearest(name, classes) for name in unknown)
             raise DataError(
-                f"data.{domain}_classes: {root} has no class {spoken(unknown)}. It has "
-                f"{spoken(classes)}.{hints}"
+                f"data.{domain}_classes: {root} has no class {human_list(unknown, NAMED)}. It has "
+                f"{human_list(classes, NAMED)}.{hints}"
             )
         classes = sorted({*wanted})
     rows: list[tuple[int, Path, str]] = []
@@ -197,8 +197,8 @@ def listed(root: Path, domain: str, chosen: Sequence[str] | None = None) -> List
     if empty:
         kinds = ", ".join(SUFFIXES)
         raise DataError(
-            f"{key}={root}: no picture ({kinds}) in {spoken(empty)}. Add some, or remove the "
-            "folder."
+            f"{key}={root}: no picture ({kinds}) in {human_list(empty, NAMED)}. Add some, or "
+            "remove the folder."
         )
     rows.sort()
     return Listing(
@@ -224,8 +224,8 @@ def once(listings: Mapping[str, Listing]) -> None:
         both = sorted({*listings["source"].classes} & {*listings["target"].classes})
         if both:
             raise DataError(
-                f"data.source_dir and data.target_dir are one folder, and {spoken(both)} would be "
-                "in both domains. "
+                "data.source_dir and data.target_dir are one folder, and "
+                f"{human_list(both, NAMED)} would be in both domains. "
                 "Give data.source_classes and data.target_classes that have no class in common."
             )
 
@@ -287,11 +287,4 @@ def cannot_be_read(listing: Listing, unreadable: Mapping[int, str]) -> str:
             *more,
             "  Mend or remove them, or leave them out with data.unreadable=skip.",
         ]
-    )
-
-
-def spoken(names: Sequence[str]) -> str:
-    """At most a few of a list of names."""
-    return ", ".join(names[:NAMED]) + (
-        f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     )

@@ -17,8 +17,8 @@ from tl_runner.data.fewshot_task import PARTS, by_class, fewshot
 from tl_runner.data.pictures import decode
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
-from tl_runner.data.tasks.folder import cannot_be_read, folders_of, listed, spoken
-from tl_runner.errors import DataError
+from tl_runner.data.tasks.folder import NAMED, cannot_be_read, folders_of, listing_of
+from tl_runner.errors import DataError, human_list
 
 
 def load(
@@ -60,7 +60,7 @@ def load(
     found: dict[str, tuple[Split, tuple[str, ...]]] = {}
     sums, skipped = {}, 0
     for part in [p for p in PARTS if p in inside] if parted else [""]:
-        listing = listed(root / part, "target")
+        listing = listing_of(root / part, "target")
         decoded = decode(
             listing.root,
             listing.files,
@@ -131,7 +131,7 @@ def drawn_parts(
     rest = len(names) - classes["val"] - classes["test"]
     if rest < 2:
         raise DataError(
-            f"{root} has {len(names)} classes ({spoken(names)}): "
+            f"{root} has {len(names)} classes ({human_list(names, NAMED)}): "
             f"data.classes.val={classes['val']} and data.classes.test={classes['test']} "
             f"leave {max(rest, 0)} for training. Lower them; a task takes data.ways classes."
         )
