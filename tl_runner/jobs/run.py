@@ -35,9 +35,10 @@ from tl_runner.errors import (
     LostError,
     UserError,
 )
+from tl_runner.record.closing_table import closing_table
 from tl_runner.record.console import Progress, Silent, log
 from tl_runner.record.environment import environment
-from tl_runner.record.result import closing_table, result, write_figures
+from tl_runner.record.result import result, write_figures
 from tl_runner.record.run_folder import RunFolder, Unwritten, named_choices
 from tl_runner.training import device as devices
 from tl_runner.training.distributed import here
