@@ -1,5 +1,4 @@
-"""Few-shot tasks: a support set to learn from and a query set to be asked about, a whole meta-batch
-of them at once."""
+"""Few-shot tasks, a whole meta-batch at once: each has a support set and a query set."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from tl_runner.errors import DataError
 
 @dataclass(frozen=True)
 class Drawn:
-    """The sets of T tasks.
+    """Support and query sets of T tasks.
 
     Attributes:
         support, query: inputs (T, n, C, H, W), images uint8.
@@ -32,7 +31,7 @@ class Drawn:
 
 
 class Episodes(ABC):
-    """Tasks without end.
+    """Endless supply of few-shot tasks.
 
     Attributes:
         shape: (C, H, W) of an input.
@@ -49,29 +48,30 @@ class Episodes(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many classes the tasks are made of."""
+        """Number of classes that the tasks are made of."""
 
     @abstractmethod
     def plan(self, tasks: int, generator: torch.Generator) -> Tensor:
-        """All that tells ``tasks`` new tasks from others, (tasks, ...), on the CPU."""
+        """Everything that tells ``tasks`` new tasks from others, (tasks, ...), on the CPU."""
 
     @abstractmethod
     def at(self, plan: Tensor) -> Drawn:
-        """The tasks of a plan, which lies where these episodes do."""
+        """Support and query sets of a plan, which lies where these episodes do."""
 
     @abstractmethod
     def to(self, device: torch.device) -> Episodes:
-        """The same on a device."""
+        """These episodes on a device."""
 
     @property
     def numbers(self) -> bool:
-        """Whether a number is asked for, not a class."""
+        """True if the label is a number, not a class."""
         return self.ways == 1
 
 
 class ImageEpisodes(Episodes):
-    """N-way K-shot tasks over the classes of a split: N classes in random order, of each K images
-    to learn from and Q others to be asked.
+    """N-way K-shot tasks over the classes of a split.
+
+    N classes in random order, of each K images for the support and Q others for the query set.
 
     Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016, section 4.
 
@@ -118,8 +118,10 @@ class ImageEpisodes(Episodes):
         return len(self._counts)
 
     def plan(self, tasks: int, generator: torch.Generator) -> Tensor:
-        """Positions in the split, int64 (tasks, ways, shots + queries); a task's classes differ,
-        and so do a class's images."""
+        """Positions in the split, int64 (tasks, ways, shots + queries).
+
+        A task's classes differ, and so do a class's images.
+        """
         classes = torch.rand(tasks, len(self), generator=generator).topk(self.ways).indices
         counts = self._counts[classes]
         keys = torch.rand(tasks, self.ways, self._most, generator=generator)

@@ -1,4 +1,4 @@
-"""A Task of few-shot episodes, from a labelled split whose classes are dealt into parts."""
+"""Task of few-shot episodes, from a labelled split whose classes are dealt into parts."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def fewshot(
     protocol: str,
     checksums: Mapping[str, str] | None = None,
 ) -> Task:
-    """The task of tasks over the classes of ``parts``: train, val and test, none of which shares a
-    class with another.
+    """Task of few-shot episodes over the classes of ``parts``: train, val and test.
+
+    No part may share a class with another.
 
     Args:
         ways, shots, queries: of validation and test tasks.
@@ -58,22 +59,28 @@ def fewshot(
             split, f"{name}: meta_{part}", **sizes, scored=tasks.get(part, 0), section=section
         )
     protocol += f", rotations as classes in {' and '.join(turns)}" if turns else ""
-    said = f"{ways}-way {shots}-shot, {queries} quer{'y' if queries == 1 else 'ies'} a class"
+    sizes_in_words = (
+        f"{ways}-way {shots}-shot, {queries} quer{'y' if queries == 1 else 'ies'} a class"
+    )
     if trained != usual:
-        said += f" (training {trained['ways']}-way {trained['shots']}-shot, {trained['queries']})"
+        sizes_in_words += (
+            f" (training {trained['ways']}-way {trained['shots']}-shot, {trained['queries']})"
+        )
     return Task(
         name=name,
         classes=tuple(str(i) for i in range(ways)),
         splits={},
-        protocol=f"{said}; {protocol}",
+        protocol=f"{sizes_in_words}; {protocol}",
         checksums=dict(checksums or {}),
         episodes=episodes,
     )
 
 
 def by_class(split: Split, sizes: Sequence[int], generator: torch.Generator) -> dict[str, Split]:
-    """A split's classes at random as train, val and test parts of so many classes each; a part of
-    none is left out."""
+    """Classes of a split at random as train, val and test parts of so many classes each.
+
+    A part of none is left out.
+    """
     assert split.y is not None
     classes = split.y.unique()
     order = classes[torch.randperm(len(classes), generator=generator)]
@@ -87,8 +94,10 @@ def by_class(split: Split, sizes: Sequence[int], generator: torch.Generator) -> 
 
 
 def turned(split: Split) -> Split:
-    """With each class also turned by 90, 180 and 270 degrees, which are classes of their own:
-    Santoro et al., ICML 2016, section 4.2."""
+    """Split with each class also turned by 90, 180 and 270 degrees, as classes of their own.
+
+    Santoro et al., "Meta-Learning with Memory-Augmented Neural Networks", ICML 2016, section 4.2.
+    """
     assert split.y is not None
     n = int(split.y.max()) + 1
     x = torch.cat([torch.rot90(split.x, k, (2, 3)) for k in range(4)])

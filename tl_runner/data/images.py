@@ -16,8 +16,10 @@ LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
 def fitted(split: Split, size: int, channels: int) -> Split:
-    """The same samples as images of (channels, size, size); those that have that shape already are
-    not touched."""
+    """Split with its images brought to (channels, size, size).
+
+    Those that have that shape already are not touched.
+    """
     shape = (channels, size, size)
     return (
         split
@@ -27,8 +29,9 @@ def fitted(split: Split, size: int, channels: int) -> Split:
 
 
 def fit(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """uint8 (N, C, H, W) as uint8 (N, *shape): RGB becomes grey by its luma, the size changes
-    bilinearly, grey is repeated.
+    """uint8 images (N, C, H, W) brought to uint8 (N, *shape).
+
+    RGB becomes grey by its luma, the size changes bilinearly, grey is repeated.
 
     What is shrunk is averaged over the pixels that it takes in (antialiased), as PIL does. Values
     are rounded once, at the end.

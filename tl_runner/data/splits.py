@@ -34,21 +34,21 @@ class Split:
         return len(self.x)
 
     def to(self, device: torch.device, channels_last: bool = False) -> Split:
-        """The same samples on ``device``."""
+        """The split on ``device``."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
         x = self.x.to(device).contiguous(memory_format=layout)
         return self._with(x, lambda values: values.to(device))
 
     def take(self, index: Tensor) -> Split:
-        """The samples at ``index``, in that order."""
+        """Split of the samples at ``index``, in that order."""
         return self._with(self.x[index], lambda values: values[index])
 
     def without_labels(self) -> Split:
-        """The same samples; the labels are gone, not hidden."""
+        """Split of the same samples; the labels are gone, not hidden."""
         return replace(self, y=None, also={})
 
     def _with(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Split:
-        """Other images, and ``change`` made to what goes with each of them."""
+        """Split of other images, and ``change`` made to what goes with each of them."""
         y, domain = (None if values is None else change(values) for values in (self.y, self.domain))
         return Split(
             x,
@@ -60,7 +60,7 @@ class Split:
 
 
 def without(split: Split, classes: Sequence[int]) -> Split:
-    """The samples of a labelled split that are of none of these classes; of any other split all."""
+    """Samples of a labelled split that are of none of these classes; of any other split all."""
     if not classes or split.y is None:
         return split
     return split.take(
@@ -69,8 +69,10 @@ def without(split: Split, classes: Sequence[int]) -> Split:
 
 
 def joined(splits: Sequence[Split]) -> Split:
-    """The samples of several domains one after the other, each with the domain's number; a single
-    one as it is."""
+    """Samples of several domains one after the other, each with the domain's number.
+
+    A single one as it is.
+    """
     if len(splits) == 1:
         return splits[0]
     labels = [split.y for split in splits if split.y is not None]
@@ -83,8 +85,10 @@ def joined(splits: Sequence[Split]) -> Split:
 
 
 def hold_out(size: int, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random (kept, held out) indices of ``size`` samples, each sorted; the second has ``fraction``
-    of them."""
+    """Random (kept, held out) indices of ``size`` samples, each sorted.
+
+    The second has ``fraction`` of them.
+    """
     order = torch.randperm(size, generator=generator)
     n = round(size * fraction)
     return order[n:].sort().values, order[:n].sort().values
@@ -93,7 +97,7 @@ def hold_out(size: int, fraction: float, generator: torch.Generator) -> tuple[Te
 def see_labels(
     split: Split, target_labels: int | str, generator: torch.Generator
 ) -> dict[str, Split]:
-    """The target's training splits for a label budget (``data.target_labels``).
+    """Target's training splits for a label budget (``data.target_labels``).
 
     Returns ``target_train`` without labels, and for a budget above 0 also ``target_labelled``:
     ``target_labels`` samples of each class, of numbers so many in all, or every sample for ``all``.

@@ -1,4 +1,4 @@
-"""What a data module returns: named splits of images and labels, held as tensors."""
+"""Task, one transfer problem as tensors, and its outline without them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from tl_runner.errors import DataError
 
 @dataclass(frozen=True)
 class Outline:
-    """What a method is built from of a task; the record keeps it, so that a run can be built again
-    without its data.
+    """Facts of a task that a method is built from.
+
+    The record keeps them, so that a run can be built again without its data.
 
     Attributes:
         classes, source_classes, sources: as a :class:`Task` has them; no classes: a number is asked
@@ -128,7 +129,7 @@ class Task:
         return c, h, w
 
     def outline(self) -> Outline:
-        """The task without its images."""
+        """Outline of the task, without its images."""
         return Outline(
             classes=self.classes,
             shape=self.shape,

@@ -53,7 +53,7 @@ def quantity(name: str) -> str:
 
 
 def is_known(name: str) -> bool:
-    """Whether the table has a metric, named without its split."""
+    """True if the table has a metric, named without its split."""
     return quantity(name) in HIGHER_IS_BETTER | LOWER_IS_BETTER
 
 

@@ -26,8 +26,10 @@ class RunFolder:
         self.tracker: Any = None
 
     def metric(self, row: Mapping[str, Any]) -> None:
-        """Append one line to ``metrics.jsonl``; it is out of our hands before the next checkpoint
-        is written."""
+        """Append one line to ``metrics.jsonl``.
+
+        It is out of our hands before the next checkpoint is written.
+        """
         with open(self.metrics_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
         if self.tracker:
@@ -42,16 +44,16 @@ class RunFolder:
         ]
 
     def metrics_bytes(self) -> int:
-        """Its length, for :meth:`cut_metrics`."""
+        """Length of ``metrics.jsonl``, for :meth:`cut_metrics`."""
         return self.metrics_file.stat().st_size if self.metrics_file.exists() else 0
 
     def cut_metrics(self, size: int) -> None:
-        """Drop what was written after a checkpoint."""
+        """Drop lines that were written after a checkpoint."""
         if self.metrics_bytes() > size:
             os.truncate(self.metrics_file, size)
 
     def json(self, name: str, content: Any) -> None:
-        """Write a JSON file whole, a list of numbers on one line."""
+        """Write a JSON file whole; a list of numbers stands on one line."""
         text = json.dumps(content, indent=2, allow_nan=False)
         text = re.sub(
             r"\[\n([^\[\]{}\"]+)\]", lambda found: f"[{' '.join(found[1].split())}]", text
@@ -71,7 +73,7 @@ class RunFolder:
         write_atomic(self.path / name, buffer.getbuffer())
 
     def result(self) -> dict[str, Any] | None:
-        """``result.json`` if the run got that far."""
+        """Content of ``result.json``, or None before the run got that far."""
         return (
             json.loads(self.result_file.read_text(encoding="utf-8"))
             if self.result_file.exists()
@@ -80,12 +82,12 @@ class RunFolder:
 
 
 def named_choices(choices: Mapping[str, str]) -> dict[str, str]:
-    """The groups' choices that a record names."""
+    """Choices of the groups that a record names."""
     return {group: choices[group] for group in ("data", "backbone", "method", "device")}
 
 
 def state(folder: Path) -> str:
-    """What has become of a run: done, failed, interrupted, or missing."""
+    """State of a run: done, failed, interrupted, or missing."""
     try:
         return str(json.loads((folder / "result.json").read_text(encoding="utf-8"))["status"])
     except FileNotFoundError:
@@ -95,8 +97,7 @@ def state(folder: Path) -> str:
 
 
 class Unwritten(RunFolder):
-    """The run folder as ranks other than 0 have it: they read it, nothing that they say goes into
-    it."""
+    """Run folder as ranks other than 0 have it: they read it, and write nothing."""
 
     def metric(self, row: Mapping[str, Any]) -> None:
         pass

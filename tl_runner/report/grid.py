@@ -1,5 +1,7 @@
-"""Tables as text cells, before any format: the groups, a pivot, single runs, paired tests,
-selection rules."""
+"""Tables as text cells, before any format.
+
+The groups, a pivot, single runs, paired tests, selection rules, similarity measures.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +49,7 @@ class Grid:
 
 
 def lay_out(rows: Sequence[Row], only_changed: bool = False) -> Grid:
-    """One line a group: keys, mean ± standard deviation (n), gain over the baseline, how many runs
-    are missing."""
+    """Groups, one line each: keys, mean ± standard deviation (n), gain, missing runs."""
     keys, metric = shown_keys(rows, only_changed), metric_shown(rows)
     gains, remarks = any(row.gain for row in rows), any(remark(row) for row in rows)
     columns = [
@@ -87,7 +88,7 @@ def lay_out(rows: Sequence[Row], only_changed: bool = False) -> Grid:
 
 
 def lay_out_pivot(rows: Sequence[Row], down: str, across: str) -> Grid:
-    """A matrix of mean ± standard deviation (n).
+    """Matrix of mean ± standard deviation (n) over two keys.
 
     Raises:
         UserError: a key does not exist, or several rows would share a cell.
@@ -130,7 +131,7 @@ def lay_out_pivot(rows: Sequence[Row], down: str, across: str) -> Grid:
 
 
 def lay_out_runs(rows: Sequence[Row], only_changed: bool = False) -> Grid:
-    """One line a run."""
+    """Single runs, one line each."""
     keys, metric = shown_keys(rows, only_changed), metric_shown(rows)
     body = [
         [
@@ -150,7 +151,7 @@ def lay_out_runs(rows: Sequence[Row], only_changed: bool = False) -> Grid:
 
 
 def lay_out_paired(comparisons: Sequence[Comparison]) -> Grid:
-    """One line a comparison."""
+    """Paired tests, one line a comparison."""
     unit = ", points" if comparisons and all(c.metric.percent for c in comparisons) else ""
     together = [c.keys for c in comparisons]
     every = dict.fromkeys(k for keys in together for k in keys)
@@ -176,8 +177,10 @@ def lay_out_paired(comparisons: Sequence[Comparison]) -> Grid:
 
 
 def lay_out_rules(found: Sequence[Regret]) -> Grid:
-    """One line a selection rule, one column a data set: mean regret in points, its interval and the
-    number of runs."""
+    """Mean regret of each selection rule in points, one column a data set.
+
+    With its interval and the number of runs.
+    """
     names, data = (
         list(dict.fromkeys(getattr(one, key) for one in found)) for key in ("rule", "data")
     )

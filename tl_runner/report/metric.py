@@ -28,12 +28,12 @@ class Metric:
 
     @property
     def of_similarity(self) -> bool:
-        """Whether it is a similarity measure, not a metric."""
+        """True if it is a similarity measure, not a metric."""
         return self.name.partition(".")[0] in measures.SECTIONS
 
     @property
     def percent(self) -> bool:
-        """Whether it is a share of 1 that is shown in percent."""
+        """True if it is a share of 1 that is shown in percent."""
         return not self.of_similarity and direction.quantity(self.quantity) in direction.FRACTIONS
 
     @property
@@ -48,7 +48,7 @@ class Metric:
 
     @property
     def is_known(self) -> bool:
-        """Whether a table says which way is better."""
+        """True if a table says which way is better."""
         if self.of_similarity:
             return self.quantity in (*measures.BY_NAME, measures.MMD_P)
         return direction.is_known(self.quantity)

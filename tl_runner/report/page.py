@@ -1,5 +1,4 @@
-"""One HTML page of everything: self-contained, no script, nothing fetched; it opens from the
-disk."""
+"""HTML page of everything: self-contained, no script, nothing fetched; opens from the disk."""
 
 from __future__ import annotations
 
@@ -94,7 +93,7 @@ def title_of(rows: Sequence[Row]) -> str:
 
 
 def summary(rows: Sequence[Row], runs: Sequence[Run]) -> str:
-    """How many runs, how they ended, and what they have in common."""
+    """Number of runs, how they ended, and what they have in common, in a sentence."""
     ended = counts(runs)
     states = ", ".join(f"{ended[status]} {status}" for status in STATUSES if status in ended)
     same = ", ".join(
@@ -176,7 +175,7 @@ def paired(tests: Sequence[Comparison], metric: Metric) -> str:
 
 
 def regret(rows: Sequence[Row]) -> str:
-    """What each selection rule would have cost."""
+    """Table of what each selection rule would have cost."""
     found = regret_table(list(rows))
     if not found:
         return ""
@@ -278,17 +277,17 @@ def _run(row: Row, run: Run, keys: Sequence[str]) -> str:
         ("notes", "<br>".join(map(markup.text, _notes(run)))),
     ]
     seed = "" if run.seed is None else f", seed {run.seed}"
-    said = (
+    head = (
         f'{markup.text(", ".join(names))}{seed} <span class="status '
         f'{run.status}">{run.status}{f", {value}" if value else ""}</span>'
     )
-    return f'<details class="run"><summary>{said}</summary>{markup.entries(pairs)}</details>'
+    return f'<details class="run"><summary>{head}</summary>{markup.entries(pairs)}</details>'
 
 
 def _notes(run: Run) -> list[str]:
     splits = mapping(run.result.get("notes"))
     return [
-        f"{split}.{name}: {said}"
+        f"{split}.{name}: {note}"
         for split, notes in splits.items()
-        for name, said in mapping(notes).items()
+        for name, note in mapping(notes).items()
     ]

@@ -18,20 +18,20 @@ ASSUMES = (
 
 
 def shown_keys(rows: Sequence[Row], only_changed: bool) -> list[str]:
-    """The key columns, all or those that differ; one is left to name a single row."""
+    """Key columns, all or those that differ; one is left to name a single row."""
     keys = list(rows[0].keys)
     changed = [k for k in keys if len({row.keys[k] for row in rows}) > 1]
     return (changed or keys[:1]) if only_changed else keys
 
 
 def constants(rows: Sequence[Row]) -> dict[str, str]:
-    """The choices that are the same in all rows."""
+    """Choices that are the same in all rows."""
     changed = shown_keys(rows, only_changed=True)
     return {k: rows[0].keys[k] or "–" for k in CHOICES if k not in changed}
 
 
 def remark(row: Row) -> str:
-    """What one must know of a row beside its numbers."""
+    """Remarks on a row beside its numbers."""
     parts = (
         "oracle: saw target labels" if row.oracle else "",
         f"the others' {BEGINNINGS[str(row.keys['method'])]} phase" if row.derived else "",
@@ -44,8 +44,10 @@ def remark(row: Row) -> str:
 
 
 def verdict(row: Row) -> str:
-    """In words where a gain is not above zero by its interval; nothing where it is, or where there
-    is no interval."""
+    """Words for a gain that is not above zero by its interval.
+
+    Empty where it is, or where there is no interval.
+    """
     gain = row.gain
     if gain is None or gain.low is None or gain.high is None:
         return ""
@@ -60,12 +62,12 @@ def verdict(row: Row) -> str:
 
 
 def legend(rows: Sequence[Row], best: bool, gains: bool) -> list[str]:
-    """What the signs mean."""
+    """Sentences on what the table's signs mean."""
     metric = metric_shown(rows)
     lower = " Lower is better." if metric.lower_is_better else ""
     if len(quantities := sorted({row.metric.title for row in rows if row.values})) > 1:
         lower = f" By data set it is {' or '.join(quantities)}; of an error lower is better."
-    said = [f"{metric.name}: mean ± standard deviation over seeds (number of runs).{lower}"]
+    sentences = [f"{metric.name}: mean ± standard deviation over seeds (number of runs).{lower}"]
     rules = {
         str(run.result["selection"])
         for row in rows
@@ -73,18 +75,18 @@ def legend(rows: Sequence[Row], best: bool, gains: bool) -> list[str]:
         if run.status == "done" and "selection" in run.result
     }
     if len(rules) == 1:
-        said.append(f"Weights by selection={rules.pop()}.")
+        sentences.append(f"Weights by selection={rules.pop()}.")
     if best:
-        said.append(
+        sentences.append(
             "* best mean of its data set over the seeds that all have"
             + ("; oracles do not take part." if any(row.oracle for row in rows) else ".")
         )
     if gains:
-        said.append(
+        sentences.append(
             f"Gain over {rows[0].against}: mean difference of runs with the same seed [Student's "
             "95 % interval]."
         )
-    return said
+    return sentences
 
 
 def absences(rows: Sequence[Row]) -> list[str]:
@@ -117,18 +119,20 @@ def why(run: Run, metric: Metric, most: int = 90) -> str:
 
 
 def counts(runs: Iterable[Run]) -> dict[str, int]:
-    """How many runs have each status."""
+    """Number of runs of each status."""
     return dict(Counter(run.status for run in runs))
 
 
 def too_few(comparisons: Sequence[Comparison]) -> list[str]:
-    """What could not be tested, and why."""
+    """Sentences on what could not be tested, and why."""
     if not comparisons:
         return ["No two groups agree in all other keys, so there is nothing to pair."]
     few = min(c.test.n for c in comparisons)
-    said = []
+    sentences = []
     if few < 2:
-        said.append("Fewer than two common seeds: no test and no interval.")
+        sentences.append("Fewer than two common seeds: no test and no interval.")
     if few < LEAST_WILCOXON:
-        said.append(f"Wilcoxon's test needs {LEAST_WILCOXON} pairs or more to be able to reject.")
-    return said
+        sentences.append(
+            f"Wilcoxon's test needs {LEAST_WILCOXON} pairs or more to be able to reject."
+        )
+    return sentences

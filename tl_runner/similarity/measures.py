@@ -47,7 +47,7 @@ class Measure:
 
     @property
     def needs_labels(self) -> bool:
-        """Whether it reads labels of the target."""
+        """True if it reads labels of the target."""
         return self.reads != DOMAINS
 
     @property
@@ -105,7 +105,7 @@ MMD_P = "mmd_p"  # p of the permutation test that goes with mmd, in the record
 
 
 def inputs(measure: Measure, features: Any, probabilities: Any) -> Any:
-    """What a measure with labels reads of the target, (N, ...).
+    """Input that a measure with labels reads of the target, (N, ...).
 
     Args:
         features: (N, d).

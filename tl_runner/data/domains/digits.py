@@ -1,5 +1,7 @@
-"""scikit-learn's copy of the UCI handwritten digits, 1,200 and 597 (Alpaydin & Kaynak 1998). No
-files."""
+"""scikit-learn's copy of the UCI handwritten digits, 1,200 and 597. No files.
+
+Alpaydin & Kaynak, 1998.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from tl_runner.data.splits import Split
 
 
 class Digits(Domain):
-    """(N, 1, 28, 28): 8x8, resized into the middle as MNIST is."""
+    """UCI digits, (N, 1, 28, 28): 8x8, resized into the middle as MNIST is."""
 
     title = "UCI"
 

@@ -1,4 +1,4 @@
-"""One set of pictures as two tasks: some of its classes are the source, others the target."""
+"""One set of pictures as a source and a target: some of its classes are one, others the other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load(
     seed: int,
     **own: Any,
 ) -> Task:
-    """The task; ``seed`` draws the validation images and the labels that may be seen.
+    """Task of one domain's classes; ``seed`` draws validation images and visible labels.
 
     Args:
         of: the name of the domain.
@@ -96,7 +96,7 @@ def load(
 
 
 def chosen(side: str, names: Sequence[Any], known: Sequence[str]) -> tuple[str, ...]:
-    """The names, in the order of the domain's classes.
+    """Chosen names in the order of the domain's classes.
 
     Raises:
         DataError: the domain has no such class.
@@ -112,7 +112,7 @@ def chosen(side: str, names: Sequence[Any], known: Sequence[str]) -> tuple[str, 
 
 
 def of_classes(split: Split, classes: Sequence[str], wanted: Sequence[str]) -> Split:
-    """The samples of the ``wanted`` classes, their labels counted in these."""
+    """Samples of the ``wanted`` classes, their labels counted in these."""
     assert split.y is not None
     new = torch.tensor([wanted.index(name) if name in wanted else -1 for name in classes])
     rows = (new[split.y] >= 0).nonzero().squeeze(1)

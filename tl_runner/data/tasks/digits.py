@@ -1,5 +1,4 @@
-"""Tasks between domains of the ten digits: one or several sources, one or several targets, whatever
-the domains.
+"""Tasks between domains of the ten digits: one or several sources, one or several targets.
 
 Protocols: ``full`` uses every training image; ``sampled`` draws 2,000 of MNIST and 1,800 of USPS by
 the run's seed, as CoGAN (Liu & Tuzel 2016) and ADDA (Tzeng et al. 2017) do, and 2,000 of any other
@@ -110,8 +109,10 @@ def roles(
     transductive: bool,
     generator: torch.Generator,
 ) -> dict[str, list[Split]]:
-    """What each split of the task is made of; ``parts`` are the domains' splits, by train, val and
-    test, then by name."""
+    """Splits that each split of the task is made of.
+
+    ``parts`` are the domains' splits, by train, val and test, then by name.
+    """
     source = {
         f"source_{part}": [splits[name] for name in sources] for part, splits in parts.items()
     }
@@ -135,7 +136,7 @@ def roles(
 
 
 def besides(images: Split, labelled: Split | None) -> Split:
-    """Those of ``images`` whose labels training does not see."""
+    """Samples of ``images`` whose labels training does not see."""
     return (
         images
         if labelled is None
@@ -146,7 +147,7 @@ def besides(images: Split, labelled: Split | None) -> Split:
 def named(
     source: str | Sequence[str], target: str | Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the sources and of the targets, each of them once."""
+    """Names of the sources and of the targets, each of them once."""
     sources, targets = (
         (names,) if isinstance(names, str) else tuple(names) for names in (source, target)
     )
@@ -171,7 +172,7 @@ def named(
 
 
 def build(name: str, own: Mapping[str, Any]) -> Domain:
-    """The domain of that name, with those of the keys ``own`` that it takes."""
+    """Domain of that name, with those of the keys ``own`` that it takes."""
     known = [module.name for module in pkgutil.iter_modules(domains.__path__)]
     if "." not in name and name not in known:
         raise ConfigError(
@@ -197,8 +198,10 @@ def build(name: str, own: Mapping[str, Any]) -> Domain:
 def draw(
     images: Split, sample: int | None, val_fraction: float, generator: torch.Generator
 ) -> tuple[Split, Split]:
-    """(train, validation). A sample leaves its size whole, as far as there are images, and
-    validates on the rest."""
+    """Training and validation samples.
+
+    A sample leaves its size whole, as far as there are images, and validates on the rest.
+    """
     if sample is None:
         kept, held_out = hold_out(len(images), val_fraction, generator)
         return images.take(kept), images.take(held_out)

@@ -1,5 +1,4 @@
-"""Your own pictures: a folder of ``class/...`` for the target, and for methods that want one
-another for the source.
+"""Your own pictures: a folder of ``class/...`` for the target, and one for a source if wanted.
 
 Each is ``class/...``, drawn into train, val and test by the seed, or ``train/class/...``,
 ``val/class/...``, ``test/class/...``.
@@ -25,7 +24,7 @@ NAMED = 5  # paths of a longer list that a message names
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a folder.
+    """Pictures of a folder.
 
     Attributes:
         root: the folder.
@@ -63,8 +62,10 @@ def load(
     cache: str,
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws the validation part of folders that have none. A test part is drawn
-    as well, the same for every seed.
+    """Task of one folder, or of a source's and a target's.
+
+    ``seed`` draws the validation part of folders that have none. A test part is drawn as well, the
+    same for every seed.
 
     Args:
         target_dir, source_dir: the folders; without a source there is only a target.
@@ -146,7 +147,7 @@ def load(
 
 
 def listing_of(root: Path, domain: str, chosen: Sequence[str] | None = None) -> Listing:
-    """What a folder holds, or its ``chosen`` classes alone.
+    """Pictures that a folder holds, or those of its ``chosen`` classes alone.
 
     Raises:
         DataError: it is not there, is no folder, has no class or not a chosen one, or one without
@@ -212,8 +213,9 @@ def listing_of(root: Path, domain: str, chosen: Sequence[str] | None = None) -> 
 
 
 def once(listings: Mapping[str, Listing]) -> None:
-    """Where one folder is both domains, no class may be: test pictures of one would train the
-    other.
+    """Refuse a class that is in both domains, where one folder is both.
+
+    Test pictures of one would train the other.
 
     Raises:
         DataError: a class is.
@@ -239,7 +241,7 @@ def folders_of(root: Path) -> list[Path]:
 
 
 def other_classes(listings: Mapping[str, Listing]) -> tuple[str, ...] | None:
-    """The source's classes, where their names are not the target's."""
+    """Classes of the source, where their names are not the target's."""
     classes = {domain: listing.classes for domain, listing in listings.items()}
     return (
         classes["source"] if classes.get("source", classes["target"]) != classes["target"] else None
@@ -252,8 +254,10 @@ def divided(
     fractions: Mapping[str, float],
     generators: Mapping[str, torch.Generator],
 ) -> Mapping[str, Tensor]:
-    """The rows of train, val and test, sorted; what a folder does not have is drawn from its
-    training part, class by class."""
+    """Rows of train, val and test, sorted.
+
+    A part that the folder does not have is drawn from its training part, class by class.
+    """
     labels = torch.tensor(listing.labels)
     given = (
         {part: good & torch.tensor([p == part for p in listing.parts]) for part in PARTS}
@@ -276,7 +280,7 @@ def divided(
 
 
 def cannot_be_read(listing: Listing, unreadable: Mapping[int, str]) -> str:
-    """The message for files that PIL cannot read."""
+    """Message for files that PIL cannot read."""
     some = [f"  {listing.files[i]}: {why}" for i, why in sorted(unreadable.items())]
     more = [f"  ... and {len(some) - NAMED:,} more"] if len(some) > NAMED else []
     head = f"{len(some):,} of {len(listing.files):,} pictures cannot be read:"

@@ -1,5 +1,6 @@
-"""Your own pictures as few-shot tasks: a folder of ``class/...``, whose classes are drawn into
-parts; or ``train/class/...`` and so on.
+"""Your own pictures as few-shot tasks: a folder of ``class/...``, or of parts of these.
+
+Without parts the classes are drawn into some.
 
 In the second form, in which few-shot sets are handed around, ``train``, ``val`` and ``test`` hold
 different classes.
@@ -39,8 +40,10 @@ def load(
     rotations: Mapping[str, bool],
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws which classes are for training, validation and tests, where the
-    folder does not say so.
+    """Task of few-shot episodes over the classes of a folder.
+
+    ``seed`` draws which classes are for training, validation and tests, where the folder does not
+    say so.
 
     Args:
         target_dir: the folder.
@@ -89,11 +92,11 @@ def load(
     numbers = " / ".join(
         f"{len(own.y.unique()) if own.y is not None else 0}" for own in parts.values()
     )
-    said = (
+    protocol = (
         f"{root.name}: {numbers} classes ({', '.join(parts)}), {size}x{size} in "
         f"{'colour' if channels == 3 else 'grey'}"
     )
-    said += f", {skipped:,} unreadable pictures skipped" if skipped else ""
+    protocol += f", {skipped:,} unreadable pictures skipped" if skipped else ""
     return fewshot(
         root.name,
         parts,
@@ -103,13 +106,13 @@ def load(
         training=training,
         tasks=tasks,
         rotations=rotations,
-        protocol=said,
+        protocol=protocol,
         checksums=sums,
     )
 
 
 def own_parts(root: Path, found: Mapping[str, tuple[Split, tuple[str, ...]]]) -> dict[str, Split]:
-    """The folder's own parts, once no class is in two."""
+    """Parts of the folder itself, once no class is in two."""
     names = [(part, name) for part, (_, classes) in found.items() for name in classes]
     for part, name in names:
         if twice := [other for other, same in names if same == name and other != part]:
@@ -127,7 +130,7 @@ def drawn_parts(
     classes: Mapping[str, int],
     generator: torch.Generator,
 ) -> dict[str, Split]:
-    """Its classes at random as parts."""
+    """Parts of the folder's classes at random."""
     rest = len(names) - classes["val"] - classes["test"]
     if rest < 2:
         raise DataError(

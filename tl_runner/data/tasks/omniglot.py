@@ -45,7 +45,7 @@ def load(
     rotations: Mapping[str, bool],
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws which characters are for training, validation and tests.
+    """Task of Omniglot's characters; ``seed`` draws which are for training and which for tests.
 
     Args:
         root: the folder that holds ``omniglot-py``, with the two zip files or their folders.
@@ -62,7 +62,7 @@ def load(
     split = decoded(paths, Path(cache).expanduser() / "omniglot")
     generator = randomness.generator(seed, "omniglot")
     parts = by_class(split, (TRAINED - val_classes, val_classes, CHARACTERS - TRAINED), generator)
-    said = f"{TRAINED - val_classes:,} / {val_classes} / {CHARACTERS - TRAINED} characters"
+    protocol = f"{TRAINED - val_classes:,} / {val_classes} / {CHARACTERS - TRAINED} characters"
     sums = {
         f"{FOLDER}/{path.name}": sha256(str(path), path.stat().st_mtime_ns)
         for path in paths
@@ -79,14 +79,16 @@ def load(
         training=training,
         tasks=tasks,
         rotations=rotations,
-        protocol=said,
+        protocol=protocol,
         checksums=sums,
     )
 
 
 def find(root: Path, download: bool) -> list[Path]:
-    """Each part's folder, or else its zip file; fetched first if ``download`` and one is
-    missing."""
+    """Folder of each part, or else its zip file.
+
+    Fetched first if ``download`` and one is missing.
+    """
     if (there := _there(root)) is None and download:
         try:
             for background in (True, False):
@@ -125,8 +127,9 @@ def _by_hand() -> str:
 
 
 def decoded(paths: list[Path], cache: Path) -> Split:
-    """All drawings, uint8 (32460, 1, 28, 28), ink 255, by character; decoded once, then read from
-    ``cache``.
+    """All drawings, uint8 (32460, 1, 28, 28), ink 255, by character.
+
+    Decoded once, then read from ``cache``.
 
     Raises:
         DataError: a drawing cannot be read, or some are missing; the cache cannot be written.
@@ -174,13 +177,13 @@ def _decode(paths: list[Path]) -> np.ndarray:
             ) from error
     wrong = sorted(name for name, images in by_character.items() if len(images) != DRAWINGS)
     if wrong or len(by_character) != CHARACTERS:
-        said = (
+        there = (
             f"{wrong[0]} has {len(by_character[wrong[0]])} drawings of {DRAWINGS}"
             if wrong
             else f"{len(by_character):,} characters"
         )
         raise DataError(
-            f"Omniglot in {paths[0].parent} is not whole: {said}, expected {CHARACTERS:,} "
+            f"Omniglot in {paths[0].parent} is not whole: {there}, expected {CHARACTERS:,} "
             "characters. Fetch it anew."
         )
     return np.stack([image for name in sorted(by_character) for image in by_character[name]])[

@@ -23,8 +23,9 @@ def load(
     target_labels: int | str,
     seed: int,
 ) -> Task:
-    """The task, either way round; ``seed`` draws the jitter and the held-out part, the handwritten
-    split is the same for all.
+    """Task of printed and handwritten digits, either way round.
+
+    ``seed`` draws the jitter and the held-out part; the handwritten split is the same for all.
 
     Raises:
         DataError: ``source`` and ``target`` are not ``fonts`` and ``digits``.
