@@ -18,8 +18,9 @@ from support.meta_learners import SHOTS, WAYS, batch, made
 from support.runs import data_root
 from support.same_runs import assert_same
 from tl_runner import randomness
-from tl_runner.data.episodes import ImageEpisodes, by_class, turned
-from tl_runner.data.task import Split
+from tl_runner.data.episodes import ImageEpisodes
+from tl_runner.data.fewshot_task import by_class, turned
+from tl_runner.data.splits import Split
 from tl_runner.data.tasks import folder_episodes, glyphs, omniglot, sinusoid
 from tl_runner.errors import DataError
 from tl_runner.methods.fewshot.anil import ANIL

@@ -12,9 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_runner import randomness
-from tl_runner.backbones._base import Backbone, norms_of, use_domain
-from tl_runner.methods.batch import Batch, Losses, Samples
-from tl_runner.methods.phases import Outputs, Phase, Update
+from tl_runner.backbones import Backbone
+from tl_runner.backbones._batch_norm import norms_of, use_domain
+from tl_runner.methods.batch import Samples
+from tl_runner.methods.phases import Batch, Losses, Phase, Update
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tl_runner import randomness
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.errors import DivergedError
 from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Phase

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tl_runner.data.episodes import Episodes
-from tl_runner.data.task import Split, without
+from tl_runner.data.splits import Split, without
 from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Phase
 from tl_runner.training.batches import Augment, Batches, Labelled

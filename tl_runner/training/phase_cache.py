@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 
 import tl_runner
-from tl_runner.backbones._base import Backbone
-from tl_runner.data.task import Split
+from tl_runner.backbones import Backbone
+from tl_runner.data.splits import Split
 from tl_runner.errors import CheckpointError
+from tl_runner.files import claimed
 from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Phase
-from tl_runner.record.run_folder import claimed
 from tl_runner.training import checkpoints
 from tl_runner.training.device import Device
 from tl_runner.training.position import Position

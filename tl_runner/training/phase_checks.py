@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tl_runner.data.episodes import Episodes
-from tl_runner.data.task import Split, without
+from tl_runner.data.splits import Split, without
 from tl_runner.methods.phases import Phase
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.training.early_stopping import unvalidated

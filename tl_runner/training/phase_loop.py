@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner import randomness
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.methods.base import Method
 from tl_runner.methods.batch import Batch
 from tl_runner.methods.phases import Phase

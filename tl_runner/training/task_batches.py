@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tl_runner import randomness
 from tl_runner.data.episodes import Drawn, Episodes
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.errors import ConfigError, DivergedError
 from tl_runner.methods.batch import Batch, TaskSet
 from tl_runner.methods.fewshot._base import MetaLearner

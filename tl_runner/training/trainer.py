@@ -12,7 +12,7 @@ import numpy as np
 
 from tl_runner import randomness
 from tl_runner.data.episodes import Episodes
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method
 from tl_runner.methods.fewshot._base import MetaLearner

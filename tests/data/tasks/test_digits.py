@@ -14,7 +14,8 @@ from support.digit_tasks import load, sizes
 from support.made_digits import make_root, shrink, write_idx
 from tl_runner.data import rendered
 from tl_runner.data.augment import Affine
-from tl_runner.data.task import Split, Task, see_labels
+from tl_runner.data.splits import see_labels
+from tl_runner.data.task import Split, Task
 from tl_runner.errors import DataError
 
 

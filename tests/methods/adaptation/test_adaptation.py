@@ -15,7 +15,8 @@ from support.host_copies import NoHostCopies
 from support.methods import build, go, loop_of, same, state
 from support.runs import ROOT, TINY, results
 from support.shipped import method_class
-from tl_runner.backbones._base import DomainBatchNorm, norms_of, use_domain
+from tl_runner.backbones._base import DomainBatchNorm
+from tl_runner.backbones._batch_norm import norms_of, use_domain
 from tl_runner.cli import help
 from tl_runner.config.compose import check
 from tl_runner.config.paths import CONF_DIR

@@ -828,7 +828,7 @@ def test_classes_are_left_out_of_what_the_student_sees(tl_run, tmp_path):
 
 
 def test_no_batch_has_them():
-    from tl_runner.data.task import without
+    from tl_runner.data.splits import without
 
     _, task, method, _ = build(*SMALL, *LEFT_OUT)
     phases = {phase.name: phase for phase in method.phases()}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tl_runner.backbones._base import target_from_source
+from tl_runner.backbones._batch_norm import target_from_source
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting
 from tl_runner.methods.batch import SplitPasses
