@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from tl_runner import randomness
 from tl_runner.backbones import Backbone
 from tl_runner.backbones._batch_norm import norms_of, use_domain
-from tl_runner.methods.batch import Samples
-from tl_runner.methods.phases import Batch, Losses, Phase, Update
+from tl_runner.methods.batch import Batch, Losses, Samples
+from tl_runner.methods.phases import Outputs, Phase, Update
 
 
 @dataclass(frozen=True)
