@@ -154,7 +154,7 @@ def method(*words, d=5):
         sweep=False,
     )[0].config
     made = method_of(config, Outline([], (d, 1, 1), labelled=True))
-    made.said = []
+    made.notes = []
     return made
 
 
