@@ -18,7 +18,7 @@ POLL_S = 0.2  # while another process is at what this one waits for
 
 
 class RunFolder:
-    """Paths and writers of one run; see the table in the README."""
+    """Paths and writers of one run; see docs/run_folder.md."""
 
     def __init__(self, path: Path):
         self.path = path
