@@ -16,7 +16,7 @@ from tl_runner.backbones._inner_layers import Watched, outputs
 from tl_runner.backbones._inner_layers import parts as parts_of
 from tl_runner.backbones.resnet20 import ResNet20
 from tl_runner.losses.distillation import soft_targets, softened_cross_entropy
-from tl_runner.methods.distillation.fitnet_joint import regressor
+from tl_runner.methods.distillation._hints import regressor
 
 METHODS = (
     "kd",
