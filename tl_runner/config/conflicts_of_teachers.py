@@ -8,18 +8,9 @@ from typing import Any
 
 from hydra.core.override_parser.types import Override
 
+from tl_runner.config.overrides import listed, place, text_of
+
 TEACHER = "backbone@teacher"
-
-
-def place(override: Override) -> str:
-    """A group with the section that its choice is for, where the override names one; a key as it
-    is."""
-    return str(override.key_or_group) + (f"@{override.package}" if override.package else "")
-
-
-def listed(value: Any) -> list[Any]:
-    """A value as a list of values, none of nothing."""
-    return value if isinstance(value, list) else [value] if value else []
 
 
 def idle_beside_a_teacher(override: Override, parsed: Sequence[Override]) -> str | None:
@@ -39,7 +30,7 @@ def idle_beside_a_teacher(override: Override, parsed: Sequence[Override]) -> str
         idle += ["teacher.", TEACHER]
     if place(override).startswith(tuple(idle)):
         return (
-            f"{override.input_line}: method.teacher={override_text(named)} is trained and "
+            f"{override.input_line}: method.teacher={text_of(named)} is trained and "
             "brings its network. Leave one of them out."
         )
     return None
@@ -51,11 +42,6 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError:
         return False
-
-
-def override_text(value: Any) -> str:
-    """A value as a command has it."""
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def used(config: dict[str, Any]) -> dict[str, Any]:
