@@ -15,8 +15,17 @@ from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
-from tl_runner.config.conflicts_of_teachers import TEACHER
+from tl_runner.config.conflicts_of_teachers import TEACHER, used
+from tl_runner.config.idle_keys import (
+    REFERRED,
+    Condition,
+    effective,
+    idle_sections,
+    read_only_with,
+    unread,
+)
 from tl_runner.config.loader import PRESETS, Loader
 from tl_runner.config.overrides import at, place, plain, values_of, walk, word
 from tl_runner.config.shared_values import read_allowed, rules_of
@@ -33,6 +42,7 @@ class Base:
         bare: the same without presets.
         choices: the option of every config group.
         rules: what values may be, by dotted path.
+        conditions: what makes some keys count.
         problems: what is wrong with the YAMLs themselves.
     """
 
@@ -41,6 +51,7 @@ class Base:
     bare: dict[str, Any]
     choices: dict[str, str]
     rules: dict[str, Rule]
+    conditions: list[Condition]
     problems: list[str]
 
     @cached_property
@@ -67,12 +78,39 @@ class Composed:
     Attributes:
         hydra: the object that runs, with Hydra's own section.
         config: its content, resolved.
-        choices: the option of every config group.
+        base: what it was made of.
+        parsed: its overrides.
     """
 
     hydra: DictConfig
     config: dict[str, Any]
-    choices: dict[str, str]
+    base: Base
+    parsed: Sequence[Override]
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The option of every config group."""
+        return self.base.choices
+
+    def idle(self, override: Override) -> str | None:
+        """Why this run does not read what an override of its command sets; empty where it does, or
+        may; None where it says nothing, the value being the one without it."""
+        key = place(override)
+        if key == TEACHER:
+            return idle_sections(self.config, self.base.conditions).get("teacher", "")
+        said = unread(key, self.base.own, self.config, self.base.conditions)
+        if not said:
+            return ""
+        others = [o for o in self.parsed if place(o) != key]
+        try:
+            without = plain(with_keys(self.base, others), resolve=True)
+            same = at(without, key) == at(self.config, key)
+        except (OmegaConfBaseException, LookupError):  # it cannot be left out
+            return ""
+        if same:
+            return None
+        before, now = (effective(c, self.base.conditions) for c in (used(without), self.config))
+        return said if before == now or not key.startswith(REFERRED) else ""
 
 
 class Bases:
@@ -113,26 +151,29 @@ class Bases:
                 "config", list(choices), RunMode.RUN, from_shell=False
             )
             chosen = dict(config.hydra.runtime.choices)
-            rules, problems = self._rules(chosen)
-            self._made[key] = Base(config, plain(config), self.loader.bare, chosen, rules, problems)
+            self._made[key] = Base(
+                config, plain(config), self.loader.bare, chosen, *self._notes(chosen)
+            )
         return self._made[key]
 
-    def _rules(self, chosen: dict[str, str]) -> tuple[dict[str, Rule], list[str]]:
-        """The rules of every key of the last composition, and what is wrong with those of YAMLs."""
+    def _notes(self, chosen: dict[str, str]) -> tuple[dict[str, Rule], list[Condition], list[str]]:
+        """What the YAMLs of the last composition say about their keys, and what is wrong there."""
+        bare, notes = self.loader.bare, self.loader.notes
+        known = dict(walk(bare))
         problems = [
             f"{path}, set by a preset: what keys may be stands in their own YAML."
             for path in self.loader.preset_notes
         ]
-        bare, allowed = self.loader.bare, {}
-        for section, said in self.loader.notes["allowed"].items():
-            group = section.partition(".")[0]
-            choice = chosen.get(TEACHER if group == "teacher" else group)
-            file = f"{'backbone' if group == 'teacher' else group}/{choice}.yaml"
-            allowed[section], wrong = read_allowed(
-                section, said, dict(walk(at(bare, section))), file
-            )
+        allowed, conditions = {}, list[Condition]()
+        for section, said in notes["allowed"].items():
+            keys, file = dict(walk(at(bare, section))), _file(section, chosen)
+            allowed[section], wrong = read_allowed(section, said, keys, file)
             problems += wrong
-        return rules_of(bare, allowed), problems
+        for section, said in notes["only_with"].items():
+            found, wrong = read_only_with(section, said, known, _file(section, chosen))
+            conditions += found
+            problems += wrong
+        return rules_of(bare, allowed), conditions, problems
 
     def having(self, key: str) -> list[str]:
         """A few choices of the group that a key would be of and that have it."""
@@ -155,32 +196,47 @@ class Bases:
         )
 
 
-def with_keys(base: Base, parsed: Sequence[Override], keys: Sequence[Override]) -> DictConfig:
+def _file(section: str, chosen: dict[str, str]) -> str:
+    """The YAML of the choice that a section belongs to."""
+    group = section.partition(".")[0]
+    return (
+        f"backbone/{chosen.get(TEACHER)}.yaml"
+        if group == "teacher"
+        else f"{group}/{chosen.get(group)}.yaml"
+    )
+
+
+def with_keys(base: Base, parsed: Sequence[Override]) -> DictConfig:
     """The config of a job: that of its group choices with the command's keys set, by Hydra itself,
     and its record of the command brought up to date.
 
     What :meth:`ConfigLoaderImpl.load_configuration` makes of the whole command, without composing
-    once more; a test compares the two. A key inside a group that does not exist is set as well,
-    for the checks to find.
+    once more; a test compares the two. Keys that do not exist are left out, but for those inside a
+    group that is set as a whole, for the checks to find.
 
     Args:
         parsed: all overrides of the job.
-        keys: those that set keys which exist.
     """
     config = copy.deepcopy(base.config)
-    OmegaConf.set_struct(config, False)
-    ConfigLoaderImpl._apply_overrides_to_config(list(keys), config)
-    OmegaConf.set_struct(config, True)
+    names = base.known.keys() - base.choices.keys()
+    keys = [o for o in parsed if o.key_or_group in names or o.key_or_group.startswith("hydra.")]
+    ours = [config._get_node(key) for key in config if key != "hydra"]
+    sections = [node for node in ours if isinstance(node, DictConfig)]
+    for section in sections:
+        OmegaConf.set_struct(section, False)
+    ConfigLoaderImpl._apply_overrides_to_config(keys, config)
+    for section in sections:
+        OmegaConf.set_struct(section, None)
     hydra = config.hydra
-    ours = [o for o in parsed if not o.is_hydra_override()]
-    hydra.overrides.task = [o.input_line for o in ours]
+    task = [o for o in parsed if not o.is_hydra_override()]
+    hydra.overrides.task = [o.input_line for o in task]
     hydra.overrides.hydra = [o.input_line for o in parsed if o.is_hydra_override()]
     with open_dict(hydra):
         for key in hydra.job.env_copy:
             hydra.job.env_set[key] = os.environ[key]
     name = hydra.job.config.override_dirname
     hydra.job.override_dirname = get_overrides_dirname(
-        overrides=ours,
+        overrides=task,
         kv_sep=name.kv_sep,
         item_sep=name.item_sep,
         exclude_keys=name.exclude_keys,

@@ -9,7 +9,7 @@ allows. What was checked is what runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import nullcontext, suppress
 from itertools import product
 from typing import Any
@@ -20,8 +20,7 @@ from omegaconf.errors import InterpolationResolutionError, OmegaConfBaseExceptio
 
 from tl_runner.config.bases import Base, Bases, Composed, with_keys
 from tl_runner.config.conflicts import impossible, unmet
-from tl_runner.config.conflicts_of_episodes import idle_beside_tasks
-from tl_runner.config.conflicts_of_teachers import TEACHER, idle_beside_a_teacher, used
+from tl_runner.config.conflicts_of_teachers import TEACHER, used
 from tl_runner.config.loader import PRESETS
 from tl_runner.config.overrides import (
     nearest_key,
@@ -50,12 +49,7 @@ class Checker:
         """What is wrong with each override whose group, choice or key does not exist in any job."""
         first = self.bases.of(self.bases.choices_of(parsed))
         known = {*self.groups, *first.known}
-        said = {
-            o.input_line: self._name(o, parsed, known, sweep)
-            or idle_beside_a_teacher(o, parsed)
-            or idle_beside_tasks(o, known)
-            for o in parsed
-        }
+        said = {o.input_line: self._name(o, parsed, known, sweep) for o in parsed}
         return {line: text for line, text in said.items() if text}
 
     def _name(
@@ -163,16 +157,11 @@ class Checker:
                 problems.append(
                     f"{path}, set in {base.preset}: no such key.{nearest_key(path, known)}"
                 )
-        keys = []
         for override in parsed:
             key = override.key_or_group
-            if key in self.groups or key.startswith("hydra/"):
-                continue
-            if key in known or key.startswith("hydra."):
-                keys.append(override)
-            else:
+            if key not in self.groups and not key.startswith("hydra") and key not in known:
                 problems.append(f"{key}: no such key.{nearest_key(key, known)}")
-        merged = with_keys(base, parsed, keys)
+        merged = with_keys(base, parsed)
         try:
             resolved, defaults = plain(merged, resolve=True), base.defaults
         except (InterpolationResolutionError, OmegaConfBaseException) as error:
@@ -189,7 +178,7 @@ class Checker:
             else nullcontext()
         ):
             problems += impossible(resolved)
-        return problems, None if problems else Composed(merged, used(resolved), base.choices)
+        return problems, None if problems else Composed(merged, used(resolved), base, parsed)
 
 
 def wrong_values(
@@ -217,3 +206,30 @@ def wrong_values(
         elif path in defaults and not isinstance(defaults[path], dict):
             problems.append(f"{path} should be one value, not a group.")
     return problems
+
+
+class IdleKeys:
+    """The overrides of a command that none of its jobs reads, found job by job."""
+
+    def __init__(self, overrides: Sequence[Override], groups: Container[str]) -> None:
+        self.open = [
+            o
+            for o in overrides
+            if place(o) == TEACHER
+            or (o.key_or_group not in groups and not o.key_or_group.startswith(("hydra", "sweep.")))
+        ]
+        self.said: dict[str, str] = {}
+
+    def see(self, job: Composed) -> None:
+        """Strike out what a job reads."""
+        for override in [*self.open]:
+            said = job.idle(override)
+            if said == "":
+                self.open.remove(override)
+            elif said:
+                self.said.setdefault(str(override.input_line), said)
+
+    def problems(self) -> list[str]:
+        """What to say of those that are left."""
+        lines = [str(o.input_line) for o in self.open]
+        return [f"{line}: {self.said[line]}" for line in lines if line in self.said]

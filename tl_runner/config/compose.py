@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 
 from tl_runner import plugins
 from tl_runner.config.bases import Composed
-from tl_runner.config.checker import Checker
+from tl_runner.config.checker import Checker, IdleKeys
 from tl_runner.config.loader import composer
 from tl_runner.config.overrides import parse, place
 from tl_runner.config.search_space import Search, of_the_sweep, searched
@@ -127,9 +127,12 @@ def make(
             made.space, made.search = search.space, search.options
             problems += search.problems
             split = grid(made.whole, fine, search)
+        idle = IdleKeys(fine, checker.groups)
         for number, job in enumerate(split):
             found, composed = checker.job(job)
             problems += found
+            if composed and not made.search:  # of a search only the first trial is known
+                idle.see(composed)
             if composed and came_from:
                 plugins.refuse_code_of(came_from, composed.config)
             if composed and not wrong:
@@ -140,6 +143,7 @@ def make(
                         f"{made.folder}."
                     )
                 made.jobs.append(placed)
+        problems += idle.problems()
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return made
@@ -172,6 +176,7 @@ def _job(overrides: list[str], composed: Composed, number: int, plan: Plan, swee
     else:
         hydra = config
         hydra.hydra.mode = RunMode.RUN
+        hydra.hydra.overrides.hydra.append("hydra.mode=RUN")  # as Hydra's own front end does
         folder = Path(_asked(hydra, lambda config: config.hydra.run.dir))
         name = folder.name
     return Job(

@@ -2,46 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hydra.core.override_parser.types import Override
-
-from tl_runner.config.overrides import listed, place, text_of
-
 TEACHER = "backbone@teacher"
-
-
-def idle_beside_a_teacher(override: Override, parsed: Sequence[Override]) -> str | None:
-    """What to say of a setting for training a teacher, or of a run's network, where
-    ``method.teacher`` names one that is trained."""
-    named = next(
-        (
-            o.value()
-            for o in parsed
-            if o.key_or_group == "method.teacher" and not o.is_sweep_override()
-        ),
-        None,
-    )
-    paths = [Path(str(path)).expanduser() for path in listed(named)]
-    idle = ["method.teach.", "method.teachers", "method.teacher_seed"] if paths else []
-    if paths and all(is_folder(path) for path in paths):
-        idle += ["teacher.", TEACHER]
-    if place(override).startswith(tuple(idle)):
-        return (
-            f"{override.input_line}: method.teacher={text_of(named)} is trained and "
-            "brings its network. Leave one of them out."
-        )
-    return None
-
-
-def is_folder(path: Path) -> bool:
-    """Whether there is a folder; no name is longer than a few hundred characters."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
 
 
 def used(config: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import IConfigRepository
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
 from hydra._internal.hydra import Hydra
 from hydra.core.default_element import ResultDefault
 from hydra.core.global_hydra import GlobalHydra
@@ -49,7 +49,9 @@ class Loader(ConfigLoaderImpl):
         notes = take_out(whole)
         own = [default for default in defaults if not _is_preset(default)]
         if len(own) < len(defaults):
-            without = super()._compose_config_from_defaults_list(own, repo)
+            # the files again: what was composed shares nodes with those that were read
+            fresh = CachingConfigRepository(self.repository)
+            without = super()._compose_config_from_defaults_list(own, fresh)
             self.notes, self.bare = take_out(without), plain(without)
         else:
             self.notes, self.bare = notes, plain(whole)
