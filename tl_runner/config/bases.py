@@ -26,7 +26,7 @@ from tl_runner.config.idle_keys import (
     read_only_with,
     unread,
 )
-from tl_runner.config.loader import PRESETS, Loader
+from tl_runner.config.loader import PRESETS, Loader, Notes
 from tl_runner.config.overrides import at, place, plain, values_of, walk, word
 from tl_runner.config.shared_values import read_allowed, rules_of
 from tl_runner.config.values import Rule
@@ -41,6 +41,7 @@ class Base:
         own: the same as unresolved dicts, without that section.
         bare: the same without presets.
         choices: the option of every config group.
+        notes: what the YAMLs say about their own keys.
         rules: what values may be, by dotted path.
         conditions: what makes some keys count.
         problems: what is wrong with the YAMLs themselves.
@@ -50,6 +51,7 @@ class Base:
     own: dict[str, Any]
     bare: dict[str, Any]
     choices: dict[str, str]
+    notes: Notes
     rules: dict[str, Rule]
     conditions: list[Condition]
     problems: list[str]
@@ -152,7 +154,12 @@ class Bases:
             )
             chosen = dict(config.hydra.runtime.choices)
             self._made[key] = Base(
-                config, plain(config), self.loader.bare, chosen, *self._notes(chosen)
+                config,
+                plain(config),
+                self.loader.bare,
+                chosen,
+                self.loader.notes,
+                *self._notes(chosen),
             )
         return self._made[key]
 
