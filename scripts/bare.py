@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.methods.base import Method
-from tl_runner.methods.phases import Group, Samples
+from tl_runner.methods.batch import Samples
+from tl_runner.methods.phases import Group
 from tl_runner.training.device import Device
 from tl_runner.training.schedules import factor, make_optimizer
 

@@ -10,7 +10,7 @@ from bare import Bare, Ground, Learner
 from torch import Tensor, nn
 
 from tl_runner.losses import distillation as losses
-from tl_runner.methods.phases import Samples
+from tl_runner.methods.batch import Samples
 
 # student's and teachers' logits of target images, these, progress
 Compare = Callable[[Tensor, Tensor, Samples, float], Tensor]

@@ -34,7 +34,7 @@ from tl_runner.losses.self_training import (
     information_maximisation,
     minimum_class_confusion,
 )
-from tl_runner.methods.phases import Samples
+from tl_runner.methods.batch import Samples
 
 CHUNK = 500  # images at once in a pass over a whole split
 

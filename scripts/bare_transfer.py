@@ -17,7 +17,7 @@ from tl_runner.losses.regularisers import (
     l1_sp,
     l2_sp,
 )
-from tl_runner.methods.phases import Samples
+from tl_runner.methods.batch import Samples
 
 CHUNK = 500  # images at once in a pass over a whole split
 
@@ -128,7 +128,7 @@ def lwf(ground: Ground) -> Bare:
     return Bare(step, networks)
 
 
-class Passes:
+class SplitPasses:
     """Passes over the target's labelled images, as the runner gives them."""
 
     epoch = 0
@@ -175,7 +175,7 @@ def delta(ground: Ground) -> Bare:
             loss = loss + options["beta"] / 2 * method.head.weight.square().sum()
         learner.descend(loss, progress)
 
-    return Bare(step, [method.encoder, method.head], lambda: method.weigh(Passes(ground)))
+    return Bare(step, [method.encoder, method.head], lambda: method.weigh(SplitPasses(ground)))
 
 
 def joint(ground: Ground) -> Bare:

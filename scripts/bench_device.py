@@ -75,12 +75,12 @@ def main() -> None:
                 for domain, split in phase.reads.items()
             }
             batches = Batches(
-                reads, phase.batch_size, arguments.steps, device, augment, (0, phase.name)
+                reads, phase.length.batch_size, arguments.steps, device, augment, (0, phase.name)
             )
             loops[name] = runner_epoch(
                 PhaseLoop(method, phase, batches, device, 0, arguments.turns + 2)
             )
-            images = arguments.steps * phase.batch_size * len(phase.reads)
+            images = arguments.steps * phase.length.batch_size * len(phase.reads)
             loops[name]()  # compiles
         speeds = in_turns(loops, arguments.turns, images, plain)
         print(f"{plain.describe()}, {phase.name}: {'images/s':>26} {'over fp32':>10}")

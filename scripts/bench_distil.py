@@ -128,7 +128,12 @@ def runner(
         for domain, split in phase.reads.items()
     }
     batches = Batches(
-        splits, phase.batch_size, steps, device, augment if phase.augment else None, (0, phase.name)
+        splits,
+        phase.length.batch_size,
+        steps,
+        device,
+        augment if phase.sampling.augment else None,
+        (0, phase.name),
     )
     return runner_epoch(PhaseLoop(method, phase, batches, device, 0, epochs=turns))
 

@@ -116,15 +116,17 @@ def measured(
     for kind in ("runner", "bare"):
         method = placed(method_of(config, task.outline()), device)
         phase = trained(method)
-        if phase.begin:
-            phase.begin()
+        if phase.hooks.begin:
+            phase.hooks.begin()
         splits = {
             domain: task.splits[split].to(device.torch, device.channels_last)
             for domain, split in phase.reads.items()
         }
-        views = augment if phase.augment else None
+        views = augment if phase.sampling.augment else None
         if kind == "runner":
-            batches = Batches(splits, phase.batch_size, steps, device, views, (0, phase.name))
+            batches = Batches(
+                splits, phase.length.batch_size, steps, device, views, (0, phase.name)
+            )
             loops[kind] = runner_epoch(
                 PhaseLoop(method, phase, batches, device, 0, epochs=turns + 1)
             )
@@ -136,7 +138,7 @@ def measured(
     return (
         phase.name,
         device,
-        in_turns(loops, turns, steps * phase.batch_size * len(phase.reads), device),
+        in_turns(loops, turns, steps * phase.length.batch_size * len(phase.reads), device),
     )
 
 

@@ -42,7 +42,7 @@ from torchvision import datasets, transforms
 from tl_runner.build.method import method_of
 from tl_runner.config.compose import check
 from tl_runner.jobs import run
-from tl_runner.methods.phases import Samples
+from tl_runner.methods.batch import Samples
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
@@ -134,7 +134,7 @@ def ours(config: dict[str, Any], device: Device, steps: int) -> Steps:
         domain: task.splits[name].to(device.torch, device.channels_last)
         for domain, name in phase.reads.items()
     }
-    batches = Batches(splits, phase.batch_size, steps, device, None, (0, phase.name))
+    batches = Batches(splits, phase.length.batch_size, steps, device, None, (0, phase.name))
     loop, numbers = PhaseLoop(method, phase, batches, device, 0, epochs=100), count()
 
     def train(steps: int) -> None:

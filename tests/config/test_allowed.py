@@ -42,7 +42,7 @@ def test_the_language_of_rules(said, right, wrong, message):
     "said", ["nmber > 0", "whole >= x", "number 1", "", 3, [], [{"a": 1}], {"a": 1}, "list of"]
 )
 def test_what_is_no_rule_is_no_rule(said):
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError, match=".*"):
         rule_of(said)
 
 
@@ -158,8 +158,7 @@ def test_malformed_rules_name_the_file_and_the_cure(mine, text, said):
 
 
 def test_the_command_and_presets_bring_no_rules(mine, tmp_path):
-    assert "no such key" in said_of(mine, "defaults: [dann]\n", "method.allowed.weight=x")
-    assert "no such key" in said_of(mine, "defaults: [dann]\n", "+method.allowed={weight: x}")
+    assert "no such key" in said_of(mine, "defaults: [dann]\n", "method.allowed=x")
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "loose.yaml").write_text(
         "# @package _global_\nmethod: {allowed: {weight: number}}\n"

@@ -11,8 +11,8 @@ import yaml
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from support.runs import TINY
 
+from support.runs import TINY
 from tl_runner.cli.command import parse as taken_apart
 from tl_runner.config.bases import Bases, with_keys
 from tl_runner.config.compose import check, make

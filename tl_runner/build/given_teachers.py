@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 from tl_runner.backbones._weights import fill, read
 from tl_runner.build.finished_run import FinishedRun
 from tl_runner.build.method import maker
@@ -90,7 +90,7 @@ def of_run(folder: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teac
             f"among those that it learned from. Give seed={run.config['seed']}, or "
             "data.val_fraction=0 to both."
         )
-    predict: Callable[[Tensor], Tensor] = run.phase.predict
+    predict: Callable[[Tensor], Tensor] = run.phase.outputs.predict
     if run.outline.scale != task.scale:
         predict = Rescaled(predict, task.scale, run.outline.scale)
     return Teacher(run.method, encoder, predict, record, warnings), run.weights
@@ -136,7 +136,7 @@ def backbone_of(run: FinishedRun, task: Outline) -> Backbone:
         for module in run.method.modules()
         if isinstance(module, Backbone)
     ]
-    run.phase.predict(torch.zeros(2, *task.shape))
+    run.phase.outputs.predict(torch.zeros(2, *task.shape))
     for hook in hooks:
         hook.remove()
     if len({*used}) != 1:

@@ -231,8 +231,8 @@ def _followed(job: Job) -> int:
 
 def _resumed(job: Job) -> int:
     """Go on in a job's folder; Hydra is not asked again, so its three files stay as they are."""
+    from tl_runner.files import held
     from tl_runner.jobs.endings import guarded
-    from tl_runner.record.run_folder import held
 
     with held(job.folder):
         code, _, message = guarded(job)

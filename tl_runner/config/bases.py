@@ -26,7 +26,7 @@ from tl_runner.config.idle_keys import (
     read_only_with,
     unread,
 )
-from tl_runner.config.loader import PRESETS, Loader, Notes
+from tl_runner.config.loader import NOTES, PRESETS, Loader, Notes
 from tl_runner.config.overrides import at, place, plain, values_of, walk, word
 from tl_runner.config.shared_values import read_allowed, rules_of
 from tl_runner.config.values import Rule
@@ -187,7 +187,8 @@ class Bases:
         group = {"teacher": TEACHER}.get(key.split(".")[0], key.split(".")[0])
         choices = () if group in PRESETS else self.groups.get(group.partition("@")[0], ())
         found: list[str] = []
-        if not choices or not self._is_written(key.split(".")[-1]):
+        leaf = key.split(".")[-1]
+        if not choices or {*key.split(".")} & {*NOTES} or not self._is_written(leaf):
             return found
         for choice in choices:  # each takes a composition
             if len(found) < 3 and key in self.of([f"{group}={choice}"]).known:

@@ -23,6 +23,7 @@ from tl_runner.config.conflicts import impossible, unmet
 from tl_runner.config.conflicts_of_teachers import TEACHER, used
 from tl_runner.config.loader import PRESETS
 from tl_runner.config.overrides import (
+    names_in,
     nearest_key,
     parse,
     paths,
@@ -56,7 +57,7 @@ class Checker:
         self, override: Override, parsed: Sequence[Override], known: set[str], sweep: bool
     ) -> str | None:
         key = override.key_or_group
-        if "_target_" in str(override.input_line):
+        if key.split(".")[-1] == "_target_" or "_target_" in names_in(override.value()):
             return f"{override.input_line}: a config names no code to run."
         if key == "hydra.mode":
             return f"{override.input_line}: write -m for a sweep, nothing for one run."

@@ -45,6 +45,13 @@ def text_of(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else word(value)
 
 
+def names_in(value: Any) -> set[str]:
+    """The keys of dicts inside a value of Hydra's grammar."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    own = {str(key) for key in value} if isinstance(value, dict) else set[str]()
+    return own.union(*(names_in(part) for part in inner))
+
+
 def listed(value: Any) -> list[Any]:
     """A value as a list of values, none of nothing."""
     return value if isinstance(value, list) else [value] if value else []

@@ -8,10 +8,11 @@ from pathlib import Path
 
 from tl_runner.config.compose import Plan
 from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, UserError
+from tl_runner.files import held
 from tl_runner.jobs.launch import launch
 from tl_runner.jobs.search import run_search
 from tl_runner.jobs.sweep_file import FILE, left, record, unchanged
-from tl_runner.record.run_folder import held, state
+from tl_runner.record.run_folder import state
 
 
 def run_sweep(plan: Plan) -> int:

@@ -13,7 +13,8 @@ from typing import Any
 
 from tl_runner.config.compose import Job, Plan
 from tl_runner.errors import CheckpointError
-from tl_runner.record.run_folder import named_choices, state, write_atomic
+from tl_runner.files import write_atomic
+from tl_runner.record.run_folder import named_choices, state
 
 FILE = "sweep.json"
 

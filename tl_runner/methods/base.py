@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tl_runner import randomness
-from tl_runner.backbones._base import Backbone, norms_of, use_domain
-from tl_runner.methods.phases import Batch, Losses, Phase, Samples, Update
+from tl_runner.backbones import Backbone
+from tl_runner.backbones._batch_norm import norms_of, use_domain
+from tl_runner.methods.batch import Batch, Losses, Samples
+from tl_runner.methods.phases import Outputs, Phase, Update
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,10 @@ class Classifier(Method):
             name=name,
             reads=reads,
             updates=[update],
-            predict=predict,
+            outputs=Outputs(predict, embed={"source": features, "target": features}),
             shared={"label_smoothing": smoothing, "together": together or len(reads) == 1}
             if self._plain()
             else None,
-            embed={"source": features, "target": features},
         )
 
     def _plain(self) -> bool:

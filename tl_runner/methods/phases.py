@@ -1,112 +1,15 @@
-"""The words a method is said in: phases, updates, gates. The loop knows these and nothing of any
-method."""
+"""Phases, their updates and gates: all that the training loop knows of a method."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-Losses = Mapping[str, Tensor]  # scalars; their sum is minimised
-Metrics = Mapping[str, Tensor]  # scalars to be averaged over an epoch; no gradient
-
-
-@dataclass
-class Samples:
-    """One domain's part of a batch.
-
-    Attributes:
-        x: images, float (B, C, H, W).
-        y: labels, int64 (B,), or where images are mixed the shares of the classes, float (B, K); or
-            None.
-        index: positions in the split, int64 (B,).
-        domain: which of several sources or targets each image is from, int64 (B,); None where there
-            is one.
-        also: labels of further tasks, by name, each (B,).
-        class_weight: what a sample of each class counts in the classification loss, float (K,);
-            None: all alike.
-    """
-
-    x: Tensor
-    y: Tensor | None
-    index: Tensor
-    domain: Tensor | None = None
-    class_weight: Tensor | None = None
-    also: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def part(self, number: int, parts: int) -> Samples:
-        """One of several equal parts."""
-        rows = slice(number * len(self.x) // parts, (number + 1) * len(self.x) // parts)
-        y, domain = (None if values is None else values[rows] for values in (self.y, self.domain))
-        also = {name: values[rows] for name, values in self.also.items()}
-        return Samples(self.x[rows], y, self.index[rows], domain, self.class_weight, also)
-
-
-@dataclass
-class TaskSet:
-    """The support or the query sets of T tasks.
-
-    Attributes:
-        x: inputs, float (T, n, C, H, W).
-        y: classes from 0 to ways - 1, int64 (T, n), or numbers, float (T, n).
-        index: positions in the split, int64 (T, n).
-        ways: classes of a task; 1 where numbers are asked for.
-    """
-
-    x: Tensor
-    y: Tensor
-    index: Tensor
-    ways: int
-
-    def part(self, number: int, parts: int) -> TaskSet:
-        """One of several equal parts of the tasks."""
-        rows = slice(number * len(self.x) // parts, (number + 1) * len(self.x) // parts)
-        return TaskSet(self.x[rows], self.y[rows], self.index[rows], self.ways)
-
-
-class Batch(SimpleNamespace):
-    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``;
-    ``batch.kept`` is what :class:`Passes` gave.
-
-    Of few-shot tasks these are ``batch.support`` and ``batch.query``.
-    """
-
-    def part(self, number: int, parts: int) -> Batch:
-        """The same, with one of several equal parts of each domain."""
-        return Batch(
-            **{
-                k: v.part(number, parts) if isinstance(v, Samples | TaskSet) else v
-                for k, v in vars(self).items()
-            }
-        )
-
-
-class Passes(Protocol):
-    """What :attr:`Phase.each_epoch` is given: passes over whole splits of the phase.
-
-    Attributes:
-        epoch: the number of the one that begins.
-    """
-
-    epoch: int
-
-    def __call__(
-        self, network: Callable[[Tensor], Tensor], domain: str, most: int | None = None
-    ) -> Tensor:
-        """What a network makes of a domain's split, in eval mode, without augmentation, float32 (N,
-        ...).
-
-        With ``most`` of so many samples at the most, spread evenly over the split.
-        """
-
-    def labels(self, domain: str, most: int | None = None) -> Tensor:
-        """Of a labelled split, int64 (N,), or of the same ones of it."""
-
-    def size(self, domain: str) -> int:
-        """How many images a domain's split has."""
+    from tl_runner.methods.batch import Batch, Losses, Metrics, SplitPasses
 
 
 @dataclass
@@ -173,18 +76,114 @@ class Update:
 
 
 # in a section's YAML
-LENGTHS = (
-    "epochs",
-    "batch_size",
-    "steps_per_epoch",
-    "accumulate",
-    "ema",
-    "patience",
-    "mixup",
-    "cutmix",
-    "balance",
-    "augment",
-)
+@dataclass
+class Length:
+    """How long a phase is, and how its batches are cut.
+
+    Attributes:
+        epochs, steps_per_epoch, batch_size: ``steps_per_epoch`` None is one pass over the first
+            split.
+        accumulate: equal parts that a batch goes through the networks in, their gradients added up.
+        patience: epochs without a better validation accuracy after which the phase ends, with the
+            best epoch's weights; None: never.
+        ignores_limit: ``train.limit.epochs`` leaves the phase its epochs, since it trains nothing.
+    """
+
+    epochs: int
+    batch_size: int
+    steps_per_epoch: int | None = None
+    accumulate: int = 1
+    patience: int | None = None
+    ignores_limit: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], **more: Any) -> Length:
+        """The lengths that a section of the config says."""
+        return cls(**named(options, "epochs batch_size steps_per_epoch accumulate patience") | more)
+
+
+@dataclass
+class Sampling:
+    """How a phase draws its batches from the splits.
+
+    Attributes:
+        augment: batches are random views of the images, as ``data.augment`` says.
+        mixup, cutmix: of labelled images, the concentration alpha of the shares that two images
+            have in one; 0: none.
+        balance: of labelled splits, ``sampling`` draws every class as often, ``weights`` lets it
+            count as much; None: as they are.
+        leave_out: classes whose images are not read, of splits that are labelled.
+    """
+
+    augment: bool = True
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    balance: str | None = None
+    leave_out: Sequence[int] = ()
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], **more: Any) -> Sampling:
+        """The draws that a section of the config asks for."""
+        return cls(**named(options, "augment mixup cutmix balance") | more)
+
+
+@dataclass
+class Outputs:
+    """What a phase makes, and what it is scored by.
+
+    Attributes:
+        predict: images (B, C, H, W) to logits (B, K): the classifier that the phase is making.
+        source_predict: the same for images of the source, where batch norm keeps a branch for each
+            domain; None: ``predict``.
+        also: the same as ``predict`` for further tasks on the target, by name, to logits (B, K) or
+            to a number each (B, 1).
+        embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures
+            of the two domains and the selection rules that compare them. ``target``'s are what
+            ``predict`` classifies.
+        domains: whose splits the classifier is scored on: a phase that knows the source's classes
+            alone has only those.
+    """
+
+    predict: Callable[[Tensor], Tensor]
+    source_predict: Callable[[Tensor], Tensor] | None = None
+    also: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    domains: Sequence[str] = ("source", "target")
+
+
+@dataclass
+class Hooks:
+    """What a phase does beside its steps.
+
+    Attributes:
+        begin: run once when the phase starts, not when it is resumed.
+        precompute: tensors that every batch has as ``precomputed``, from :class:`SplitPasses`:
+            computed once, as the phase starts and again where it is resumed. It must not draw at
+            random.
+        each_epoch: the same, computed anew as every epoch begins.
+        fit: run once after the phase's last epoch, with :class:`SplitPasses`: it leaves tensors in
+            a ``Fitted`` and returns what the user should know. Such a phase is scored after it, and
+            may have no epochs and no updates.
+    """
+
+    begin: Callable[[], object] | None = None
+    precompute: Callable[[SplitPasses], dict[str, Tensor]] | None = None
+    each_epoch: Callable[[SplitPasses], dict[str, Tensor]] | None = None
+    fit: Callable[[SplitPasses], Sequence[str]] | None = None
+
+
+@dataclass
+class Batching:
+    """Ways to compute the same for few-shot tasks, of which the fastest here is taken.
+
+    Attributes:
+        choices: by name, and into how many parts each cuts a batch. They are measured as the phase
+            starts, and what was taken is recorded; one alone is taken as it is.
+        follow: told the name that is taken.
+    """
+
+    choices: Mapping[str, int] = field(default_factory=dict)
+    follow: Callable[[str], None] = field(default=lambda choice: None)
 
 
 @dataclass
@@ -195,89 +194,44 @@ class Phase:
         name: ``pretrain``, ``adapt``, ...
         reads: the batch's domains and the split that each comes from.
         updates: run in this order in every step.
-        predict: images (B, C, H, W) to logits (B, K): the classifier that this phase is making.
-        source_predict: the same for images of the source, where batch norm keeps a branch for each
-            domain; None: ``predict``.
-        also: the same as ``predict`` for further tasks on the target, by name, to logits (B, K) or
-            to a number each (B, 1).
-        epochs, steps_per_epoch, batch_size: its length; ``steps_per_epoch`` None is one pass over
-            the first split.
-        accumulate: equal parts that a batch goes through the networks in, their gradients added up.
+        length, sampling, outputs, hooks, batching: see there.
         ema: the decay of an exponential moving average of the weights, which predicts and which the
             phase leaves behind; None: none.
-        patience: epochs without a better validation accuracy after which the phase ends, with the
-            best epoch's weights; None: never.
-        mixup, cutmix: of labelled images, the concentration alpha of the shares that two images
-            have in one; 0: none.
-        balance: of labelled splits, ``sampling`` draws every class as often, ``weights`` lets it
-            count as much; None: as they are.
-        begin: run once when the phase starts, not when it is resumed.
-        each_epoch: what is computed once an epoch, from :class:`Passes`: tensors that every batch
-            of the epoch has as ``kept``.
-        once: the same, but computed once, as the phase starts and again where it is resumed; it
-            must not draw at random.
-        fit: run once after the phase's last epoch, with :class:`Passes` over its splits: it leaves
-            tensors in a ``Fitted`` and returns what the user should know. Such a phase is scored
-            after it, and may have no epochs and no updates.
-        augment: whether batches are random views of the images, as ``data.augment`` says.
-        leave_out: classes whose images it does not read, of splits that are labelled.
         seed: from which its random numbers come; None: from the run's.
-        resting: layers that stay in eval mode although an update trains a network that holds them.
+        eval_layers: layers that stay in eval mode although an update trains a network that holds
+            them.
         shared: the options that the updates' steps depend on, as JSON, if the phase may be shared
             between runs: then its outcome follows from these, its networks' first weights, what it
             reads and the seed alone. None: computed by every run.
-        domains: whose splits its classifier is scored on: a phase that knows the source's classes
-            alone has only those.
-        embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures
-            of the two domains and the selection rules that compare them. ``target``'s are what
-            ``predict`` classifies.
-        whole: whether ``train.limit.epochs`` leaves it its epochs, since it trains nothing.
         section: of the method's config that its lengths come from, where that is not its name.
-        plans: of few-shot tasks, ways to compute the same, by name, and into how many parts each
-            cuts a batch: the fastest here is measured as the phase starts and recorded. One alone
-            is taken as it is.
-        follow: told the plan that is taken.
-        unsaid: what the names of losses and metrics begin with that are recorded every epoch, but
+        not_printed: how the names of losses and metrics begin that are recorded every epoch, but
             not printed.
-        watch: epoch means to a warning for the user, or None.
+        diagnose: epoch means to a warning for the user, or None.
     """
 
     name: str
     reads: Mapping[str, str]
     updates: Sequence[Update]
-    predict: Callable[[Tensor], Tensor]
-    epochs: int
-    batch_size: int
-    steps_per_epoch: int | None = None
-    accumulate: int = 1
+    length: Length
+    outputs: Outputs
+    sampling: Sampling = field(default_factory=Sampling)
+    hooks: Hooks = field(default_factory=Hooks)
+    batching: Batching = field(default_factory=Batching)
     ema: float | None = None
-    patience: int | None = None
-    mixup: float = 0.0
-    cutmix: float = 0.0
-    balance: str | None = None
-    source_predict: Callable[[Tensor], Tensor] | None = None
-    also: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
-    begin: Callable[[], object] | None = None
-    each_epoch: Callable[[Passes], dict[str, Tensor]] | None = None
-    once: Callable[[Passes], dict[str, Tensor]] | None = None
-    fit: Callable[[Passes], Sequence[str]] | None = None
-    augment: bool = True
-    leave_out: Sequence[int] = ()
     seed: int | None = None
-    resting: Sequence[nn.Module] = ()
+    eval_layers: Sequence[nn.Module] = ()
     shared: Mapping[str, Any] | None = None
-    domains: Sequence[str] = ("source", "target")
-    embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
-    whole: bool = False
     section: str = ""
-    plans: Mapping[str, int] = field(default_factory=dict)
-    follow: Callable[[str], None] = field(default=lambda plan: None)
-    unsaid: tuple[str, ...] = ()
-    watch: Callable[[Mapping[str, float]], str | None] = field(default=lambda means: None)
+    not_printed: tuple[str, ...] = ()
+    diagnose: Callable[[Mapping[str, float]], str | None] = field(default=lambda means: None)
 
     @classmethod
     def of(cls, options: Mapping[str, Any], **fields: Any) -> Phase:
-        """A phase with the lengths of its config section, and what else that says of its batches
-        and weights."""
-        lengths = {key: options[key] for key in LENGTHS if key in options}
-        return cls(**lengths | fields)
+        """A phase as a section of the config says how long it is, how it draws and averages."""
+        usual: dict[str, Any] = {"length": Length.of(options), "sampling": Sampling.of(options)}
+        return cls(**usual | named(options, "ema") | fields)
+
+
+def named(options: Mapping[str, Any], keys: str) -> dict[str, Any]:
+    """The options of these names, separated by spaces, that there are."""
+    return {key: options[key] for key in keys.split() if key in options}

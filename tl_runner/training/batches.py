@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tl_runner import randomness
-from tl_runner.data.task import Split
-from tl_runner.methods.phases import Batch, Samples
+from tl_runner.data.splits import Split
+from tl_runner.methods.batch import Samples
+from tl_runner.methods.phases import Batch
 from tl_runner.training.device import Device
 from tl_runner.training.distributed import ALONE, Ranks
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner.errors import CheckpointError
-from tl_runner.record.run_folder import write_atomic
+from tl_runner.files import write_atomic
 
 FORMAT = 1
 # where else it ran may differ

@@ -16,7 +16,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from tl_runner.cli import torchrun
 from tl_runner.errors import ConfigError
-from tl_runner.record.run_folder import locked
+from tl_runner.files import locked
 
 THREADS = torch.get_num_threads()
 _taken: dict[int, IO] = {}  # this process's GPU and the open file whose lock says so

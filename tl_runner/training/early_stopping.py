@@ -77,7 +77,9 @@ def validated_on(phase: Phase, splits: Collection[str]) -> list[str]:
         if of in reads
     ]
     return [
-        split for split in wanted if split in splits and split.partition("_")[0] in phase.domains
+        split
+        for split in wanted
+        if split in splits and split.partition("_")[0] in phase.outputs.domains
     ]
 
 
@@ -85,7 +87,7 @@ def unvalidated(phase: Phase, splits: Collection[str]) -> list[str]:
     """What to say where nothing can tell when to stop."""
     if validated_on(phase, splits):
         return []
-    if not phase.domains:
+    if not phase.outputs.domains:
         why = "nothing scores it. Set"
     elif "meta_train" in phase.reads.values():
         why = "this data has no validation classes. Set"
@@ -97,6 +99,6 @@ def unvalidated(phase: Phase, splits: Collection[str]) -> list[str]:
     else:
         why = "it reads no labels, so no accuracy says when to stop. Set"
     return [
-        f"patience={phase.patience}, in the phase {phase.name}: {why} "
+        f"patience={phase.length.patience}, in the phase {phase.name}: {why} "
         f"method.{phase.section or phase.name}.patience=null."
     ]

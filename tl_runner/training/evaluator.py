@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tl_runner import randomness
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.errors import DivergedError
 from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Phase
@@ -82,7 +82,7 @@ class Evaluator:
         }
         for name, split in self._watched.items():
             found |= self._others(phase, name, split)
-        both = {"source", "target"} <= phase.embed.keys() & {*phase.domains}
+        both = {"source", "target"} <= phase.outputs.embed.keys() & {*phase.outputs.domains}
         if both and len(self._compared) == len(rules.COMPARED) and not self.numbers:
             found["source_val"] |= self._between_domains(phase, logits)
         return {
@@ -98,8 +98,8 @@ class Evaluator:
         both domains, DEV needs the features that this classifier sees of either. Reverse validation
         asks whether the two domains' own features agree.
         """
-        source, target = phase.embed["source"], phase.embed["target"]
-        judging = source if phase.source_predict else target
+        source, target = phase.outputs.embed["source"], phase.outputs.embed["target"]
+        judging = source if phase.outputs.source_predict else target
         z = {
             name: self._features(judging if name != "target_train" else target, name)
             for name in self._compared
@@ -147,8 +147,8 @@ class Evaluator:
         """Metrics of the further tasks that a phase predicts, by split and task."""
         found = {}
         for task, y in split.also.items():
-            if task in phase.also:
-                said = outputs_of(self.method, phase.also[task], split, self.device)
+            if task in phase.outputs.also:
+                said = outputs_of(self.method, phase.outputs.also[task], split, self.device)
                 found[f"{name}_{task}"] = metrics(said, y)
         return found
 
@@ -158,8 +158,8 @@ class Evaluator:
         predictions: dict[str, np.ndarray] = {}
         for name, split in self.splits.items():
             for task, y in split.also.items():
-                if task in phase.also:
-                    said = outputs_of(self.method, phase.also[task], split, self.device)
+                if task in phase.outputs.also:
+                    said = outputs_of(self.method, phase.outputs.also[task], split, self.device)
                     self._report(f"{name}_{task}", split, said, y, reports, predictions)
             if not _known_to(phase, name):
                 continue
@@ -209,7 +209,7 @@ class Evaluator:
         target's, ``target/said`` (N, K).
         """
         arrays: dict[str, np.ndarray] = {}
-        for domain, encode in phase.embed.items():
+        for domain, encode in phase.outputs.embed.items():
             if f"{domain}_test" in self.splits:
                 some = _some(self.splits[f"{domain}_test"], 0, EMBEDDED)
                 assert some.y is not None
@@ -221,16 +221,18 @@ class Evaluator:
                     .numpy()
                 )
                 arrays[f"{domain}/labels"] = some.y.cpu().numpy()
-                if domain == "target" and "target" in phase.domains and not self.numbers:
-                    said = outputs_of(self.method, phase.predict, some, self.device).softmax(1)
+                if domain == "target" and "target" in phase.outputs.domains and not self.numbers:
+                    said = outputs_of(
+                        self.method, phase.outputs.predict, some, self.device
+                    ).softmax(1)
                     arrays["target/said"] = said.half().cpu().numpy()
         return arrays
 
     def _logits(self, phase: Phase, name: str, split: Split) -> Tensor:
         predict = (
-            phase.source_predict
-            if name.startswith("source") and phase.source_predict
-            else phase.predict
+            phase.outputs.source_predict
+            if name.startswith("source") and phase.outputs.source_predict
+            else phase.outputs.predict
         )
         return outputs_of(self.method, predict, split, self.device)
 
@@ -242,7 +244,7 @@ class Evaluator:
 
 def _known_to(phase: Phase, name: str) -> bool:
     """Whether a split's classes are those of the phase's classifier."""
-    return name.partition("_")[0] in phase.domains
+    return name.partition("_")[0] in phase.outputs.domains
 
 
 def _rows(split: Split, seed: int, most: int) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tl_runner.data.episodes import Episodes
-from tl_runner.data.task import Split, without
+from tl_runner.data.splits import Split, without
 from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Phase
 from tl_runner.training.batches import Augment, Batches, Labelled
@@ -54,14 +54,18 @@ class Loops:
         batches = self._tasks(phase) if self.episodes else self._batches(phase)
         batches.steps = min(batches.steps, self.limit["steps"] or batches.steps)
         epochs = (
-            phase.epochs if phase.whole else min(phase.epochs, self.limit["epochs"] or phase.epochs)
+            phase.length.epochs
+            if phase.length.ignores_limit
+            else min(phase.length.epochs, self.limit["epochs"] or phase.length.epochs)
         )
         loop = PhaseLoop(
             self.method, phase, batches, self.device, self.seed_of(phase), epochs, self.ranks
         )
-        if phase.patience is not None:
+        if phase.length.patience is not None:
             split = validated_on(phase, {*self.splits, *self.episodes})[0]
-            loop.stopping = EarlyStopping(phase.patience, split, self.method, self.method.elsewhere)
+            loop.stopping = EarlyStopping(
+                phase.length.patience, split, self.method, self.method.elsewhere
+            )
         return loop
 
     def _stream(self, phase: Phase) -> tuple[int, str]:
@@ -71,8 +75,8 @@ class Loops:
         tasks = {domain: self.episodes[name] for domain, name in phase.reads.items()}
         return TaskBatches(
             tasks,
-            phase.batch_size,
-            phase.steps_per_epoch,
+            phase.length.batch_size,
+            phase.length.steps_per_epoch,
             self.device,
             self._stream(phase),
             self.ranks,
@@ -86,17 +90,19 @@ class Loops:
             else setting.num_classes
             for d in phase.reads
         }
-        mixed = (phase.mixup, phase.cutmix) if phase.augment else (0.0, 0.0)
+        mixed = (
+            (phase.sampling.mixup, phase.sampling.cutmix) if phase.sampling.augment else (0.0, 0.0)
+        )
         return Batches(
             {
-                domain: without(self.splits[name], phase.leave_out)
+                domain: without(self.splits[name], phase.sampling.leave_out)
                 for domain, name in phase.reads.items()
             },
-            phase.batch_size,
-            phase.steps_per_epoch,
+            phase.length.batch_size,
+            phase.length.steps_per_epoch,
             self.device,
-            self.augment if phase.augment else None,
+            self.augment if phase.sampling.augment else None,
             self._stream(phase),
             self.ranks,
-            Labelled(phase.balance, *mixed, classes),
+            Labelled(phase.sampling.balance, *mixed, classes),
         )

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 
 import tl_runner
-from tl_runner.backbones._base import Backbone
-from tl_runner.data.task import Split
+from tl_runner.backbones import Backbone
+from tl_runner.data.splits import Split
 from tl_runner.errors import CheckpointError
+from tl_runner.files import claimed
 from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Phase
-from tl_runner.record.run_folder import claimed
 from tl_runner.training import checkpoints
 from tl_runner.training.device import Device
 from tl_runner.training.position import Position
@@ -69,25 +69,25 @@ def key(
         "phase": [
             phase.name,
             dict(phase.reads),
-            phase.epochs,
-            phase.batch_size,
-            phase.steps_per_epoch,
+            phase.length.epochs,
+            phase.length.batch_size,
+            phase.length.steps_per_epoch,
             phase.shared,
-            phase.augment,
+            phase.sampling.augment,
         ],
         "more": [
-            phase.accumulate,
+            phase.length.accumulate,
             phase.ema,
-            phase.patience,
-            phase.mixup,
-            phase.cutmix,
-            phase.balance,
-            list(phase.leave_out),
+            phase.length.patience,
+            phase.sampling.mixup,
+            phase.sampling.cutmix,
+            phase.sampling.balance,
+            list(phase.sampling.leave_out),
         ],
         "backbones": [
             m.options for n in _networks(phase) for m in n.modules() if isinstance(m, Backbone)
         ],
-        "resting": [repr(layer) for layer in phase.resting],
+        "resting": [repr(layer) for layer in phase.eval_layers],
         "updates": [
             [u.name, u.optimizer and dict(u.optimizer), u.repeats, u.gate and vars(u.gate)]
             for u in phase.updates

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tl_runner.data.episodes import Episodes
-from tl_runner.data.task import Split, without
+from tl_runner.data.splits import Split, without
 from tl_runner.methods.phases import Phase
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.training.early_stopping import unvalidated
@@ -41,29 +41,31 @@ def unfit(
             f"this data has no {split} images, which the method or selection={selection} "
             f"needs.{HOW.get(split, '')}"
         )
-    if rule.features and not {"source", "target"} <= phases[-1].embed.keys():
+    if rule.features and not {"source", "target"} <= phases[-1].outputs.embed.keys():
         problems.append(
             f"selection={selection} compares features of both domains, which this method does not "
-            "give (Phase.embed)."
+            "give (Outputs.embed)."
         )
     for phase in phases:
         empty = [
             s
             for s in phase.reads.values()
-            if isinstance(own := splits.get(s), Split) and not len(without(own, phase.leave_out))
+            if isinstance(own := splits.get(s), Split)
+            and not len(without(own, phase.sampling.leave_out))
         ]
         problems += [
             f"the phase {phase.name} is left no images of {split}: all are of classes that it "
             "leaves out."
             for split in empty
         ]
-        if phase.patience is not None:
+        if phase.length.patience is not None:
             problems += unvalidated(phase, splits.keys())
-        if phase.accumulate > 1 and (
+        if phase.length.accumulate > 1 and (
             coupled := ", ".join(u.name for u in phase.updates if u.couples)
         ):
             problems.append(
-                f"accumulate={phase.accumulate}, in the phase {phase.name}: the loss of {coupled} "
+                f"accumulate={phase.length.accumulate}, in the phase {phase.name}: the loss of "
+                f"{coupled} "
                 "couples the samples of a batch, so a "
                 "batch in parts would have another. Leave it at 1 there, and take a smaller "
                 "batch_size."

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner import randomness
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.methods.base import Method
-from tl_runner.methods.phases import Batch, Phase
+from tl_runner.methods.batch import Batch
+from tl_runner.methods.phases import Phase
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
 from tl_runner.training.distributed import ALONE, Ranks
@@ -89,7 +90,9 @@ class PhaseLoop:
         )
         self.epochs, self.ranks = epochs, ranks
         method.requires_grad_(False)
-        self.updates = [UpdateRunner(u, device, ranks, phase.accumulate) for u in phase.updates]
+        self.updates = [
+            UpdateRunner(u, device, ranks, phase.length.accumulate) for u in phase.updates
+        ]
         trained = list(dict.fromkeys(n for u in phase.updates if u.optimizer for n in u.networks))
         self.average = Average(trained, phase.ema) if phase.ema is not None and trained else None
         self.stopping: EarlyStopping | None = None
@@ -112,23 +115,23 @@ class PhaseLoop:
         for runner in self.updates:
             runner.ran = 0
         self._begin(epoch)
-        if self.phase.each_epoch:
-            self.kept = self.phase.each_epoch(Whole(self, epoch))
+        if self.phase.hooks.each_epoch:
+            self.kept = self.phase.hooks.each_epoch(Whole(self, epoch))
         if self.average and not self.average.steps:
             # what began the phase may have changed the weights since the loop was made
             self.average.restart()
 
     def _begin(self, epoch: int) -> None:
         """What is computed once, as the networks predict."""
-        if self.phase.once and self.once is None:
+        if self.phase.hooks.precompute and self.once is None:
             self.method.eval()
-            self.once = self.phase.once(Whole(self, epoch))
+            self.once = self.phase.hooks.precompute(Whole(self, epoch))
 
     def run_epoch(self, epoch: int, first_step: int, after_step: Callable[[int], bool]) -> bool:
         """Steps ``first_step`` to the last of ``epoch``; False if ``after_step(steps done)`` asked
         to stop."""
         self._begin(epoch)  # where the epoch is resumed
-        self._said = {**(self.once or {}), **self.kept}
+        self._precomputed = {**(self.once or {}), **self.kept}
         self._train_mode()
         for step in range(first_step, self.steps):
             self._step(epoch * self.steps + step, step)
@@ -142,7 +145,7 @@ class PhaseLoop:
         for update in self.phase.updates:
             for network in update.networks:
                 network.train()
-        for layer in self.phase.resting:
+        for layer in self.phase.eval_layers:
             layer.eval()
 
     def fastest(self) -> str:
@@ -151,19 +154,21 @@ class PhaseLoop:
 
         A phase that is shorter than the measurement is not measured.
         """
-        if len(self.phase.plans) == 1 or self.epochs * self.steps <= TRIALS * len(self.phase.plans):
-            return [*self.phase.plans][min(1, len(self.phase.plans) - 1)]
+        if len(self.phase.batching.choices) == 1 or self.epochs * self.steps <= TRIALS * len(
+            self.phase.batching.choices
+        ):
+            return [*self.phase.batching.choices][min(1, len(self.phase.batching.choices) - 1)]
         self.batches.begin_epoch(0)
         batch, times = self.batches[0], dict[str, float]()
         self._train_mode()
         for trial in range(TRIALS):  # in turns: a slow moment of the machine is no plan's own
-            for plan in self.phase.plans if trial == 0 else [*times]:
+            for plan in self.phase.batching.choices if trial == 0 else [*times]:
                 self.follow(plan)
                 with suppress(torch.OutOfMemoryError):
                     times[plan] = min(self._seconds(batch), times.get(plan, math.inf))
         for p in self.method.parameters():
             p.grad = None
-        return min(times, key=times.__getitem__, default=next(iter(self.phase.plans)))
+        return min(times, key=times.__getitem__, default=next(iter(self.phase.batching.choices)))
 
     def _seconds(self, batch: Batch) -> float:
         self.device.synchronize()
@@ -180,8 +185,8 @@ class PhaseLoop:
     def follow(self, plan: str) -> None:
         """Compute as a plan of the phase says."""
         for runner in self.updates:
-            runner.accumulate = self.phase.plans[plan]
-        self.phase.follow(plan)
+            runner.accumulate = self.phase.batching.choices[plan]
+        self.phase.batching.follow(plan)
 
     def _step(self, count: int, step: int) -> None:
         name, device = self.phase.name, self.device
@@ -189,7 +194,7 @@ class PhaseLoop:
         device.begin_step()
         randomness.seed_device(device.torch, self.seed, name, count, "batch")
         batch = self.batches[step]
-        batch.kept = self._said
+        batch.precomputed = self._precomputed
         reported: dict[str, Tensor] = {}
         for runner in self.updates:
             if runner.gate and not runner.gate.open:
@@ -218,9 +223,9 @@ class PhaseLoop:
     def fit(self) -> Sequence[str]:
         """What the phase computes from its whole splits in one go; what the user should know of
         it."""
-        assert self.phase.fit
+        assert self.phase.hooks.fit
         randomness.seed_all(self.seed, self.phase.name, "fit")
-        return self.phase.fit(Whole(self, self.epochs))
+        return self.phase.hooks.fit(Whole(self, self.epochs))
 
     def as_predicted(self) -> AbstractContextManager:
         """The networks as they predict: with their averaged weights, where these are kept."""

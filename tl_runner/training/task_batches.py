@@ -10,10 +10,11 @@ from torch import Tensor
 
 from tl_runner import randomness
 from tl_runner.data.episodes import Drawn, Episodes
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.errors import ConfigError, DivergedError
+from tl_runner.methods.batch import Batch, TaskSet
 from tl_runner.methods.fewshot._base import MetaLearner
-from tl_runner.methods.phases import Batch, Phase, TaskSet
+from tl_runner.methods.phases import Phase
 from tl_runner.metrics.evaluation_report import Report
 from tl_runner.training.batches import pixels
 from tl_runner.training.device import Device

@@ -12,7 +12,7 @@ import numpy as np
 
 from tl_runner import randomness
 from tl_runner.data.episodes import Episodes
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.errors import CheckpointError, ConfigError, DivergedError
 from tl_runner.methods.base import Method
 from tl_runner.methods.fewshot._base import MetaLearner
@@ -172,7 +172,7 @@ class Trainer:
             self.at = Position(**state["position"])
             if self.at.plan:
                 # tasks are scored so, too, if only that is left
-                self.phases[-1].follow(self.at.plan)
+                self.phases[-1].batching.follow(self.at.plan)
             if state["loop"] is not None:
                 self._resumed = self.loops.of(self.phases[self.at.phase])
                 self._resumed.load_state_dict(state["loop"])
@@ -219,10 +219,10 @@ class Trainer:
         key = None if self._resumed else self._key(phase)
         if self._resumed is None:
             self.at.phase_began = self.wall_s()
-            if phase.begin:
+            if phase.hooks.begin:
                 randomness.seed_all(self.loops.seed_of(phase), phase.name, "begin")
-                phase.begin()
-        if phase.plans:
+                phase.hooks.begin()
+        if phase.batching.choices:
             if self._resumed is None:
                 self.at.plan = self.ranks.share(loop.fastest)
                 self.save(loop)  # what was measured is not measured again
@@ -254,7 +254,7 @@ class Trainer:
                         phase,
                         phase_cache.outcome(phase, self.at, self.folder.metrics(), before, took),
                     )
-        summary |= {"plan": self.at.plan} if phase.plans else {}
+        summary |= {"plan": self.at.plan} if phase.batching.choices else {}
         summary |= {
             **self.at.stopped,
             "epochs": self.at.epoch,
@@ -305,7 +305,7 @@ class Trainer:
     def _fit(self, loop: PhaseLoop, final: bool) -> None:
         """What a phase computes in one go, scored as an epoch is."""
         phase = loop.phase
-        if not phase.fit:
+        if not phase.hooks.fit:
             return
         began, before = time.perf_counter(), self.at.train_s
         said = loop.fit()
@@ -336,7 +336,7 @@ class Trainer:
         if (
             self.cache is None
             or phase.shared is None
-            or phase.begin
+            or phase.hooks.begin
             or (final and self.selection != "last")
         ):
             return None
@@ -387,11 +387,11 @@ class Trainer:
                 self._select(scores)
             if loop.stopping:
                 loop.stopping.see(at.epoch, scores[loop.stopping.split])
-        if said := phase.watch(means):
+        if said := phase.diagnose(means):
             self.warn(f"{phase.name}, epoch {at.epoch}: {said}")
         printed = (
-            {name: value for name, value in means.items() if not name.startswith(phase.unsaid)}
-            if phase.unsaid
+            {name: value for name, value in means.items() if not name.startswith(phase.not_printed)}
+            if phase.not_printed
             else means
         )
         self.progress.epoch(

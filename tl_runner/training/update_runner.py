@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.methods.phases import Batch, Gate, Group, Losses, Metrics, Update
+from tl_runner.methods.batch import Batch, Losses, Metrics
+from tl_runner.methods.phases import Gate, Group, Update
 from tl_runner.training.device import Device
 from tl_runner.training.distributed import Ranks
 from tl_runner.training.schedules import factor, make_optimizer

@@ -4,7 +4,7 @@ method by itself."""
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import norms_of, target_from_source
+from tl_runner.backbones._batch_norm import norms_of, target_from_source
 from tl_runner.methods.adaptation.source_only import SourceOnly
 from tl_runner.methods.base import Setting, cross_entropy
-from tl_runner.methods.phases import Batch, Losses, Metrics, Phase, Update
+from tl_runner.methods.batch import Batch, Losses, Metrics, SplitPasses
+from tl_runner.methods.phases import Hooks, Outputs, Phase, Update
 
 Layers = dict[str, Tensor]  # activations of one domain: features (B, d) and logits (B, K)
 
@@ -42,7 +43,7 @@ class Adaptation(SourceOnly):
         super().__init__(setting, pretrain=pretrain)
         self.adapt = adapt
 
-    def resting(self, encoder: nn.Module) -> list[nn.Module]:
+    def eval_layers(self, encoder: nn.Module) -> list[nn.Module]:
         """The layers of an adapting encoder whose statistics stay the source's: all batch norms
         under ``bn=frozen``."""
         return [*norms_of(encoder)] if self.setting.bn == "frozen" else []
@@ -51,9 +52,13 @@ class Adaptation(SourceOnly):
         self, encoder: nn.Module, updates: Sequence[Update], reads: Mapping[str, str], **fields: Any
     ) -> list[Phase]:
         """``pretrain``, and ``adapt`` of these updates, which adapt ``encoder``."""
-        resting = self.resting(encoder)
         adapt = Phase.of(
-            self.adapt, name="adapt", reads=reads, updates=updates, resting=resting, **fields
+            self.adapt,
+            name="adapt",
+            reads=reads,
+            updates=updates,
+            eval_layers=self.eval_layers(encoder),
+            **fields,
         )
         return [*(super().phases() if self.pretrain["epochs"] else []), adapt]
 
@@ -91,10 +96,12 @@ class SharedEncoder(Adaptation):
             self.encoder,
             self.updates(),
             self.reads(source="source_train", target="target_train"),
-            predict=lambda x: self.classify(self.features(x, "target")),
-            source_predict=lambda x: self.classify(self.features(x, "source")),
-            embed={"source": self.features, "target": lambda x: self.features(x, "target")},
-            begin=lambda: target_from_source(self.encoder),
+            outputs=Outputs(
+                lambda x: self.classify(self.features(x, "target")),
+                lambda x: self.classify(self.features(x, "source")),
+                embed={"source": self.features, "target": lambda x: self.features(x, "target")},
+            ),
+            hooks=Hooks(begin=lambda: target_from_source(self.encoder)),
         )
 
     def classify(self, features: Tensor) -> Tensor:
@@ -159,16 +166,25 @@ class TargetEncoder(Adaptation):
         self.target_encoder.load_state_dict(self.encoder.state_dict())
 
     def adapting(
-        self, updates: Sequence[Update], reads: Mapping[str, str], **fields: Any
+        self,
+        updates: Sequence[Update],
+        reads: Mapping[str, str],
+        *,
+        source_predict: Callable[[Tensor], Tensor] | None = None,
+        each_epoch: Callable[[SplitPasses], dict[str, Tensor]] | None = None,
+        **fields: Any,
     ) -> list[Phase]:
         """``pretrain``, and ``adapt`` of these updates."""
         return self.with_pretraining(
             self.target_encoder,
             updates,
             reads,
-            predict=lambda x: self.head(self.target_encoder(x)),
-            embed={"source": self.encoder, "target": self.target_encoder},
-            begin=self.start,
+            outputs=Outputs(
+                lambda x: self.head(self.target_encoder(x)),
+                source_predict,
+                embed={"source": self.encoder, "target": self.target_encoder},
+            ),
+            hooks=Hooks(begin=self.start, each_epoch=each_epoch),
             **fields,
         )
 

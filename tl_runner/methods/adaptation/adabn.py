@@ -12,11 +12,12 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from tl_runner.backbones._base import norms_of
+from tl_runner.backbones._batch_norm import norms_of
 from tl_runner.errors import ConfigError
 from tl_runner.methods.adaptation._base import TargetEncoder
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses, Phase, Update
+from tl_runner.methods.batch import Batch, Losses
+from tl_runner.methods.phases import Phase, Sampling, Update
 
 
 class AdaBN(TargetEncoder):
@@ -51,13 +52,16 @@ class AdaBN(TargetEncoder):
     def phases(self) -> list[Phase]:
         update = Update("statistics", [self.target_encoder], None, self.update_statistics)
         return self.adapting(
-            [update], {"target": "target_train"}, augment=False, source_predict=self
+            [update],
+            {"target": "target_train"},
+            sampling=Sampling.of(self.adapt, augment=False),
+            source_predict=self,
         )
 
-    def resting(self, encoder: nn.Module) -> list[nn.Module]:
+    def eval_layers(self, encoder: nn.Module) -> list[nn.Module]:
         """Dropout too: the statistics are those of the network that predicts."""
         return [
-            *super().resting(encoder),
+            *super().eval_layers(encoder),
             *(m for m in encoder.modules() if isinstance(m, _DropoutNd)),
         ]
 

@@ -23,7 +23,8 @@ from tl_runner.losses.adversarial import (
 )
 from tl_runner.methods.adaptation._base import TargetEncoder, mlp
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Gate, Losses, Metrics, Phase, Update
+from tl_runner.methods.batch import Batch, Losses, Metrics
+from tl_runner.methods.phases import Gate, Phase, Update
 
 
 class Adda(TargetEncoder):
@@ -99,7 +100,7 @@ class Adda(TargetEncoder):
             ),
         ]
         return self.adapting(
-            updates, self.reads(source="source_train", target="target_train"), watch=collapse
+            updates, self.reads(source="source_train", target="target_train"), diagnose=collapse
         )
 
 

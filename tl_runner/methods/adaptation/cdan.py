@@ -24,7 +24,7 @@ from tl_runner.losses.adversarial import (
 from tl_runner.methods.adaptation._base import Layers, SharedEncoder, mlp
 from tl_runner.methods.adaptation.dann import adversarial
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses, Metrics
+from tl_runner.methods.batch import Batch, Losses, Metrics
 
 LARGEST = 4096  # entries of the exact map (the paper's section 3)
 

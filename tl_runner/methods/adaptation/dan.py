@@ -18,7 +18,7 @@ from torch import Tensor
 from tl_runner.losses.mmd import median_bandwidths, mmd
 from tl_runner.methods.adaptation._base import SharedEncoder
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses
+from tl_runner.methods.batch import Batch, Losses
 
 
 class Dan(SharedEncoder):

@@ -15,7 +15,7 @@ import torch
 from tl_runner.losses.coral import coral
 from tl_runner.methods.adaptation._base import SharedEncoder
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses
+from tl_runner.methods.batch import Batch, Losses
 
 
 class DeepCoral(SharedEncoder):

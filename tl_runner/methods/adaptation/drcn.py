@@ -18,7 +18,8 @@ from torch import nn
 
 from tl_runner.methods.adaptation._base import SharedEncoder
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses, Update
+from tl_runner.methods.batch import Batch, Losses
+from tl_runner.methods.phases import Update
 
 
 class Drcn(SharedEncoder):

@@ -16,7 +16,7 @@ from tl_runner.losses.mmd import median_bandwidths, mmd
 from tl_runner.losses.precision import full_precision
 from tl_runner.methods.adaptation._base import SharedEncoder
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses
+from tl_runner.methods.batch import Batch, Losses
 
 
 class Jan(SharedEncoder):

@@ -12,7 +12,7 @@ from typing import Any
 from tl_runner.losses.self_training import minimum_class_confusion
 from tl_runner.methods.adaptation._base import SharedEncoder
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses
+from tl_runner.methods.batch import Batch, Losses
 
 
 class Mcc(SharedEncoder):

@@ -16,7 +16,8 @@ from torch import Tensor
 from tl_runner.losses.discrepancy import classifier_discrepancy
 from tl_runner.methods.adaptation._base import SharedEncoder, mlp
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses, Update
+from tl_runner.methods.batch import Batch, Losses
+from tl_runner.methods.phases import Update
 
 
 class Mcd(SharedEncoder):

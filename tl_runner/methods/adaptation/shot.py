@@ -16,7 +16,8 @@ from torch import Tensor
 from tl_runner.losses.self_training import centroid_pseudo_labels, information_maximisation
 from tl_runner.methods.adaptation._base import TargetEncoder
 from tl_runner.methods.base import Setting
-from tl_runner.methods.phases import Batch, Losses, Passes, Phase, Update
+from tl_runner.methods.batch import Batch, Losses, SplitPasses
+from tl_runner.methods.phases import Phase, Update
 
 
 class Shot(TargetEncoder):
@@ -44,13 +45,13 @@ class Shot(TargetEncoder):
             each_epoch=self.pseudo_labels if self.pseudo_weight else None,
         )
 
-    def pseudo_labels(self, passes: Passes) -> dict[str, Tensor]:
+    def pseudo_labels(self, passes: SplitPasses) -> dict[str, Tensor]:
         """Of every target image, int64 (N,), eq. 4-6."""
         features = passes(self.target_encoder, "target")
         return {"pseudo_labels": centroid_pseudo_labels(features, self.head(features).softmax(1))}
 
     def step(self, batch: Batch, progress: float) -> Losses:
-        """batch.target.x and batch.kept["pseudo_labels"] (N,), eq. 7."""
+        """batch.target.x and batch.precomputed["pseudo_labels"] (N,), eq. 7."""
         logits = self.head(self.target_encoder(batch.target.x))
         entropy, diversity = information_maximisation(logits)
         losses = {
@@ -60,6 +61,6 @@ class Shot(TargetEncoder):
         }
         if self.pseudo_weight:
             losses["pseudo_labels"] = self.pseudo_weight * F.cross_entropy(
-                logits, batch.kept["pseudo_labels"][batch.target.index]
+                logits, batch.precomputed["pseudo_labels"][batch.target.index]
             )
         return losses

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import norms_of
-from tl_runner.backbones._inner_layers import Seen, Watched, missing, outputs, spoken
+from tl_runner.backbones._batch_norm import norms_of
+from tl_runner.backbones._inner_layers import Seen, Watched, missing, outputs, with_shapes
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting, cross_entropy
+from tl_runner.methods.batch import Batch, Losses, Samples, SplitPasses
 from tl_runner.methods.distillation._teacher import Network, Teacher
-from tl_runner.methods.phases import Batch, Losses, Passes, Phase, Samples, Update
+from tl_runner.methods.phases import Hooks, Length, Outputs, Phase, Sampling, Update
 from tl_runner.metrics.prior import shifts_to_prior
 
 Answers = Callable[[Seen], dict[str, Tensor]]
@@ -171,7 +172,10 @@ class Distillation(Classifier):
             )
         self.layers = self.pairs(own, taught, student, teacher)
         if problems := [said for s, t in self.layers if (said := self.unlike(own[s], taught[t]))]:
-            there = [f"The student has {spoken(own)}.", f"The teacher has {spoken(taught)}."]
+            there = [
+                f"The student has {with_shapes(own)}.",
+                f"The teacher has {with_shapes(taught)}.",
+            ]
             raise ConfigError([" ".join([*problems, *there])])
         self.student = Watched(self, self.encoder, [s for s, _ in self.layers])
         self.asked = [
@@ -230,9 +234,8 @@ class Distillation(Classifier):
                 )
                 phase.seed, phase.section = self.teacher_seed, "teach"
             else:
-                phase = Phase(
-                    name, {"target": "target_train"}, [], teacher, 0, self.teach["batch_size"], 1
-                )
+                length = Length(0, self.teach["batch_size"], 1)
+                phase = Phase(name, {"target": "target_train"}, [], length, Outputs(teacher))
             found.append(phase)
         return found
 
@@ -245,7 +248,7 @@ class Distillation(Classifier):
             "alone", self.distil, self.labels(), self.alone.head, self.alone.encoder
         )
         phase.section = "distil"
-        phase.leave_out = self.leave_out
+        phase.sampling.leave_out = self.leave_out
         return [phase]
 
     def distilling(self) -> list[Phase]:
@@ -253,7 +256,13 @@ class Distillation(Classifier):
         return [self.distil_phase("distil", self.distil)]
 
     def distil_phase(
-        self, name: str, options: Mapping[str, Any], more: Sequence[nn.Module] = (), **fields: Any
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        more: Sequence[nn.Module] = (),
+        *,
+        begin: Callable[[], object] | None = None,
+        **fields: Any,
     ) -> Phase:
         """A phase that teaches the student, and the networks ``more``, by :meth:`step`."""
         update = Update(
@@ -267,10 +276,11 @@ class Distillation(Classifier):
             "name": name,
             "reads": self.taught(),
             "updates": [update],
-            "predict": self,
-            "once": self.asking(self.answers) if self.fixed(options) else None,
-            "leave_out": self.leave_out,
-            "embed": {"source": self.features, "target": self.features},
+            "outputs": Outputs(self, embed={"source": self.features, "target": self.features}),
+            "sampling": Sampling.of(options, leave_out=self.leave_out),
+            "hooks": Hooks(
+                begin, precompute=self.asking(self.answers) if self.fixed(options) else None
+            ),
         }
         return Phase.of(options, **usual | fields)
 
@@ -287,7 +297,9 @@ class Distillation(Classifier):
             return []
 
         def report(batch: Batch, progress: float) -> tuple[Losses, Losses]:
-            return {}, {f"bias_{c}": batch.kept["moved"][i] for i, c in enumerate(self.leave_out)}
+            return {}, {
+                f"bias_{c}": batch.precomputed["moved"][i] for i, c in enumerate(self.leave_out)
+            }
 
         reads = {"target": "target_train", "labelled": "target_labelled"}
         options = {
@@ -306,14 +318,13 @@ class Distillation(Classifier):
                 options,
                 updates=[update],
                 reads=reads,
-                once=None,
-                leave_out=(),
-                each_epoch=self.match,
+                hooks=Hooks(each_epoch=self.match),
+                sampling=Sampling.of(options),
             )
         ]
 
     @torch.no_grad()
-    def match(self, passes: Passes) -> dict[str, Tensor]:
+    def match(self, passes: SplitPasses) -> dict[str, Tensor]:
         """Move each left-out class's bias so that it is answered as often as it is among the
         labels."""
         y = passes.labels("labelled")
@@ -355,7 +366,7 @@ class Distillation(Classifier):
         for phase, teacher in zip(self.teaching(), self.every_teacher, strict=False):
             named[phase.name] = [teacher.network], teacher
         for phase in self.by_labels():
-            named[phase.name] = [n for n in (self.alone,) if n], phase.predict
+            named[phase.name] = [n for n in (self.alone,) if n], phase.outputs.predict
         return named | {self.distilling()[-1].name: ([self.encoder, self.head], self)}
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -420,7 +431,7 @@ class Distillation(Classifier):
         """What the teacher says about batch.target, asked now or before."""
         if kept := {
             name.removeprefix(TOLD): rows
-            for name, rows in batch.kept.items()
+            for name, rows in batch.precomputed.items()
             if name.startswith(TOLD)
         }:
             return {name: rows[batch.target.index] for name, rows in kept.items()}
@@ -431,12 +442,12 @@ class Distillation(Classifier):
         """What the teacher says about images (B, C, H, W), (B, ...) each."""
         return answers(self.asked[0](x))
 
-    def asking(self, answers: Answers) -> Callable[[Passes], dict[str, Tensor]]:
+    def asking(self, answers: Answers) -> Callable[[SplitPasses], dict[str, Tensor]]:
         """What asks the teacher about all images of a phase once, where they are always the same
         and its answers not too many."""
 
         @torch.no_grad()
-        def ask(passes: Passes) -> dict[str, Tensor]:
+        def ask(passes: SplitPasses) -> dict[str, Tensor]:
             two = torch.zeros(2, *self.setting.shape, device=next(self.parameters()).device)
             shapes = {name: out.shape[1:] for name, out in self.consult(two, answers).items()}
             widths = [prod(shape) for shape in shapes.values()]

@@ -14,8 +14,8 @@ from tl_runner.backbones._inner_layers import Seen
 from tl_runner.errors import ConfigError
 from tl_runner.losses.distillation import decoupled
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Losses, Samples
 from tl_runner.methods.distillation._base import Distillation
-from tl_runner.methods.phases import Losses, Samples
 
 
 class DKD(Distillation):

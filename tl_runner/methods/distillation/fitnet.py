@@ -15,8 +15,9 @@ from torch import Tensor
 from tl_runner.backbones._inner_layers import Seen
 from tl_runner.losses.distillation import hint_distance, softened_cross_entropy
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Batch, Losses, Samples
 from tl_runner.methods.distillation.fitnet_joint import Hinted
-from tl_runner.methods.phases import Batch, Group, Losses, Phase, Samples, Update
+from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Update
 
 
 class FitNet(Hinted):
@@ -59,17 +60,16 @@ class FitNet(Hinted):
         groups = [Group([*before, *self.regressor.parameters()])]
         update = Update("hint", networks, self.hint["optimizer"], self.foretell, groups=groups)
         reads = {"target": self.taught()["target"]}
-        once = self.asking(self.hints) if self.fixed(self.hint) else None
+        precompute = self.asking(self.hints) if self.fixed(self.hint) else None
         return [
             self.distil_phase(
                 "hint",
                 self.hint,
                 updates=[update],
                 reads=reads,
-                once=once,
-                resting=behind,
-                domains=(),
-                embed={},
+                hooks=Hooks(precompute=precompute),
+                eval_layers=behind,
+                outputs=Outputs(self, domains=()),
             )
         ]
 

@@ -13,13 +13,14 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 from tl_runner.backbones._inner_layers import Seen, parts
 from tl_runner.errors import ConfigError
 from tl_runner.losses.precision import full_precision
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Losses, Samples
 from tl_runner.methods.distillation._base import Distillation
-from tl_runner.methods.phases import Losses, Phase, Samples
+from tl_runner.methods.phases import Phase
 
 
 class Hinted(Distillation):

@@ -15,8 +15,8 @@ from torch import Tensor
 from tl_runner.backbones._inner_layers import Seen
 from tl_runner.losses.distillation import soft_targets
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Losses, Samples
 from tl_runner.methods.distillation._base import Distillation
-from tl_runner.methods.phases import Losses, Samples
 
 
 class KD(Distillation):

@@ -20,8 +20,9 @@ from tl_runner.backbones._inner_layers import Seen
 from tl_runner.errors import ConfigError, one_of
 from tl_runner.losses.distillation import agreement, mixture, soft_targets
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Losses, Samples, SplitPasses
 from tl_runner.methods.distillation._base import Answers, Distillation
-from tl_runner.methods.phases import Losses, Passes, Phase, Samples, Update
+from tl_runner.methods.phases import Hooks, Length, Outputs, Phase, Sampling, Update
 
 WEIGHTINGS = ("average", "agreement", "validation", "gate")
 
@@ -114,19 +115,15 @@ class MultiTeacher(Distillation):
                 "weigh",
                 reads,
                 [update],
-                self,
-                1,
-                size,
-                1,
-                each_epoch=self.weigh,
-                augment=False,
-                domains=(),
-                whole=True,
+                Length(1, size, 1, ignores_limit=True),
+                Outputs(self, domains=()),
+                Sampling(augment=False),
+                Hooks(each_epoch=self.weigh),
             )
         ]
 
     @torch.no_grad()
-    def weigh(self, passes: Passes) -> dict[str, Tensor]:
+    def weigh(self, passes: SplitPasses) -> dict[str, Tensor]:
         """Shares by log(a / (1 - a)) + log(K - 1), a the accuracy on the validation images; a
         teacher by chance has none."""
         domain = self.validation.partition("_")[0]

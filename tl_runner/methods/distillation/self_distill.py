@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from tl_runner.backbones._inner_layers import Seen
 from tl_runner.losses.distillation import soft_targets
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Losses, Samples
 from tl_runner.methods.distillation._base import Distillation
 from tl_runner.methods.distillation._teacher import Network, Teacher
-from tl_runner.methods.phases import Losses, Phase, Samples
+from tl_runner.methods.phases import Phase
 
 
 class SelfDistill(Distillation):

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from tl_runner.backbones._base import target_from_source
+from tl_runner.backbones._batch_norm import target_from_source
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting
+from tl_runner.methods.batch import SplitPasses
 from tl_runner.methods.features._fitted import Fitted
 from tl_runner.methods.features._learners import FOR_NUMBERS, WEIGHTABLE, learn, logits
-from tl_runner.methods.phases import Passes, Phase
+from tl_runner.methods.phases import Hooks, Length, Outputs, Phase
 
 ENOUGH = 1e-12  # of a norm or a deviation that is divided by
 
@@ -121,16 +122,16 @@ class OnFeatures(Classifier):
             name="fit",
             reads=self.reads(source="source_train", target="target_train"),
             updates=[],
-            predict=lambda x: self.classify(x, "target"),
-            source_predict=lambda x: self.classify(x, "source"),
-            embed={
-                "source": lambda x: self.seen(x, "source"),
-                "target": lambda x: self.seen(x, "target"),
-            },
-            epochs=0,
-            batch_size=1,
-            begin=lambda: target_from_source(self.encoder),
-            fit=self.fit_all,
+            length=Length(epochs=0, batch_size=1),
+            outputs=Outputs(
+                lambda x: self.classify(x, "target"),
+                lambda x: self.classify(x, "source"),
+                embed={
+                    "source": lambda x: self.seen(x, "source"),
+                    "target": lambda x: self.seen(x, "target"),
+                },
+            ),
+            hooks=Hooks(begin=lambda: target_from_source(self.encoder), fit=self.fit_all),
         )
         return [self.network(), fit]
 
@@ -139,16 +140,12 @@ class OnFeatures(Classifier):
         taken as it is."""
         phase = self.supervised("features", self.pretrain, self.reads(source="source_train"))
         if not self.trains_network():
-            phase.epochs, phase.updates, phase.domains, phase.shared, phase.patience = (
-                0,
-                [],
-                (),
-                None,
-                None,
-            )
+            phase.length = replace(phase.length, epochs=0, patience=None)
+            phase.outputs = replace(phase.outputs, domains=())
+            phase.updates, phase.shared = [], None
         return phase
 
-    def fit_all(self, passes: Passes) -> list[str]:
+    def fit_all(self, passes: SplitPasses) -> list[str]:
         """The scaling, and what the method fits, from whole splits; what the user should know of
         it."""
         self.said: list[str] = []

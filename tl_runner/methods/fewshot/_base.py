@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import vmap
 
-from tl_runner.backbones._base import norms_of
-from tl_runner.backbones._episodic import as_support, episodic
+from tl_runner.backbones._batch_norm import as_support, episodic, norms_of
 from tl_runner.methods.base import Method, Setting
-from tl_runner.methods.phases import Batch, Losses, Metrics, Phase, TaskSet, Update
+from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
+from tl_runner.methods.phases import Batching, Outputs, Phase, Sampling, Update
 
 CHUNKS = (4, 8, 16, 32)  # tasks at once that auto tries, and all of them
 OneTask = Callable[..., Any]  # of support x, y and query x, y of one task, and what else it has
@@ -79,11 +79,9 @@ class MetaLearner(Method):
                 name="meta",
                 reads={"tasks": "meta_train"},
                 updates=[update],
-                predict=self.unasked,
-                augment=False,
-                domains=("meta",),
-                plans=self.plans(self.meta["batch_size"]),
-                follow=self.follow,
+                outputs=Outputs(self.unasked, domains=("meta",)),
+                sampling=Sampling.of(self.meta, augment=False),
+                batching=Batching(self.batching_choices(self.meta["batch_size"]), self.follow),
             )
         ]
 
@@ -94,7 +92,7 @@ class MetaLearner(Method):
     def unasked(self, x: Tensor) -> Tensor:
         raise NotImplementedError("what a few-shot learner says depends on a task's support set")
 
-    def plans(self, tasks: int) -> dict[str, int]:
+    def batching_choices(self, tasks: int) -> dict[str, int]:
         """The ways of batching that are measured, by name: parts that a meta-batch is cut into. One
         alone is taken unmeasured."""
         together = {f"vmap of {n}": tasks // n for n in sorted({*CHUNKS, tasks}) if tasks % n == 0}
@@ -105,7 +103,7 @@ class MetaLearner(Method):
         return {"loop": tasks} if self.batching == "loop" else {f"vmap of {size}": tasks // size}
 
     def follow(self, plan: str) -> None:
-        """Batch tasks as a plan of :meth:`plans` says."""
+        """Batch tasks as a plan of :meth:`batching_choices` says."""
         self.together = plan != "loop"
 
     def over_tasks(

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
-from tl_runner.backbones._episodic import as_support
+from tl_runner.backbones._batch_norm import as_support
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
 from tl_runner.methods.fewshot._base import CHUNKS, MetaLearner, task_loss, task_metric
-from tl_runner.methods.phases import Batch, Losses, Metrics, TaskSet
 
 Weights = dict[str, Tensor]
 

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.func import vmap
 
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
 from tl_runner.methods.fewshot._base import MetaLearner, task_loss, task_metric
-from tl_runner.methods.phases import Batch, Losses, Metrics, TaskSet
 
 
 class ProtoNet(MetaLearner):
@@ -36,7 +36,7 @@ class ProtoNet(MetaLearner):
         super().__init__(setting, bn=bn, task_batching="vmap", chunk=None, meta=meta)
         self.couples = bn == "running" and self.normed
 
-    def plans(self, tasks: int) -> dict[str, int]:
+    def batching_choices(self, tasks: int) -> dict[str, int]:
         return {}  # episodes are few and go together
 
     def outputs(self, support: TaskSet, query: TaskSet) -> Tensor:

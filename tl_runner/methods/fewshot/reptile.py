@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.func import grad_and_value
 
+from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
 from tl_runner.methods.fewshot._base import task_loss
 from tl_runner.methods.fewshot.maml import MAML, Weights
-from tl_runner.methods.phases import Batch, Losses, Metrics, TaskSet
 
 BETA2, EPS = 0.999, 1e-8  # of Adam without momentum (beta1 = 0), as in the authors' code
 

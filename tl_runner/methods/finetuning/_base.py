@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting, cross_entropy
-from tl_runner.methods.phases import Batch, Group, Losses, Passes, Phase, Update
+from tl_runner.methods.batch import Batch, Losses, SplitPasses
+from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Sampling, Update
 
 
 class ModelTransfer(Classifier):
@@ -54,14 +55,14 @@ class ModelTransfer(Classifier):
 
     def after_pretraining(self, *phases: Phase) -> list[Phase]:
         """``pretrain`` (source only's, where the classes are the same), and these."""
-        phases[0].begin = self.start
+        phases[0].hooks.begin = self.start
         if not self.pretrain["epochs"]:
             return [*phases]
         pretrain = self.supervised(
             "pretrain", self.pretrain, {"source": "source_train"}, self.source_head
         )
         if self.setting.source_classes is not None:
-            pretrain.domains = ["source"]
+            pretrain.outputs.domains = ["source"]
         return [pretrain, *phases]
 
     def on_target(
@@ -70,6 +71,9 @@ class ModelTransfer(Classifier):
         options: Mapping[str, Any],
         step: Callable,
         groups: list[Group],
+        *,
+        precompute: Callable[[SplitPasses], dict[str, Tensor]] | None = None,
+        each_epoch: Callable[[SplitPasses], dict[str, Tensor]] | None = None,
         **fields: Any,
     ) -> Phase:
         """A phase on the labelled target images whose one update trains ``groups`` of encoder and
@@ -87,10 +91,13 @@ class ModelTransfer(Classifier):
                     groups=groups,
                 )
             ],
-            predict=self,
-            source_predict=self.classify_source,
-            domains=["source", "target"] if self.pretrain["epochs"] else ["target"],
-            embed={"source": self.features, "target": self.features},
+            outputs=Outputs(
+                self,
+                self.classify_source,
+                embed={"source": self.features, "target": self.features},
+                domains=["source", "target"] if self.pretrain["epochs"] else ["target"],
+            ),
+            hooks=Hooks(precompute=precompute, each_epoch=each_epoch),
             **fields,
         )
 
@@ -107,7 +114,7 @@ class ModelTransfer(Classifier):
         weights of the others are 0.
         """
 
-        def extract(passes: Passes) -> dict[str, Tensor]:
+        def extract(passes: SplitPasses) -> dict[str, Tensor]:
             features = passes(self.features, "target")
             if select:
                 kept = select(features, passes.labels("target"))
@@ -117,7 +124,7 @@ class ModelTransfer(Classifier):
             return {"features": features}
 
         def step(batch: Batch, progress: float) -> Losses:
-            logits = self.head(batch.kept["features"][batch.target.index])
+            logits = self.head(batch.precomputed["features"][batch.target.index])
             return {
                 "cross_entropy": cross_entropy(logits, [batch.target], options["label_smoothing"])
             }
@@ -128,9 +135,9 @@ class ModelTransfer(Classifier):
             options,
             step,
             groups,
-            once=extract,
-            augment=False,
-            resting=[*self.encoder.modules()],
+            precompute=extract,
+            sampling=Sampling.of(options, augment=False),
+            eval_layers=[*self.encoder.modules()],
         )
 
     def warming_up(self, options: Mapping[str, Any]) -> list[Phase]:
@@ -146,7 +153,11 @@ class ModelTransfer(Classifier):
 
         groups = [Group([*self.head.parameters()])]
         return (
-            [self.on_target("warm_up", options, step, groups, resting=[*self.encoder.modules()])]
+            [
+                self.on_target(
+                    "warm_up", options, step, groups, eval_layers=[*self.encoder.modules()]
+                )
+            ]
             if options["epochs"]
             else []
         )

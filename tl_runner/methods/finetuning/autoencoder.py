@@ -16,8 +16,9 @@ import torch.nn.functional as F
 
 from tl_runner.methods.adaptation.drcn import decoder
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Batch, Losses
 from tl_runner.methods.finetuning.linear_probe import LinearProbe
-from tl_runner.methods.phases import Batch, Losses, Phase, Update
+from tl_runner.methods.phases import Phase, Update
 
 
 class Autoencoder(LinearProbe):
@@ -43,16 +44,12 @@ class Autoencoder(LinearProbe):
         update = Update(
             "autoencoder", [self.encoder, self.decoder], self.reconstruct["optimizer"], self.step
         )
-        extractor = replace(
-            Phase.of(
-                self.reconstruct,
-                name="reconstruct",
-                reads={"target": "target_train"},
-                updates=[update],
-                predict=probe.predict,
-            ),
-            domains=(),
-            embed=probe.embed,
+        extractor = Phase.of(
+            self.reconstruct,
+            name="reconstruct",
+            reads={"target": "target_train"},
+            updates=[update],
+            outputs=replace(probe.outputs, source_predict=None, domains=()),
         )
         return self.after_pretraining(extractor, probe)
 

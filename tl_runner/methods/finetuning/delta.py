@@ -20,8 +20,9 @@ from tl_runner.backbones._inner_layers import Watched, outputs
 from tl_runner.errors import ConfigError
 from tl_runner.losses.regularisers import feature_map_distance
 from tl_runner.methods.base import Setting, cross_entropy
+from tl_runner.methods.batch import Batch, Losses, SplitPasses
 from tl_runner.methods.finetuning.lp_ft import LpFt
-from tl_runner.methods.phases import Batch, Losses, Passes, Phase
+from tl_runner.methods.phases import Phase
 
 # labelled images, at the most, that say what a channel is worth: they pass once for each
 JUDGED = 256
@@ -68,8 +69,8 @@ class Delta(LpFt):
     def tuned(self) -> list[Phase]:
         phases = super().tuned()
         for phase in phases:
-            phase.each_epoch = self.weigh if self.attention else None
-        phases[0].begin = self.keep_start
+            phase.hooks.each_epoch = self.weigh if self.attention else None
+        phases[0].hooks.begin = self.keep_start
         return phases
 
     def keep_start(self) -> None:
@@ -95,7 +96,7 @@ class Delta(LpFt):
         }
 
     @torch.no_grad()
-    def weigh(self, passes: Passes) -> dict[str, Tensor]:
+    def weigh(self, passes: SplitPasses) -> dict[str, Tensor]:
         """Once, as the first epoch begins: eq. 5, a softmax over a block's channels of what the
         loss gains without each."""
         if self.weighed:

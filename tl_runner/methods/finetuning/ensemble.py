@@ -52,7 +52,7 @@ class Ensemble(FineTune):
     def tuned(self) -> list[Phase]:
         phases = super().tuned()
         for phase in phases:
-            phase.predict = phase.source_predict = self.together
+            phase.outputs.predict = phase.outputs.source_predict = self.together
         return phases
 
     def together(self, x: Tensor) -> Tensor:

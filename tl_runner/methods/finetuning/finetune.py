@@ -16,8 +16,9 @@ from typing import Any
 from tl_runner.errors import ConfigError, nearest
 from tl_runner.losses.regularisers import batch_spectral_shrinkage, l1_sp, l2_sp
 from tl_runner.methods.base import Setting, cross_entropy
+from tl_runner.methods.batch import Batch, Losses
 from tl_runner.methods.finetuning._base import ModelTransfer
-from tl_runner.methods.phases import Batch, Group, Losses, Phase
+from tl_runner.methods.phases import Group, Phase
 
 TOWARDS_START = {"l2_sp": l2_sp, "l1_sp": l1_sp}
 
@@ -89,9 +90,9 @@ class FineTune(ModelTransfer):
     def tune(self, name: str, epochs: int, frozen: Sequence[str]) -> Phase:
         """A phase on the labelled target images that trains the head and the blocks that are not
         ``frozen``."""
-        resting = [m for block in frozen for unit in self.blocks[block] for m in unit.modules()]
+        at_rest = [m for block in frozen for unit in self.blocks[block] for m in unit.modules()]
         options = {**self.finetune, "epochs": epochs}
-        phase = self.on_target(name, options, self.step, self.groups(frozen), resting=resting)
+        phase = self.on_target(name, options, self.step, self.groups(frozen), eval_layers=at_rest)
         phase.updates[0].couples = self.regulariser == "bss"
         return phase
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from tl_runner.backbones import _low_rank as low_rank
 from tl_runner.methods.base import Setting, cross_entropy
+from tl_runner.methods.batch import Batch, Losses
 from tl_runner.methods.finetuning._base import ModelTransfer
-from tl_runner.methods.phases import Batch, Group, Losses, Phase
+from tl_runner.methods.phases import Group, Phase
 
 
 class Lora(ModelTransfer):
@@ -44,7 +45,7 @@ class Lora(ModelTransfer):
         parameters = [p for adapter in self.adapters for p in adapter.parameters()]
         groups = [Group([*self.head.parameters()]), Group(parameters)]
         tuned = self.on_target(
-            "finetune", self.finetune, self.step, groups, resting=[*self.encoder.modules()]
+            "finetune", self.finetune, self.step, groups, eval_layers=[*self.encoder.modules()]
         )
         phases = self.after_pretraining(tuned)
         if phases[0].name == "pretrain":  # of the network itself

@@ -15,8 +15,9 @@ import torch
 
 from tl_runner.losses.distillation import softened_cross_entropy
 from tl_runner.methods.base import Setting, cross_entropy
+from tl_runner.methods.batch import Batch, Losses
 from tl_runner.methods.finetuning._base import ModelTransfer
-from tl_runner.methods.phases import Batch, Group, Losses, Phase
+from tl_runner.methods.phases import Group, Phase
 
 
 class Lwf(ModelTransfer):

@@ -26,5 +26,5 @@ class TargetOnly(Classifier):
     def phases(self) -> list[Phase]:
         supervise = self.supervised("supervise", self.supervise, {"target": "target_labelled"})
         if self.setting.source_classes is not None:
-            supervise.domains = ["target"]
+            supervise.outputs.domains = ["target"]
         return [supervise]

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import SplitPasses
 from tl_runner.methods.finetuning.finetune import FineTune
-from tl_runner.methods.phases import Passes, Phase, Update
+from tl_runner.methods.phases import Phase, Sampling, Update
 
 
 class WiseFt(FineTune):
@@ -50,17 +51,25 @@ class WiseFt(FineTune):
             "ema": None,
         }
         between = self.on_target(
-            "interpolate", options, self.step, [], each_epoch=self.interpolate, augment=False
+            "interpolate",
+            options,
+            self.step,
+            [],
+            each_epoch=self.interpolate,
+            sampling=Sampling.of(options, augment=False),
         )
         between.updates = [
             Update(
-                "interpolate", [], None, lambda batch, progress: ({}, {"mix": batch.kept["mix"]})
+                "interpolate",
+                [],
+                None,
+                lambda batch, progress: ({}, {"mix": batch.precomputed["mix"]}),
             )
         ]
-        between.whole = True
+        between.length.ignores_limit = True
         if not self.new_head:
-            between.source_predict = None  # the mixture answers for both
-        between.begin = lambda: self.keep(self.tuned_to)
+            between.outputs.source_predict = None  # the mixture answers for both
+        between.hooks.begin = lambda: self.keep(self.tuned_to)
         return self.after_pretraining(*self.tuned(), between)
 
     def start(self) -> None:
@@ -73,7 +82,7 @@ class WiseFt(FineTune):
             module.load_state_dict(getattr(self, name).state_dict())
 
     @torch.no_grad()
-    def interpolate(self, passes: Passes) -> dict[str, Tensor]:
+    def interpolate(self, passes: SplitPasses) -> dict[str, Tensor]:
         """Put the epoch's mixture into the network."""
         a = self.mixtures[passes.epoch]
         for name, module in self.pretrained.items():

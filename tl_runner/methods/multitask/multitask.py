@@ -19,11 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 from tl_runner.errors import ConfigError, nearest, one_of
 from tl_runner.losses.multitask import dynamic_weight_average, gradnorm, pcgrad, uncertainty
 from tl_runner.methods.base import Method, Setting, cross_entropy
-from tl_runner.methods.phases import Batch, Group, Losses, Metrics, Passes, Phase, Samples, Update
+from tl_runner.methods.batch import Batch, Losses, Metrics, Samples, SplitPasses
+from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Update
 
 MAIN = "class"  # the task of the labels that every split has
 WEIGHTINGS = ("equal", "uncertainty", "dwa", "gradnorm", "pcgrad")
@@ -149,6 +150,7 @@ class MultiTask(Method):
             return network.heads[task](network.encoder(x))
 
         tasks = [*network.heads]
+        by_epoch = name == "together" and self.weighting == "dwa"
         return Phase.of(
             self.options
             if MAIN in tasks
@@ -157,12 +159,14 @@ class MultiTask(Method):
             name=name,
             reads={"target": "target_labelled"},
             updates=[update],
-            predict=partial(said, MAIN if MAIN in tasks else tasks[0]),
-            also={task: partial(said, task) for task in tasks if task != MAIN},
-            domains=["target"] if MAIN in tasks else [],
-            each_epoch=self.average if name == "together" and self.weighting == "dwa" else None,
-            embed={"target": network.encoder} if name == "together" else {},
-            unsaid=("cosine_",),
+            outputs=Outputs(
+                partial(said, MAIN if MAIN in tasks else tasks[0]),
+                also={task: partial(said, task) for task in tasks if task != MAIN},
+                embed={"target": network.encoder} if name == "together" else {},
+                domains=["target"] if MAIN in tasks else [],
+            ),
+            hooks=Hooks(each_epoch=self.average if by_epoch else None),
+            not_printed=("cosine_",),
         )
 
     def update(self, network: nn.Module, step: Callable, **more: Any) -> Update:
@@ -242,7 +246,9 @@ class MultiTask(Method):
             metrics |= {f"loss_{task}": loss.detach() for task, loss in losses.items()}
             return {
                 task: w * loss
-                for w, (task, loss) in zip(batch.kept["weights"], losses.items(), strict=True)
+                for w, (task, loss) in zip(
+                    batch.precomputed["weights"], losses.items(), strict=True
+                )
             }, metrics
         return losses, metrics
 
@@ -260,7 +266,7 @@ class MultiTask(Method):
 
     # ---- weightings
 
-    def average(self, passes: Passes) -> dict[str, Tensor]:
+    def average(self, passes: SplitPasses) -> dict[str, Tensor]:
         """DWA's weights, from the mean losses of the last two epochs; 1 in the first two."""
         if passes.epoch:
             self.history.copy_(torch.stack([self.running / self.steps, self.history[0]]))
