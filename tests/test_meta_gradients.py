@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tl_runner.backbones._base import Backbone
 from tl_runner.methods.base import Setting
+from tl_runner.methods.batch import Batch, TaskSet
 from tl_runner.methods.fewshot._base import MetaLearner
 from tl_runner.methods.fewshot._inner_loop import inner_step
 from tl_runner.methods.fewshot.anil import ANIL, linear
@@ -22,7 +23,6 @@ from tl_runner.methods.fewshot.meta_sgd import MetaSGD
 from tl_runner.methods.fewshot.pretrain_all import PretrainAll
 from tl_runner.methods.fewshot.protonet import ProtoNet
 from tl_runner.methods.fewshot.reptile import Reptile
-from tl_runner.methods.batch import Batch, TaskSet
 
 SHAPE, WAYS, SHOTS, TASKS = (1, 2, 3), 3, 2, 4
 OPTIMIZER = {"name": "adam", "lr": 1e-3}
