@@ -1,4 +1,4 @@
-"""Passes of a network over the whole splits of a phase, which its hooks ask for."""
+"""A network's passes over the whole splits of a phase, which its hooks ask for."""
 
 from __future__ import annotations
 
