@@ -29,7 +29,8 @@ class PhaseCache:
         self.folder = folder
 
     def load(self, key: str, phase: Phase) -> dict[str, Any] | None:
-        """Put a stored phase's weights into its networks; what was stored beside them, or None."""
+        """Put a stored phase's weights into its networks; returns the record beside them, or None
+        where there is none that fits."""
         try:
             state = checkpoints.load(self.folder / f"{key}.pt", {})
             pairs = list(zip(networks_of(phase), state["networks"], strict=True))
@@ -69,7 +70,7 @@ def outcome(
     before: tuple[float, int],
     wall_s: float,
 ) -> dict[str, Any]:
-    """What is to be known of a phase that just ended beside its weights.
+    """Record of a phase that just ended, to be kept beside its weights.
 
     Args:
         rows: of ``metrics.jsonl``.
@@ -88,7 +89,7 @@ def outcome(
 
 
 def take_over(at: Position, stored: Mapping[str, Any]) -> None:
-    """Stand where a run stands that computed the phase itself."""
+    """Move a run to where it would stand, had it computed the phase itself."""
     at.stopped = stored["stopped"]
     at.epoch, at.images, at.train_s = (
         stored["epochs"],
