@@ -353,8 +353,8 @@ def _words(error: Exception) -> str:
 
 def _resumed(job: Job, folder: Path, typed: list[str]) -> int:
     """Go on in ``folder``; Hydra is not asked again, so its three files stay as they are."""
+    from tl_runner.files import held
     from tl_runner.jobs.run import guarded
-    from tl_runner.record.run_folder import held
 
     with held(folder):
         code, _, message = guarded(

@@ -70,7 +70,7 @@ class Checker:
         self, override: Override, parsed: Sequence[Override], known: set[str], sweep: bool
     ) -> str | None:
         key = override.key_or_group
-        if "_target_" in str(override.input_line):
+        if key.split(".")[-1] == "_target_" or "_target_" in set(_keys(override.value())):
             return f"{override.input_line}: a config names no code to run."
         if key == "hydra.mode":
             return f"{override.input_line}: write -m for a sweep, nothing for one run."
@@ -454,6 +454,15 @@ def walk(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
         if isinstance(value, dict):
             yield from walk(value, f"{path}.")
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Every key of dicts inside a value of Hydra's grammar."""
+    if isinstance(value, dict):
+        yield from (str(key) for key in value)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in inner:
+        yield from _keys(part)
 
 
 def _paths(config: Any) -> list[str]:

@@ -24,8 +24,13 @@ from tl_runner import plugins
 from tl_runner.config.checker import Checker, nearest_key, parse, plain, walk
 from tl_runner.config.conflicts_of_teachers import place
 from tl_runner.config.paths import CONF_DIR
-from tl_runner.errors import ConfigError
-from tl_runner.metrics.direction import lower_is_better
+from tl_runner.errors import ConfigError, nearest
+from tl_runner.metrics.direction import (
+    HIGHER_IS_BETTER,
+    LOWER_IS_BETTER,
+    is_known,
+    lower_is_better,
+)
 
 # of a search, as in conf/sweep/tpe.yaml
 SETTINGS = ("trials", "objective", "direction", "random", "at_once", "storage")
@@ -206,7 +211,14 @@ def _judged(options: dict[str, Any], data: DictConfig) -> list[str]:
         options["objective"] = (
             f"meta_val.{of_tasks}" if "episodes" in data.get("gives", ()) else "target_train.im"
         )
-    wanted = "minimize" if lower_is_better(options["objective"].rpartition(".")[2]) else "maximize"
+    split, _, metric = options["objective"].rpartition(".")
+    if not is_known(metric):
+        known = [f"{split}.{name}" for name in sorted(HIGHER_IS_BETTER | LOWER_IS_BETTER)]
+        return [
+            f"sweep.objective={options['objective']}: no such "
+            f"metric.{nearest(options['objective'], known)}"
+        ]
+    wanted = "minimize" if lower_is_better(metric) else "maximize"
     if options["direction"] is None:
         options["direction"] = wanted
     if (options["direction"], wanted) == ("maximize", "minimize"):

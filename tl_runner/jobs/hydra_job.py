@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tl_runner.config.conflicts_of_teachers import used
 from tl_runner.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USER, BusyError
-from tl_runner.record.run_folder import held
+from tl_runner.files import held
 from tl_runner.training.interrupt import Interrupt
 
 

@@ -17,12 +17,13 @@ import torch
 from omegaconf import OmegaConf
 
 from tl_runner import plugins, randomness
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 from tl_runner.build.given_teachers import given
 from tl_runner.build.method import method_of
 from tl_runner.config.compose import taken
 from tl_runner.data.augment import Views
-from tl_runner.data.task import Split, Task
+from tl_runner.data.splits import Split
+from tl_runner.data.task import Task
 from tl_runner.errors import (
     EXIT_DONE,
     EXIT_FAILED,
@@ -34,9 +35,10 @@ from tl_runner.errors import (
     LostError,
     UserError,
 )
+from tl_runner.record.closing_table import closing_table
 from tl_runner.record.console import Progress, Silent, log
 from tl_runner.record.environment import environment
-from tl_runner.record.result import closing_table, result, write_figures
+from tl_runner.record.result import result, write_figures
 from tl_runner.record.run_folder import RunFolder, Unwritten, named_choices
 from tl_runner.training import device as devices
 from tl_runner.training.distributed import here

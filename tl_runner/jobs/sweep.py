@@ -26,8 +26,9 @@ from omegaconf import OmegaConf
 
 from tl_runner.config.compose import Job, Plan, composer
 from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, CheckpointError, UserError
+from tl_runner.files import held, write_atomic
 from tl_runner.jobs import hydra_job as job
-from tl_runner.record.run_folder import held, named_choices, state, write_atomic
+from tl_runner.record.run_folder import named_choices, state
 
 FILE = "sweep.json"
 

@@ -1,4 +1,4 @@
-"""Which of a network's features to keep for a small labelled set, by scikit-learn."""
+"""Choice of the features to keep for a small labelled set, by scikit-learn."""
 
 from __future__ import annotations
 

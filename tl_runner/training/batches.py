@@ -14,7 +14,7 @@ from tl_runner.methods.batch import Batch, Samples
 from tl_runner.training.distributed import ALONE, Ranks
 
 if TYPE_CHECKING:
-    from tl_runner.data.task import Split
+    from tl_runner.data.splits import Split
     from tl_runner.training.device import Device
 
 # images and labels to mixed ones, of one batch

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tl_runner.errors import CheckpointError
-from tl_runner.record.run_folder import write_atomic
+from tl_runner.files import write_atomic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

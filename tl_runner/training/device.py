@@ -14,7 +14,7 @@ from torch.amp.grad_scaler import GradScaler
 
 from tl_runner.cli import torchrun
 from tl_runner.errors import ConfigError
-from tl_runner.record.run_folder import locked
+from tl_runner.files import locked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

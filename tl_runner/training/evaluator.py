@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.data.task import Split
+    from tl_runner.data.splits import Split
     from tl_runner.methods.base import Method
     from tl_runner.methods.phases import Phase
     from tl_runner.training.device import Device

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tl_runner.data.task import without
+from tl_runner.data.splits import without
 from tl_runner.training.batches import Batches, Labelled
 from tl_runner.training.distributed import ALONE, Ranks
 from tl_runner.training.early_stopping import EarlyStopping, validated_on
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tl_runner.data.episodes import Episodes
-    from tl_runner.data.task import Split
+    from tl_runner.data.splits import Split
     from tl_runner.methods.base import Method
     from tl_runner.methods.phases import Phase
     from tl_runner.training.batches import Augment

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tl_runner.errors import CheckpointError
-from tl_runner.record.run_folder import claimed
+from tl_runner.files import claimed
 from tl_runner.training import checkpoints
 from tl_runner.training.phase_key import digest_of, networks_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tl_runner.data.task import Split, without
+from tl_runner.data.splits import Split, without
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.training.early_stopping import unvalidated
 

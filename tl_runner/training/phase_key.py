@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import tl_runner
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor, nn
 
-    from tl_runner.data.task import Split
+    from tl_runner.data.splits import Split
     from tl_runner.methods.base import Method
     from tl_runner.methods.phases import Phase
     from tl_runner.training.device import Device

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.data.task import Split
+    from tl_runner.data.splits import Split
     from tl_runner.methods.base import Method
     from tl_runner.training.device import Device
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tl_runner.data.episodes import Drawn, Episodes
-    from tl_runner.data.task import Split
+    from tl_runner.data.splits import Split
     from tl_runner.training.device import Device
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from tl_runner.data.episodes import Episodes
-    from tl_runner.data.task import Split
+    from tl_runner.data.splits import Split
     from tl_runner.methods.base import Method
     from tl_runner.methods.phases import Phase
     from tl_runner.metrics.evaluation_report import Report

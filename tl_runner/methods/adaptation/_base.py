@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import norms_of, target_from_source
+from tl_runner.backbones._batch_norm import norms_of, target_from_source
 from tl_runner.methods.adaptation.source_only import SourceOnly
 from tl_runner.methods.base import Setting, cross_entropy
 from tl_runner.methods.batch import Batch, Losses, Metrics, SplitPasses

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from tl_runner.backbones._base import norms_of
+from tl_runner.backbones._batch_norm import norms_of
 from tl_runner.errors import ConfigError
 from tl_runner.methods.adaptation._base import TargetEncoder
 from tl_runner.methods.base import Setting

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import norms_of
-from tl_runner.backbones._inner_layers import Seen, Watched, missing, outputs, spoken
+from tl_runner.backbones._batch_norm import norms_of
+from tl_runner.backbones._inner_layers import Seen, Watched, missing, outputs, with_shapes
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Classifier, Setting, cross_entropy
 from tl_runner.methods.batch import Batch, Losses, Samples, SplitPasses
@@ -172,7 +172,10 @@ class Distillation(Classifier):
             )
         self.layers = self.pairs(own, taught, student, teacher)
         if problems := [said for s, t in self.layers if (said := self.unlike(own[s], taught[t]))]:
-            there = [f"The student has {spoken(own)}.", f"The teacher has {spoken(taught)}."]
+            there = [
+                f"The student has {with_shapes(own)}.",
+                f"The teacher has {with_shapes(taught)}.",
+            ]
             raise ConfigError([" ".join([*problems, *there])])
         self.student = Watched(self, self.encoder, [s for s, _ in self.layers])
         self.asked = [

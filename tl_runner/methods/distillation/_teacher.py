@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 
 
 class Network(nn.Module):

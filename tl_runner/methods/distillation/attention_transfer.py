@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tl_runner.backbones._inner_layers import Seen, maps_of_each_size, spoken
+from tl_runner.backbones._inner_layers import Seen, maps_of_each_size, with_shapes
 from tl_runner.errors import ConfigError
 from tl_runner.losses.distillation import attention, attention_distance
 from tl_runner.methods.base import Setting
@@ -58,7 +58,7 @@ class AttentionTransfer(Distillation):
         raise ConfigError(
             [
                 f"attention is compared between maps of one height and width, and {why}. {cure} "
-                f"The student has {spoken(student)}. The teacher has {spoken(teacher)}."
+                f"The student has {with_shapes(student)}. The teacher has {with_shapes(teacher)}."
             ]
         )
 

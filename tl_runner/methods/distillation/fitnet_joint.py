@@ -13,7 +13,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 from tl_runner.backbones._inner_layers import Seen, parts
 from tl_runner.errors import ConfigError
 from tl_runner.losses.precision import full_precision

@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, vmap
 
-from tl_runner.backbones._base import norms_of
-from tl_runner.backbones._episodic import as_support, episodic
+from tl_runner.backbones._batch_norm import as_support, episodic, norms_of
 from tl_runner.methods.base import Method, Setting
 from tl_runner.methods.phases import Batching, Outputs, Phase, Sampling, Update
 

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 from tl_runner.errors import ConfigError, nearest, one_of
 from tl_runner.losses.multitask import dynamic_weight_average, gradnorm, pcgrad, uncertainty
 from tl_runner.methods.base import Method, Setting, cross_entropy

@@ -1,0 +1,238 @@
+"""Everything shipped under conf/ composes, validates, explains itself and runs."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+from support.arrays import numbers, vectors
+from support.pictures import made_up
+from support.runs import results
+from support.shipped import module_of
+from tl_runner import plugins
+from tl_runner.backbones import Backbone
+from tl_runner.cli import help
+from tl_runner.config import compose as plan
+from tl_runner.config.paths import CONF_DIR
+from tl_runner.methods.base import Method
+
+GROUPS = {group: [name for name, _ in help.choices(group, CONF_DIR)] for group in help.GROUPS}
+FILES = sorted(p for p in CONF_DIR.rglob("*.yaml") if p.parent.name != "local")
+EXTRA = {
+    "processes": "joblib",
+    "slurm": "submitit",
+    "slurm_local": "submitit",
+    "ray_cluster": "ray",
+}
+
+
+NAMED = {  # what a user has to name, by choice
+    **{f"data={name}": {"method": "maml"} for name in ("glyphs", "omniglot", "sinusoid")},
+    "data=folder_episodes": {
+        "method": "protonet",
+        "data.target_dir": "things",
+        "data.training.ways": "null",
+    },
+    "data=arrays": {"data.target_file": "films.npz", "data.source_file": "books.npz"},
+    "method=tradaboost_r2": {
+        "data": "arrays",
+        "data.source_file": "old_numbers.npz",
+        "data.target_file": "new_numbers.npz",
+        "backbone": "raw",
+    },
+    "data=multitask_digits": {"method": "multitask"},  # no source, as the default method needs
+    "data=mnist": {"method": "target_only"},
+    "data=folder": {"data.target_dir": "photos", "data.source_dir": "drawings"},
+    "experiment=distil_photos": {"data.target_dir": "photographs"},
+    "experiment=photos": {"data.target_dir": "photographs"},
+    "experiment=resnet18_new_head": {
+        "data.target_dir": "photos",
+        "backbone.weights": "null",
+        "data.size": "32",
+    },
+}
+CLASSES = {
+    "things": [f"thing{i:02}" for i in range(24)],
+    "photographs": [
+        "airplane",
+        "bird",
+        "deer",
+        "frog",
+        "ship",
+        "automobile",
+        "cat",
+        "dog",
+        "horse",
+        "truck",
+    ],
+}
+
+
+def test_every_file_is_counted():
+    """A new group or choice turns up in the loops below by itself; this one knows how many there
+    were."""
+    listed = {f"{group}/{name}" for group, names in GROUPS.items() for name in names}
+    on_disk = {
+        f"{p.parent.relative_to(CONF_DIR)}/{p.stem}"
+        for p in FILES
+        if p.parent != CONF_DIR and not p.name.startswith("_")
+    }
+    assert listed == on_disk
+    assert len(listed) >= 24
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda p: str(p.relative_to(CONF_DIR)))
+def test_every_file_opens_with_what_it_is_and_how_to_run_it(file):
+    text = file.read_text()
+    assert "_target_" not in text
+    if not file.name.startswith("_"):
+        assert len(help.first_line(file)) > 15
+        assert "tl-run" in "".join(line for line in text.splitlines() if line.startswith("#"))
+
+
+@pytest.mark.parametrize("choice", [f"{g}={n}" for g, names in GROUPS.items() for n in names])
+def test_every_choice_composes_and_validates(choice):
+    launcher, sweep = (
+        choice.startswith("hydra/launcher="),
+        choice.startswith(("hydra/launcher=", "sweep=")),
+    )
+    if launcher and not find_spec(f"hydra_plugins.hydra_{EXTRA[choice.split('=')[1]]}_launcher"):
+        pytest.skip("the launcher's extra is not installed")
+    made = plan.make(
+        [choice, *(f"{key}={value}" for key, value in NAMED.get(choice, {}).items())], sweep=sweep
+    )
+    group = {choice.split("=")[0]} & {"sweep", "track"}
+    for job in made.jobs:
+        teacher = {"teacher"} if "teacher" in job.config["method"] else set()
+        assert set(job.config) - group - teacher == {
+            "seed",
+            "selection",
+            "data",
+            "backbone",
+            "device",
+            "train",
+            "method",
+            "cache",
+            "figures",
+        }
+    assert len(made.jobs) == {"sweep=seeds": 5, "sweep=lr_grid": 12}.get(choice, 1)
+    assert bool(made.space) is (choice == "sweep=tpe")
+
+
+@pytest.mark.parametrize(("package", "base"), [("methods", Method), ("backbones", Backbone)])
+def test_every_module_has_a_config_and_every_config_a_module(package, base):
+    group = package.removesuffix("s")
+    names = {module_of(group, name) for name in GROUPS[group]}
+    for name in names:
+        assert issubclass(plugins.class_in(package, name, base), base)
+    from pathlib import Path
+
+    import tl_runner
+
+    of_others = {
+        "base",
+        "phases",
+        "adaptation",
+        "model_transfer",
+        "distillation",
+        "meta_learning",
+        "teacher",
+        "low_rank",
+    }
+    on_features = {"on_features", "fitted", "learners", "kernels"}
+    parts = {"__init__", *of_others, *on_features, "layers", "weights", "episodic"}
+    modules = {p.stem for p in (Path(tl_runner.__file__).parent / package).glob("*.py")} - parts
+    assert modules == names
+
+
+@pytest.fixture
+def smoke(tl_run, tmp_path, made_up_root):
+    """``smoke(*words)``: the result of a run of a few steps; data that reads files finds made-up
+    ones."""
+
+    def command(*words):
+        named = {key: value for word in words for key, value in NAMED.get(word, {}).items()}
+        root = [
+            f"{key}={made_for(tmp_path / value) if key.endswith(('_dir', '_file')) else value}"
+            for key, value in named.items()
+        ]
+        reads_files = "root" in plan.check([*words, *root], sweep=False)[0].config["data"]
+        root += [f"data.root={made_up_root}"] if reads_files else []
+        ended = tl_run(
+            "debug=smoke", "device=cpu", *words, *root, f"hydra.run.dir={tmp_path / 'run'}"
+        )
+        assert ended.code == 0, ended.text
+        (result,) = results(tmp_path)
+        assert result["status"] == "done"
+        assert 0 <= result["score"] <= (1 if result["metric"] == "accuracy" else 1e6)
+        return result
+
+    return command
+
+
+@pytest.mark.parametrize("method", GROUPS["method"])
+def test_every_method_runs_under_smoke(smoke, method):
+    smoke(f"method={method}", "figures=false")
+
+
+def test_a_smoke_run_draws_its_figures(smoke, tmp_path):
+    smoke("method=dann")
+    assert {file.stem for file in (tmp_path / "run" / "figures").glob("*.png")} == {
+        "curves",
+        "confusion_target_test",
+        "roc_target_test",
+        "reliability_target_test",
+        "embedding",
+    }
+
+
+def made_for(path):
+    """Pictures or vectors made up here, for a name of ``NAMED``."""
+    if path.stem.endswith("numbers"):
+        return numbers(path)
+    return (
+        vectors(path)
+        if path.suffix == ".npz"
+        else made_up(path, CLASSES.get(path.name, ("cat", "dog")))
+    )
+
+
+NO_SOURCE = ("mnist",)
+# data whose source and target have other classes, so adaptation is not for them
+OTHER_CLASSES = ("cifar10", "split_digits")
+
+
+@pytest.mark.parametrize("data", GROUPS["data"])
+@pytest.mark.parametrize("method", ["source_only", "adda"])
+def test_every_data_runs_under_smoke(smoke, method, data):
+    if data in OTHER_CLASSES or data in NO_SOURCE:
+        method = {"source_only": "target_only", "adda": "kd" if data in NO_SOURCE else "finetune"}[
+            method
+        ]
+    words = [] if "method" in NAMED.get(f"data={data}", {}) else [f"method={method}"]
+    smoke(*words, f"data={data}", "figures=false")
+
+
+@pytest.mark.parametrize("backbone", GROUPS["backbone"])
+def test_every_backbone_runs_under_smoke(smoke, backbone):
+    smoke("method=source_only", f"backbone={backbone}", "figures=false")
+
+
+def test_each_of_several_targets_is_scored_by_itself(smoke):
+    result = smoke(
+        "method=source_only",
+        "data=digits_multi",
+        "data.source=mnist",
+        "data.target=[usps,digits]",
+        "train.limit.samples=null",
+    )
+    both, usps, digits = (
+        result["metrics"][f"target_test{name}"]["accuracy"] for name in ("", "_usps", "_digits")
+    )
+    assert both == pytest.approx((15 * usps + 597 * digits) / 612)
+
+
+@pytest.mark.parametrize("experiment", GROUPS["experiment"])
+def test_every_experiment_runs_under_smoke(smoke, experiment):
+    smoke(f"experiment={experiment}", "figures=false")
