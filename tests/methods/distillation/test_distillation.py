@@ -122,7 +122,7 @@ def test_too_many_answers_are_not_kept(monkeypatch):
     monkeypatch.setattr("tl_runner.methods.distillation._teacher.MAX_BYTES", 100)
     loop = loop_of(method, last(method), task, device)
     go(loop)
-    assert loop.once == {}
+    assert loop.precomputed == {}
 
 
 def test_mixed_images_are_asked_about_anew():
