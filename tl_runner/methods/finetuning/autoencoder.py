@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from tl_runner.methods.adaptation.drcn import decoder
+from tl_runner.backbones._decoder import decoder
 from tl_runner.methods.base import Setting
 from tl_runner.methods.batch import Batch, Losses
 from tl_runner.methods.finetuning.linear_probe import LinearProbe
