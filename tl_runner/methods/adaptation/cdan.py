@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tl_runner.losses.adversarial import (
-    RandomisedMap,
     adaptation_factor,
     discriminator_accuracy,
     discriminator_loss,
-    entropy_weights,
-    multilinear_map,
     reverse_gradient,
 )
+from tl_runner.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
 from tl_runner.methods.adaptation._base import SharedEncoder, mlp
 
 if TYPE_CHECKING:
