@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import TINY, results
 
+from support.runs import TINY, results
 from tl_runner.backbones._batch_norm import use_domain
 from tl_runner.cli.report import main
 from tl_runner.errors import UserError, human_list

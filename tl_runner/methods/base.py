@@ -1,26 +1,35 @@
-"""What every method is: networks, made from a setting, and the phases that train them."""
+"""Methods: networks made from a setting, and the phases that train them.
+
+:class:`Method` is the base of all families. Beside it stand the pieces that several families build
+theirs from: :func:`encode`, :func:`supervised_phase` and :func:`cross_entropy`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from tl_runner import randomness
-from tl_runner.backbones import Backbone
 from tl_runner.backbones._batch_norm import norms_of, use_domain
-from tl_runner.methods.batch import Batch, Losses, Samples
 from tl_runner.methods.phases import Outputs, Phase, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from tl_runner.backbones._base import Backbone
+    from tl_runner.methods.batch import Batch, Losses, Samples
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method is built on.
+    """The task, the networks and the seed that a method is built for.
 
     Attributes:
         num_classes: K, of the target; 0 where a number is asked for.
@@ -103,8 +112,7 @@ class Method(nn.Module, ABC):
         self.setting = setting
 
     def fresh(self, name: str, make: Callable[[], Any], seed: int | None = None) -> Any:
-        """A network whose first weights depend on the seed, by default the run's, and ``name``
-        alone."""
+        """A network whose first weights depend on ``name`` and the seed (the run's) alone."""
         with randomness.seeded(self.setting.seed if seed is None else seed, "init", name):
             return make()
 
@@ -115,28 +123,35 @@ class Method(nn.Module, ABC):
             "head", lambda: nn.Linear(backbone.out_features, self.setting.num_classes or 1)
         )
 
+    def reads(self, **splits: str) -> dict[str, str]:
+        """These splits, and as ``labelled`` the labelled target images where the run has some."""
+        return splits | ({"labelled": "target_labelled"} if self.setting.labelled else {})
+
     @abstractmethod
     def phases(self) -> list[Phase]:
-        """The phases, in order. What they read decides whether the result is stamped as having seen
-        target labels."""
+        """The phases, in order.
+
+        The splits that they read decide whether the result is stamped as having seen target labels.
+        """
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """What the record should say of a finished run beside its metrics, as JSON; ``rows`` are
-        those of ``metrics.jsonl``."""
+        """Results for the record beside the metrics, as JSON; ``rows`` are of ``metrics.jsonl``."""
         return {}
 
     def compared(self) -> dict[str, tuple[Sequence[nn.Module], Callable[[Tensor], Tensor]]]:
-        """By phase, classifiers whose cost the record says beside their accuracy: their networks,
-        and images (B, C, H, W) to logits."""
+        """Classifiers whose cost is recorded beside their accuracy, by phase.
+
+        Each is its networks, and a function from images (B, C, H, W) to logits.
+        """
         return {}
 
     def networks(self) -> list[nn.Module]:
-        """What is compiled: each direct submodule."""
+        """The networks that are compiled: each direct submodule."""
         return list(self.children())
 
 
 class Classifier(Method):
-    """A backbone and a linear head, and the supervised phase that trains them."""
+    """An encoder and a linear head, and the supervised phase that trains them."""
 
     def __init__(self, setting: Setting):
         super().__init__(setting)
@@ -147,15 +162,8 @@ class Classifier(Method):
         return self.head(self.features(x))
 
     def features(self, x: Tensor, domain: str = "source") -> Tensor:
-        """Images (B, C, H, W) to features (B, d); ``domain`` is whose batch norm is used, where
-        each has its own."""
-        use_domain(self.encoder, "source" if domain == "source" else "target")
-        return self.encoder(x)
-
-    def reads(self, **splits: str) -> dict[str, str]:
-        """What a phase reads, and ``labelled`` beside it: the target images with labels, where the
-        run has any."""
-        return splits | ({"labelled": "target_labelled"} if self.setting.labelled else {})
+        """Images (B, C, H, W) to features (B, d), under the batch norm of ``domain``."""
+        return encode(self.encoder, x, domain)
 
     def supervised(
         self,
@@ -165,51 +173,94 @@ class Classifier(Method):
         head: nn.Module | None = None,
         encoder: Backbone | None = None,
     ) -> Phase:
-        """Cross-entropy on labelled splits, ``encoder`` and ``head`` (by default the classifier's)
-        trained; each split weighs the same.
-
-        Under ``bn=concat`` batch norm normalises the splits together, else each by itself, always
-        by the source's norms.
-        """
-        smoothing, own = options["label_smoothing"], encoder is None
-        head, encoder = head or self.head, encoder or self.encoder
-        features = self.features if own else encoder
-
-        def predict(x: Tensor) -> Tensor:
-            return self(x) if own and head is self.head else head(features(x))
-
-        together = (self.setting.bn if own else encoder.bn) == "concat" or not norms_of(encoder)
-
-        def classify(batch: Batch, progress: float) -> Losses:
-            parts: list[Samples] = [getattr(batch, domain) for domain in reads]
-            images = [part.x for part in parts]
-            logits = (
-                predict(torch.cat(images)) if together else torch.cat([predict(x) for x in images])
-            )
-            return {"cross_entropy": cross_entropy(logits, parts, smoothing)}
-
-        update = Update("classifier", [encoder, head], options["optimizer"], classify)
-        return Phase.of(
+        """A :func:`supervised_phase` of this encoder and head, or of the ones given."""
+        whole = encoder is None and head in (None, self.head)
+        return supervised_phase(
+            name,
             options,
-            name=name,
-            reads=reads,
-            updates=[update],
-            outputs=Outputs(predict, embed={"source": features, "target": features}),
-            shared={"label_smoothing": smoothing, "together": together or len(reads) == 1}
-            if self._plain()
-            else None,
+            reads,
+            self.encoder if encoder is None else encoder,
+            self.head if head is None else head,
+            self.features if encoder is None else encoder,
+            self if whole else None,
+            shared=not overridden(self, Classifier, "forward", "features"),
         )
 
-    def _plain(self) -> bool:
-        """Whether the forward pass is the one above: a subclass's own may read options that nobody
-        here knows of."""
-        kind = type(self)
-        return (kind.forward, kind.features) == (Classifier.forward, Classifier.features)
+
+def encode(encoder: nn.Module, x: Tensor, domain: str = "source") -> Tensor:
+    """Features (B, d) of images (B, C, H, W), under the batch norm of their domain.
+
+    All domains but ``source`` count as the target. Where the domains share one batch norm, it makes
+    no difference.
+    """
+    use_domain(encoder, "source" if domain == "source" else "target")
+    return encoder(x)
+
+
+def supervised_phase(
+    name: str,
+    options: Mapping[str, Any],
+    reads: Mapping[str, str],
+    encoder: Backbone,
+    head: nn.Module,
+    features: Callable[[Tensor], Tensor] | None = None,
+    predict: Callable[[Tensor], Tensor] | None = None,
+    shared: bool = True,
+) -> Phase:
+    """A phase that trains an encoder and a head by cross-entropy on labelled splits.
+
+    Every image counts the same, whichever split it is from. Under ``bn=concat`` batch norm
+    normalises the splits together, else each by itself.
+
+    Args:
+        name: of the phase.
+        options: its section of the config: lengths, ``optimizer`` and ``label_smoothing``.
+        reads: the batch's domains and the split that each comes from.
+        encoder, head: are trained.
+        features: images (B, C, H, W) to features (B, d), by default ``encoder``.
+        predict: images to logits (B, K), by default ``head`` on ``features``.
+        shared: several runs may share the outcome, since ``features`` and ``predict`` follow from
+            ``encoder`` and ``head`` alone.
+    """
+    features = features or encoder
+    predict = predict or (lambda x: head(features(x)))
+    smoothing = options["label_smoothing"]
+    together = encoder.bn == "concat" or not norms_of(encoder)
+
+    def step(batch: Batch, progress: float) -> Losses:
+        parts: list[Samples] = [getattr(batch, domain) for domain in reads]
+        images = [part.x for part in parts]
+        logits = predict(torch.cat(images)) if together else torch.cat([predict(x) for x in images])
+        return {"cross_entropy": cross_entropy(logits, parts, smoothing)}
+
+    return Phase.of(
+        options,
+        name=name,
+        reads=reads,
+        updates=[Update("classifier", [encoder, head], options["optimizer"], step)],
+        outputs=Outputs(predict, embed={"source": features, "target": features}),
+        shared={"label_smoothing": smoothing, "together": together or len(reads) == 1}
+        if shared
+        else None,
+    )
+
+
+def overridden(method: Method, family: type, *names: str) -> bool:
+    """Whether a subclass has put something of its own in the place of a family's methods.
+
+    That may read options which nobody here knows of, so a phase that uses it is not shared.
+    """
+    return any(getattr(type(method), name) is not getattr(family, name) for name in names)
 
 
 def cross_entropy(logits: Tensor, parts: Sequence[Samples], smoothing: float) -> Tensor:
-    """Of logits (B_1 + B_2 + ..., K) against the labels of the samples that they are of; a mean
-    over all, each times its class's weight."""
+    """Mean cross-entropy over the samples of several parts, each times its class's weight.
+
+    Args:
+        logits: of all parts, (B_1 + B_2 + ..., K).
+        parts: their samples, with labels.
+        smoothing: of the labels, in [0, 1).
+    """
     known = [part.y for part in parts if part.y is not None]
     assert len(known) == len(parts)
     if all(part.class_weight is None for part in parts):

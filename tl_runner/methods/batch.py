@@ -73,6 +73,10 @@ class Batch(SimpleNamespace):
     Of few-shot tasks these are ``batch.support`` and ``batch.query``.
     """
 
+    def samples(self) -> dict[str, Samples]:
+        """Samples of every domain by name, in the order that the phase reads them."""
+        return {name: part for name, part in vars(self).items() if isinstance(part, Samples)}
+
     def part(self, number: int, parts: int) -> Batch:
         """The same, with one of several equal parts of each domain."""
         return Batch(

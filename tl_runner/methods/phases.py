@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from tl_runner.methods.batch import Batch, Losses, Metrics, SplitPasses
+    from tl_runner.methods.batch import Batch, Losses, Metrics, SplitPasses, TaskSet
 
 
 @dataclass
@@ -142,6 +142,8 @@ class Outputs:
             ``predict`` classifies.
         domains: whose splits the classifier is scored on: a phase that knows the source's classes
             alone has only those.
+        curve: of a phase that learns few-shot tasks, by which it is scored instead: the support and
+            the query sets of T tasks to outputs after 0, 1, ... inner steps, (T, steps + 1, Q, K).
     """
 
     predict: Callable[[Tensor], Tensor]
@@ -149,6 +151,7 @@ class Outputs:
     also: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     domains: Sequence[str] = ("source", "target")
+    curve: Callable[[TaskSet, TaskSet], Tensor] | None = None
 
 
 @dataclass

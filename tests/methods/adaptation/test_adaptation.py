@@ -62,7 +62,7 @@ def step_of(loop, name=None, progress=0.5, batch=None):
         layer.eval()
     loop._learn(runner)
     batch = batch or loop.batches[0]
-    batch.precomputed = loop.kept
+    batch.precomputed = loop.of_epoch
     found = runner.update.step(batch, progress)
     losses, metrics = found if isinstance(found, tuple) else (found, {})
     loop.method.zero_grad()
@@ -149,7 +149,7 @@ def test_losses_that_relate_samples_to_each_other_say_so(name):
         whole = loop.batches[0]
 
         def part(rows, whole=whole):
-            piece = type(whole)(precomputed=loop.kept)
+            piece = type(whole)(precomputed=loop.of_epoch)
             for domain in loop.phase.reads:
                 samples = getattr(whole, domain)
                 y = None if samples.y is None else samples.y[rows]
@@ -492,7 +492,7 @@ def test_shots_pseudo_labels_are_those_of_the_epochs_start_by_sample():
     split = loop.batches.splits["target"]
     features = outputs_of(method, method.target_encoder, split, loop.device)
     expected = centroid_pseudo_labels(features, method.head(features).softmax(1))
-    assert torch.equal(loop.kept["pseudo_labels"], expected)
+    assert torch.equal(loop.of_epoch["pseudo_labels"], expected)
     batch = loop.batches[0]
     losses, _ = step_of(loop, batch=batch)
     method.target_encoder.train()

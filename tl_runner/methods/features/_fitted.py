@@ -1,20 +1,23 @@
-"""What a fit leaves behind: tensors by name, of shapes that only the data say. No method by
-itself."""
+"""Tensors that a fit leaves behind, by name, of shapes that only the data say."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from torch import Tensor
 
 
 class Fitted(nn.Module):
-    """Buffers that are put in by a fit, or by a checkpoint, whatever their names and shapes;
-    float32, as networks predict."""
+    """Buffers that a fit or a checkpoint puts in, of any name and shape; float32, as networks
+    predict."""
 
     def put(self, tensors: Mapping[str, Tensor], device: Any) -> None:
-        """Keep these beside what is there; floating-point ones in single precision."""
+        """Keep these beside the ones that are there; floating-point ones in single precision."""
         for name, tensor in tensors.items():
             kept = tensor.detach().to(device)
             self.register_buffer(name, kept.float() if kept.is_floating_point() else kept)
@@ -26,7 +29,7 @@ class Fitted(nn.Module):
         return name in self._buffers
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """Those whose names begin so, without that."""
+        """The tensors whose names begin with a prefix, named without it."""
         return {
             name.removeprefix(prefix): self[name]
             for name in self.names()

@@ -1,5 +1,4 @@
-"""Classifiers and regressions of features, from scikit-learn, each kept as a few tensors and
-applied in torch. No method by itself."""
+"""Classifiers and regressions of features: fitted by scikit-learn, kept and applied as tensors."""
 
 from __future__ import annotations
 
@@ -10,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from tl_runner.errors import one_of
 
 LEARNERS = ("1nn", "logistic", "svm", "ridge", "mlp")
 WEIGHTABLE = ("logistic", "svm", "ridge")  # those that samples of different weights can be given to
@@ -31,7 +32,7 @@ def learn(
     weights: Tensor | None = None,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Fit a classifier, or to numbers the regression of the same kind.
+    """The tensors of a classifier fitted to classes, or of a regression fitted to numbers.
 
     Linear ones and the perceptron see the features centred and, all by one factor, brought to a
     mean square of 1, so that ``strength`` means the same whatever the features' units; so are
@@ -45,11 +46,15 @@ def learn(
         strength: C, the inverse of the regularisation; for ``ridge`` and ``mlp`` 1 / alpha. Not for
             ``1nn``.
         weights: of the samples, (N,), their mean 1; for :data:`WEIGHTABLE` alone. None: all 1.
-        seed: of what the learner draws.
+        seed: of the learner's own draws.
 
     Returns:
-        What :func:`logits` needs.
+        The tensors that :func:`logits` needs, by name.
+
+    Raises:
+        ConfigError: there is no such learner, or it cannot be fitted to numbers.
     """
+    one_of("method.learner", kind, FOR_NUMBERS if y.is_floating_point() else LEARNERS)
     # liblinear forgets a class that weighs nothing
     if weights is not None and bool((weights <= 0).any()):
         x, y, weights = x[weights > 0], y[weights > 0], weights[weights > 0]
@@ -58,32 +63,31 @@ def learn(
     centre = x.mean(0)
     scale = (x - centre).square().mean().sqrt().clamp_min(torch.finfo(x.dtype).tiny)
     features, labels = ((x - centre) / scale).cpu().double().numpy(), y.cpu().numpy()
-    weighed = None if weights is None else weights.cpu().double().numpy()
+    sample_weight = None if weights is None else weights.cpu().double().numpy()
     if y.is_floating_point():
-        return _named(_numbers(kind, features, labels, strength, weighed, seed), centre, scale)
+        layers = _regression(kind, features, labels, strength, sample_weight, seed)
+        return _as_tensors(layers, centre, scale)
     present = np.unique(labels)
     if len(present) == 1:  # nothing to tell apart
         certain = torch.full((classes,), NEVER, dtype=x.dtype)
         certain[int(present[0])] = 0.0
         return {"weight": torch.zeros(classes, x.shape[1], dtype=x.dtype), "bias": certain}
-    mlp = kind == "mlp"
-    layers = (
-        _perceptron(features, labels, strength, seed)
-        if mlp
-        else [_linear(kind, features, labels, strength, weighed, seed)]
-    )
+    if kind == "mlp":
+        layers = _perceptron(features, labels, strength, seed)
+    else:
+        layers = [_linear(kind, features, labels, strength, sample_weight, seed)]
     *inner, (last, bias) = layers
     # one row says how far from the first class to the second
     if len(present) == 2 and len(last) == 1:
         last, bias = np.concatenate([-last, last]) / 2, np.concatenate([-bias, bias]) / 2
     every, offsets = np.zeros((classes, last.shape[1])), np.full(classes, NEVER)
     every[present], offsets[present] = last, bias
-    return _named([*inner, (every, offsets)], centre, scale)
+    return _as_tensors([*inner, (every, offsets)], centre, scale)
 
 
-def _named(layers: list[Any], centre: Tensor, scale: Tensor) -> dict[str, Tensor]:
-    """Layers (weight, bias) for centred features, one or two, as tensors for the features as they
-    are."""
+def _as_tensors(layers: list[Any], centre: Tensor, scale: Tensor) -> dict[str, Tensor]:
+    """Layers (weight, bias) for centred and scaled features, one or two, as tensors for the
+    features as they are."""
     (first, offset), *rest = layers
     centre_, scale_ = centre.cpu().double().numpy(), float(scale)
     # the centring is part of the first layer
@@ -96,31 +100,35 @@ def _named(layers: list[Any], centre: Tensor, scale: Tensor) -> dict[str, Tensor
     }
 
 
-def logits(state: State, x: Tensor, classes: int) -> Tensor:
-    """(B, K) of features (B, d), by what :func:`learn` gave for K classes; for numbers these, (B,
-    1).
+# ---- predictions
 
-    For ``1nn`` these are how much farther each class's nearest sample is than the nearest of all,
-    negative squared distances in units of the mean one between neighbours.
-    """
+
+def logits(state: State, x: Tensor, classes: int) -> Tensor:
+    """Logits (B, K), or numbers (B, 1), of features (B, d), by the tensors of :func:`learn`."""
     if "points" in state:
-        labels = state["labels"]
-        numbers, found = labels.is_floating_point(), []
-        for some in [x] if torch.compiler.is_exporting() else x.split(CHUNK):
-            squared = squared_distances(some, state["points"])
-            if numbers:
-                found.append(labels[squared.argmin(1), None])
-                continue
-            nearest = squared.new_full((len(some), classes), torch.inf).scatter_reduce(
-                1, labels.expand(len(some), -1), squared, "amin"
-            )
-            found.append(
-                ((nearest.amin(1, keepdim=True) - nearest) / state["scale"]).clamp_min(NEVER)
-            )
-        return torch.cat(found)
+        parts = [x] if torch.compiler.is_exporting() else x.split(CHUNK)
+        return torch.cat([_nearest(state, part, classes) for part in parts])
     if "hidden_weight" in state:
         x = torch.relu(x @ state["hidden_weight"].T + state["hidden_bias"])
     return x @ state["weight"].T + state["bias"]
+
+
+def _nearest(state: State, x: Tensor, classes: int) -> Tensor:
+    """Logits (B, K) by nearest neighbours, or the nearest one's number (B, 1).
+
+    A logit is how much farther the class's nearest sample is than the nearest of all, as a negative
+    squared distance in units of the mean one between neighbours.
+    """
+    labels, squared = state["labels"], squared_distances(x, state["points"])
+    if labels.is_floating_point():
+        return labels[squared.argmin(1), None]
+    nearest = squared.new_full((len(x), classes), torch.inf).scatter_reduce(
+        1, labels.expand(len(x), -1), squared, "amin"
+    )
+    return ((nearest.amin(1, keepdim=True) - nearest) / state["scale"]).clamp_min(NEVER)
+
+
+# ---- distances
 
 
 def nearest_distance(x: Tensor) -> Tensor:
@@ -136,8 +144,10 @@ def nearest_distance(x: Tensor) -> Tensor:
 
 
 def squared_distances(x: Tensor, points: Tensor) -> Tensor:
-    """(B, P) of rows (B, d) and (P, d), by one product of matrices of centred rows, of which less
-    is lost to rounding."""
+    """Squared distances (B, P) between rows (B, d) and (P, d).
+
+    By one product of matrices of centred rows, of which less is lost to rounding.
+    """
     middle = points.mean(0)
     a, b = x - middle, points - middle
     return (
@@ -147,30 +157,37 @@ def squared_distances(x: Tensor, points: Tensor) -> Tensor:
     )
 
 
+# ---- fits by scikit-learn, each a list of layers (weight, bias)
+
+
 def _linear(
     kind: str, x: np.ndarray, y: np.ndarray, strength: float, weights: np.ndarray | None, seed: int
-) -> Any:
-    from sklearn.exceptions import ConvergenceWarning
+) -> tuple[np.ndarray, np.ndarray]:
+    """The layer of a linear classifier, (K, d) and (K,), or of two classes (1, d) and (1,)."""
     from sklearn.linear_model import LogisticRegression, RidgeClassifier
     from sklearn.svm import LinearSVC
 
-    tools = {
+    make = {
         "logistic": lambda: LogisticRegression(C=strength, max_iter=1000),
         "svm": lambda: LinearSVC(C=strength, max_iter=10_000, random_state=seed),
         "ridge": lambda: RidgeClassifier(alpha=1 / strength),
     }
-    with warnings.catch_warnings():
-        # its length is fixed: as many steps as there are
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        tool = tools[kind]().fit(x, y, sample_weight=weights)
+    tool = _fit(make[kind](), x, y, sample_weight=weights)
     return np.atleast_2d(tool.coef_), np.atleast_1d(tool.intercept_)
 
 
-def _numbers(
+def _perceptron(x: np.ndarray, y: np.ndarray, strength: float, seed: int) -> list[Any]:
+    """The layers of a classifier with one hidden layer."""
+    from sklearn.neural_network import MLPClassifier
+
+    net = MLPClassifier((HIDDEN,), alpha=1e-4 / strength, random_state=seed, max_iter=100)
+    return _layers(_fit(net, x, y))
+
+
+def _regression(
     kind: str, x: np.ndarray, y: np.ndarray, strength: float, weights: np.ndarray | None, seed: int
 ) -> list[Any]:
     """The layers of a regression, fitted to numbers of mean 0 and deviation 1."""
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import Ridge
     from sklearn.neural_network import MLPRegressor
     from sklearn.svm import LinearSVR
@@ -178,32 +195,30 @@ def _numbers(
     y = y.astype(np.float64)
     middle, spread = float(np.average(y, weights=weights)), float(y.std()) or 1.0
     target = (y - middle) / spread
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        if kind == "mlp":
-            net = MLPRegressor(
-                hidden_layer_sizes=(HIDDEN,), alpha=1e-4 / strength, random_state=seed, max_iter=100
-            ).fit(x, target)
-            layers = [(w.T, b) for w, b in zip(net.coefs_, net.intercepts_, strict=True)]
-        else:
-            tool = (
-                Ridge(alpha=1 / strength)
-                if kind == "ridge"
-                else LinearSVR(C=strength, max_iter=10_000, random_state=seed)
-            )
-            tool.fit(x, target, sample_weight=weights)
-            layers = [(np.atleast_2d(tool.coef_), np.atleast_1d(tool.intercept_))]
+    if kind == "mlp":
+        net = MLPRegressor(
+            hidden_layer_sizes=(HIDDEN,), alpha=1e-4 / strength, random_state=seed, max_iter=100
+        )
+        layers = _layers(_fit(net, x, target))
+    else:
+        make = {
+            "svm": lambda: LinearSVR(C=strength, max_iter=10_000, random_state=seed),
+            "ridge": lambda: Ridge(alpha=1 / strength),
+        }
+        tool = _fit(make[kind](), x, target, sample_weight=weights)
+        layers = [(np.atleast_2d(tool.coef_), np.atleast_1d(tool.intercept_))]
     *inner, (last, bias) = layers
     return [*inner, (last * spread, bias * spread + middle)]
 
 
-def _perceptron(x: np.ndarray, y: np.ndarray, strength: float, seed: int) -> list[Any]:
+def _layers(net: Any) -> list[Any]:
+    return [(w.T, b) for w, b in zip(net.coefs_, net.intercepts_, strict=True)]
+
+
+def _fit(tool: Any, x: np.ndarray, y: np.ndarray, **more: Any) -> Any:
+    """A fitted tool of scikit-learn; its length is fixed, so that it need not have converged."""
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPClassifier
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # its length is fixed: a hundred passes
-        tool = MLPClassifier((HIDDEN,), alpha=1e-4 / strength, random_state=seed, max_iter=100).fit(
-            x, y
-        )
-    return [(w.T, b) for w, b in zip(tool.coefs_, tool.intercepts_, strict=True)]
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return tool.fit(x, y, **more)

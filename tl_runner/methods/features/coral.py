@@ -6,18 +6,24 @@ moves no means: ``scale=each`` does.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from tl_runner.methods.base import Setting
-from tl_runner.methods.features._base import Aligned, Domains
+from tl_runner.methods.features._base import OnFeatures
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.features._base import Domains
 
 
-class CORAL(Aligned):
-    """
+class CORAL(OnFeatures):
+    """Correlation alignment in closed form: the source's features get the target's covariance.
+
     Args:
         ridge: added to the diagonal of both covariances (over n - 1); 1 in the paper, whose
             features have a deviation of 1. In units of the features squared.
@@ -27,19 +33,25 @@ class CORAL(Aligned):
         super().__init__(setting, **options)
         self.ridge = ridge
 
-    def align(self, domains: Domains) -> Mapping[str, Tensor]:
-        source, target = (self.covariance(x) for x in (domains.source, domains.target))
-        identity = torch.eye(len(source), dtype=source.dtype, device=source.device)
-        return {"source_map": power(source, -0.5) @ power(target, 0.5), "target_map": identity}
+    def fit(self, domains: Domains) -> Mapping[str, Tensor]:
+        recolour = recolouring(domains.source, domains.target, self.ridge)
+        identity = torch.eye(len(recolour), dtype=recolour.dtype, device=recolour.device)
+        return self.learn_aligned(domains, {"source_map": recolour, "target_map": identity})
 
-    def covariance(self, x: Tensor) -> Tensor:
-        """Of features (N, d), with the ridge."""
-        centred = x - x.mean(0)
-        found = centred.T @ centred / max(1, len(x) - 1)
-        return found + self.ridge * torch.eye(len(found), dtype=x.dtype, device=x.device)
+
+def recolouring(source: Tensor, target: Tensor, ridge: float) -> Tensor:
+    """C_S^(-1/2) C_T^(1/2), (d, d), with the covariances of features (N, d) and (M, d)."""
+    return power(covariance(source, ridge), -0.5) @ power(covariance(target, ridge), 0.5)
+
+
+def covariance(x: Tensor, ridge: float) -> Tensor:
+    """The covariance (d, d) of features (N, d), plus ``ridge`` on its diagonal."""
+    centred = x - x.mean(0)
+    found = centred.T @ centred / max(1, len(x) - 1)
+    return found + ridge * torch.eye(len(found), dtype=x.dtype, device=x.device)
 
 
 def power(matrix: Tensor, exponent: float) -> Tensor:
-    """Of a symmetric positive definite matrix."""
+    """A power of a symmetric positive definite matrix."""
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * values.clamp_min(torch.finfo(matrix.dtype).tiny) ** exponent) @ vectors.T

@@ -7,25 +7,30 @@ Selection and Its Application to Covariate Shift Adaptation", NIPS 2007, figure 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from tl_runner.methods.base import Setting
-from tl_runner.methods.features._base import Domains, Weighted
+from tl_runner.methods.features._base import OnFeatures
 from tl_runner.methods.features._components import median_gamma, rbf
 
-# the second of the mean log ratio, what it could still gain
-STEPS, TOLERANCE, CENTRING = (100, 1e-8, 0.1)
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.features._base import Domains
+
+STEPS, CENTRING = 100, 0.1
+TOLERANCE = 1e-8  # of the mean log ratio: what it could still gain
 FOLDS = 5
-# of a density; of a kernel's mean, what says that its centre has source samples near it
-TINY, SEEN = (1e-300, 1e-12)
+TINY = 1e-300  # of a density that is divided by
+SEEN = 1e-12  # a kernel's mean from which on its centre has source samples near it
 
 
-class KLIEP(Weighted):
-    """w(x) = sum_l a_l exp(-gamma |x - c_l|^2), the centres c_l samples of the target.
+class KLIEP(OnFeatures):
+    """Density ratios as mixtures: w(x) = sum_l a_l exp(-gamma |x - c_l|^2), c_l target samples.
 
     Args:
         centres: how many of them at most, the paper's 100.
@@ -33,11 +38,13 @@ class KLIEP(Weighted):
             likelihood of target samples left out.
     """
 
+    weighted = True
+
     def __init__(self, setting: Setting, *, centres: int, widths: Sequence[float], **options: Any):
         super().__init__(setting, **options)
         self.centres, self.widths = centres, widths
 
-    def weights(self, domains: Domains) -> Tensor:
+    def fit(self, domains: Domains) -> Mapping[str, Tensor]:
         source, target = domains.source, domains.target
         draw = torch.Generator().manual_seed(self.setting.seed)
         order = torch.randperm(len(target), generator=draw).to(target.device)
@@ -49,13 +56,15 @@ class KLIEP(Weighted):
                 key=lambda width: self.likelihood(source, target[order], centres, width * unit),
             )
         gamma = torch.as_tensor(best * unit, dtype=source.dtype)
-        return rbf(source, centres, gamma) @ ratio(
-            rbf(target, centres, gamma), rbf(source, centres, gamma).mean(0)
-        )
+        a = ratio(rbf(target, centres, gamma), rbf(source, centres, gamma).mean(0))
+        return self.learn_weighted(domains, rbf(source, centres, gamma) @ a)
 
     def likelihood(self, source: Tensor, target: Tensor, centres: Tensor, gamma: float) -> float:
-        """The mean log ratio of target samples, (M, d) in random order, that the ratio was not
-        fitted on."""
+        """The mean log ratio of target samples that it was not fitted on, by cross-validation.
+
+        Args:
+            target: (M, d), in random order.
+        """
         width = torch.as_tensor(gamma, dtype=source.dtype)
         of_target, of_source = rbf(target, centres, width), rbf(source, centres, width).mean(0)
         # a centre that no source sample is near would have any density ratio
@@ -63,24 +72,27 @@ class KLIEP(Weighted):
             return -float("inf")
         folds = min(FOLDS, len(target))
         left_out = torch.arange(len(target), device=target.device) % folds
-        said = [
+        scores = [
             (of_target[left_out == f] @ ratio(of_target[left_out != f], of_source))
             .clamp_min(TINY)
             .log()
             .mean()
             for f in range(folds)
         ]
-        return float(torch.stack(said).mean())
+        return float(torch.stack(scores).mean())
 
 
 def ratio(of_target: Tensor, of_source: Tensor) -> Tensor:
-    """The a (b,) >= 0 with sum_l a_l ``of_source``_l = 1 that has the greatest mean of
-    log(``of_target`` a), values (M, b) and means (b,).
+    """The a (b,) >= 0 of the greatest mean of log(``of_target`` a) with a^T ``of_source`` = 1.
 
     The s_l = a_l of_source_l are shares of a mixture, and minimise sum(s) - mean log(mixture s)
     over s >= 0, where they sum to 1 by themselves: solved by Newton steps of a primal-dual interior
     point (Nocedal & Wright 2006, section 19.3), about ten. How much the likelihood could still gain
     is at most the largest derivative less 1.
+
+    Args:
+        of_target: the kernels at the target's samples, (M, b).
+        of_source: their means over the source's, (b,).
     """
     mixture = of_target / of_source.clamp_min(TINY)
     # a factor of a row moves no maximum

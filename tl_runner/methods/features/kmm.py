@@ -7,26 +7,35 @@ NIPS 2006, eq. 5-6.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from tl_runner.methods.base import Setting
-from tl_runner.methods.features._base import Domains, Weighted
-from tl_runner.methods.features._components import median_gamma, rbf
+from tl_runner.methods.features._base import OnFeatures
+from tl_runner.methods.features._components import median_gamma, rbf, refuse_beyond
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.features._base import Domains
 
 STEPS, TOLERANCE = 5000, 1e-7
 
 
-class KMM(Weighted):
-    """
+class KMM(OnFeatures):
+    """Kernel mean matching: a quadratic program over the weights of the source's samples.
+
     Args:
         bound: B, the most that a sample may weigh.
         slack: epsilon, how far the mean weight may be from 1; None: (sqrt(N) - 1) / sqrt(N), the
             paper's.
         gamma: of exp(-gamma |x - y|^2); None: 1 over the median squared distance.
     """
+
+    weighted = True
 
     def __init__(
         self,
@@ -40,9 +49,9 @@ class KMM(Weighted):
         super().__init__(setting, **options)
         self.bound, self.slack, self.gamma = bound, slack, gamma
 
-    def weights(self, domains: Domains) -> Tensor:
+    def fit(self, domains: Domains) -> Mapping[str, Tensor]:
         source, target, n = domains.source, domains.target, len(domains.source)
-        self.refuse_beyond(
+        refuse_beyond(
             3 * n * n + n * len(target),
             source.device,
             f"the kernels of {n:,} source and {len(target):,} target samples",
@@ -58,19 +67,18 @@ class KMM(Weighted):
         slack = (n**0.5 - 1) / n**0.5 if self.slack is None else self.slack
         weights, converged = matched(kernel, kappa, self.bound, slack)
         if not converged:
-            self.said.append(
+            self.notes.append(
                 f"kernel mean matching was ended after {STEPS:,} steps: the weights are near the "
                 "optimum, not at it."
             )
-        return weights
+        return self.learn_weighted(domains, weights)
 
 
 def matched(kernel: Tensor, kappa: Tensor, bound: float, slack: float) -> tuple[Tensor, bool]:
-    """The beta (n,) in [0, bound], |sum - n| <= n slack, with the least beta^T K beta / 2 - kappa^T
-    beta, and whether it was reached.
+    """The beta (n,) of the least beta^T K beta / 2 - kappa^T beta, and whether it was reached.
 
-    By accelerated projected gradients (Beck & Teboulle 2009), restarted where they overshoot; the
-    problem is convex.
+    It is in [0, bound], and |sum - n| <= n slack. By accelerated projected gradients (Beck &
+    Teboulle 2009), restarted where they overshoot; the problem is convex.
     """
     n = len(kernel)
     # the largest row sum bounds it

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from tl_runner.errors import ConfigError, one_of
+from tl_runner.methods.features._base import OnFeatures
 
-from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Setting
-from tl_runner.methods.features._base import Domains, OnFeatures
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.features._base import Domains
+
+LEARN_FROM = ("both", "source", "target")
 
 
 class NoTransfer(OnFeatures):
-    """
+    """The learner alone, on the features that it is given.
+
     Args:
         learn_from: ``both``, the source's samples and those of the target that have a label, all
             alike; ``source``; ``target``, the labelled ones alone.
@@ -22,6 +28,7 @@ class NoTransfer(OnFeatures):
 
     def __init__(self, setting: Setting, *, learn_from: str, **options: Any):
         super().__init__(setting, **options)
+        one_of("method.learn_from", learn_from, LEARN_FROM)
         self.learn_from = learn_from
         if learn_from == "target" and not setting.labelled and not setting.deployed:
             raise ConfigError(
@@ -32,12 +39,10 @@ class NoTransfer(OnFeatures):
             )
 
     def fit(self, domains: Domains) -> Mapping[str, Tensor]:
-        samples = [(domains.source, domains.y)] if self.learn_from != "target" else []
-        if (
-            domains.labelled is not None
-            and domains.labelled_y is not None
-            and self.learn_from != "source"
-        ):
-            samples.append((domains.labelled, domains.labelled_y))
-        x, y = (torch.cat(parts) for parts in zip(*samples, strict=True))
-        return self.learned(x, y)
+        if self.learn_from == "source":
+            return self.learn(domains.source, domains.y)
+        if self.learn_from == "target":
+            assert domains.labelled is not None
+            assert domains.labelled_y is not None
+            return self.learn(domains.labelled, domains.labelled_y)
+        return self.learn(*domains.with_labelled(domains.source, domains.labelled))

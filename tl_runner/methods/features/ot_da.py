@@ -9,15 +9,21 @@ majorisation. Sinkhorn's iteration: Cuturi, NIPS 2013.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from tl_runner.methods.base import Setting
-from tl_runner.methods.features._base import Domains, OnFeatures
+from tl_runner.methods.features._base import OnFeatures
+from tl_runner.methods.features._components import refuse_beyond
 from tl_runner.methods.features._learners import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.features._base import Domains
 
 STEPS, TOLERANCE = 1000, 1e-9
 MOST_OFF = 0.01  # of the mass, beyond which the user is told
@@ -25,8 +31,9 @@ ROUNDS = 10  # of the majorisation
 
 
 class OTDA(OnFeatures):
-    """The learner sees the moved source samples; other images of the source move as their nearest
-    neighbour did.
+    """Optimal transport: the learner sees the source's samples where the plan moves them.
+
+    Other images of the source move as their nearest neighbour did.
 
     Args:
         plan_entropy: weight of the plan's negative entropy, in units of the largest cost; costs are
@@ -44,17 +51,15 @@ class OTDA(OnFeatures):
         self.entropy, self.class_weight = plan_entropy, class_weight
 
     def fit(self, domains: Domains) -> Mapping[str, Tensor]:
-        x, y = self.moved(domains), domains.y
-        kept = {"from": domains.source, "way": x - domains.source}
-        if domains.labelled is not None and domains.labelled_y is not None:
-            x, y = torch.cat([x, domains.labelled]), torch.cat([y, domains.labelled_y])
-        return kept | self.learned(x, y)
+        moved = self.moved(domains)
+        kept = {"from": domains.source, "way": moved - domains.source}
+        return kept | self.learn(*domains.with_labelled(moved, domains.labelled))
 
     def moved(self, domains: Domains) -> Tensor:
         """The source's samples (N, d) where the plan sends them: each the mean of the target's,
-        weighed by its row."""
+        weighed by its row of the plan."""
         source, target = domains.source, domains.target
-        self.refuse_beyond(
+        refuse_beyond(
             4 * len(source) * len(target),
             source.device,
             f"the transport plan of {len(source):,} source and {len(target):,} target samples",
@@ -65,10 +70,9 @@ class OTDA(OnFeatures):
         plan = by_class(cost, domains.y, self.entropy, self.class_weight)
         off = float((plan.sum(1) - 1 / len(plan)).abs().sum())
         if off > MOST_OFF:
-            self.said.append(
+            self.notes.append(
                 f"the transport plan was ended after {STEPS:,} steps, with {100 * off:.1f} % of "
-                "the mass out of place: "
-                "raise method.plan_entropy."
+                "the mass out of place: raise method.plan_entropy."
             )
         return plan @ target / plan.sum(1, keepdim=True)
 
@@ -85,10 +89,9 @@ class OTDA(OnFeatures):
 
 
 def sinkhorn(cost: Tensor, entropy: float) -> Tensor:
-    """The plan (n, m) with even marginals 1/n and 1/m that has the least <plan, cost> + entropy sum
-    plan (log plan - 1).
+    """The plan (n, m) of the least <plan, cost> + entropy sum plan (log plan - 1).
 
-    In logarithms, so that no entropy is too small for it.
+    Its marginals are even, 1/n and 1/m. In logarithms, so that no entropy is too small for it.
     """
     n, m = cost.shape
     kernel = -cost / entropy
@@ -105,8 +108,10 @@ def sinkhorn(cost: Tensor, entropy: float) -> Tensor:
 
 
 def by_class(cost: Tensor, y: Tensor, entropy: float, weight: float) -> Tensor:
-    """:func:`sinkhorn`'s plan with ``weight`` times sum_jc |plan[y = c, j]|_1^(1/2) beside it, by
-    majorisation."""
+    """The plan (n, m) that also keeps classes together, by majorisation.
+
+    To what :func:`sinkhorn` minimises comes ``weight`` times sum_jc |plan[y = c, j]|_1^(1/2).
+    """
     plan = sinkhorn(cost, entropy)
     if not weight:
         return plan

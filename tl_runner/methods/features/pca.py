@@ -7,18 +7,25 @@ Long, Wang, Ding, Sun & Yu, "Transfer Feature Learning with Joint Distribution A
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from tl_runner.methods.base import Setting
-from tl_runner.methods.features._base import Aligned, Domains, principal
+from tl_runner.methods.features._base import OnFeatures
+from tl_runner.methods.features._components import principal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.features._base import Domains
 
 
-class PCA(Aligned):
-    """
+class PCA(OnFeatures):
+    """Common principal components of both domains.
+
     Args:
         dimensions: how many components, at most the features.
     """
@@ -27,14 +34,9 @@ class PCA(Aligned):
         super().__init__(setting, **options)
         self.dimensions = dimensions
 
-    def align(self, domains: Domains) -> Mapping[str, Tensor]:
+    def fit(self, domains: Domains) -> Mapping[str, Tensor]:
         both = torch.cat([domains.source, domains.target])
-        mean, directions = principal(
-            both, self.at_most(self.dimensions, min(len(both) - 1, both.shape[1]), "dimensions")
-        )
-        return {
-            "source_map": directions,
-            "target_map": directions,
-            "source_shift": mean,
-            "target_shift": mean,
-        }
+        k = self.at_most(self.dimensions, min(len(both) - 1, both.shape[1]), "dimensions")
+        mean, directions = principal(both, k)
+        maps = {"source_map": directions, "target_map": directions}
+        return self.learn_aligned(domains, {**maps, "source_shift": mean, "target_shift": mean})

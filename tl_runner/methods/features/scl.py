@@ -8,21 +8,29 @@ Blitzer, McDonald & Pereira, "Domain Adaptation with Structural Correspondence L
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Setting
-from tl_runner.methods.features._base import ENOUGH, Aligned, Domains, signed
+from tl_runner.methods.features._base import ENOUGH, OnFeatures
+from tl_runner.methods.features._components import signed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.features._base import Domains
 
 STEPS, TOLERANCE = 200, 1e-9
 
 
-class SCL(Aligned):
-    """A feature is present where it is above its mean over both domains; pivots are present in
+class SCL(OnFeatures):
+    """Structural correspondence learning: predictors of pivots, compressed, as further features.
+
+    A feature is present where it is above its mean over both domains; pivots are present in
     both.
 
     Args:
@@ -48,11 +56,11 @@ class SCL(Aligned):
         super().__init__(setting, **options)
         self.pivots, self.dimensions, self.share, self.decay = pivots, dimensions, share, decay
 
-    def align(self, domains: Domains) -> Mapping[str, Tensor]:
+    def fit(self, domains: Domains) -> Mapping[str, Tensor]:
         both = torch.cat([domains.source, domains.target])
         mean = both.mean(0)
         here = both > mean
-        pivots = self.chosen(here, len(domains.source), domains.y, domains.classes)
+        pivots = self.choose_pivots(here, len(domains.source), domains.y, domains.classes)
         if not len(pivots):
             raise ConfigError(
                 [
@@ -72,16 +80,19 @@ class SCL(Aligned):
         ).mean().clamp_min(ENOUGH)
         identity = torch.eye(len(mean), dtype=both.dtype, device=both.device)
         augment = torch.cat([identity, self.share * length * theta], dim=1)
-        return {
-            "source_map": augment,
-            "target_map": augment,
-            "source_shift": mean,
-            "target_shift": mean,
-        }
+        maps = {"source_map": augment, "target_map": augment}
+        return self.learn_aligned(domains, {**maps, "source_shift": mean, "target_shift": mean})
 
-    def chosen(self, here: Tensor, n: int, y: Tensor, classes: int) -> Tensor:
-        """The features of the most information on the label among those present in some, and not
-        all, samples of either domain."""
+    def choose_pivots(self, here: Tensor, n: int, y: Tensor, classes: int) -> Tensor:
+        """The pivots, positions of features, (at most ``pivots``,).
+
+        They have the most information on the label among the features that are present in some, and
+        not all, samples of either domain.
+
+        Args:
+            here: which features are present, bool (N + M, d), the source's n samples first.
+            y: classes of the source's samples, (n,).
+        """
         share = torch.stack([here[:n].double().mean(0), here[n:].double().mean(0)])
         common = ((share > 0) & (share < 1)).all(0)
         information = mutual_information(here[:n], y, classes).masked_fill(~common, -torch.inf)
@@ -92,7 +103,7 @@ class SCL(Aligned):
 
 
 def mutual_information(here: Tensor, y: Tensor, classes: int) -> Tensor:
-    """Between each binary feature (N, d) and the class (N,), nats, (d,)."""
+    """The mutual information (d,) of each binary feature (N, d) with the class (N,), in nats."""
     onehot = torch.nn.functional.one_hot(y, classes).double()
     there = onehot.T @ here.double() / len(y)  # (K, d)
     joint = torch.stack([there, onehot.mean(0)[:, None] - there])  # (2, K, d)

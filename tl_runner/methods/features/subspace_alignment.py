@@ -6,17 +6,24 @@ Alignment", ICCV 2013, algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from tl_runner.methods.features._base import OnFeatures
+from tl_runner.methods.features._components import principal
 
-from tl_runner.methods.base import Setting
-from tl_runner.methods.features._base import Aligned, Domains, principal
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.features._base import Domains
 
 
-class SubspaceAlignment(Aligned):
-    """The means stay where they are unless ``scale=each`` takes them off, as the authors' code
+class SubspaceAlignment(OnFeatures):
+    """Subspace alignment: both domains on the target's principal directions.
+
+    The means stay where they are unless ``scale=each`` takes them off, as the authors' code
     does.
 
     Args:
@@ -27,9 +34,9 @@ class SubspaceAlignment(Aligned):
         super().__init__(setting, **options)
         self.dimensions = dimensions
 
-    def align(self, domains: Domains) -> Mapping[str, Tensor]:
+    def fit(self, domains: Domains) -> Mapping[str, Tensor]:
         n, m, width = len(domains.source), len(domains.target), domains.source.shape[1]
         k = self.at_most(self.dimensions, min(n - 1, m - 1, width), "dimensions")
         source, target = (principal(x, k)[1] for x in (domains.source, domains.target))
-        # X_S M, M = X_S^T X_T (eq. 2)
-        return {"source_map": source @ (source.T @ target), "target_map": target}
+        aligned = source @ (source.T @ target)  # X_S M, M = X_S^T X_T (eq. 2)
+        return self.learn_aligned(domains, {"source_map": aligned, "target_map": target})

@@ -8,29 +8,36 @@ Techniques", ICML 1997.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from math import log, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Setting
-from tl_runner.methods.features._base import Domains, OnFeatures
+from tl_runner.methods.features._base import OnFeatures
 from tl_runner.methods.features._learners import logits
 
-# a round's error is taken to be at least this, so that its vote is finite; and at most that, where
-# the
-LEAST, MOST = (1e-3, 0.49)
-# target is still drowned out by the source, whose weights fall from round to round
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.features._base import Domains
+    from tl_runner.methods.features._learners import State
+
+LEAST = 1e-3  # a round's error is taken to be at least this, so that its vote is finite
+# and at most this, where the target is still drowned out by the source, whose weights fall from
+# round to round
+MOST = 0.49
 ROUNDING = 1e-6  # of a sum of votes in single precision
 HALVINGS, LARGEST = 60, 1e9  # of the interval in which the factor of a step is sought, and its end
-State = Mapping[str, Tensor]
 
 
 class TrAdaBoostR2(OnFeatures):
-    """One stage: source and target weights change in every round, and the rounds of the second half
+    """Boosted regression, in one stage or in two.
+
+    One stage: source and target weights change in every round, and the rounds of the second half
     vote. Two stages: the source's weights fall in ``steps`` until the target has all; at each, the
     target's own are boosted, and the step of the least error in cross-validation is kept.
 
@@ -39,6 +46,9 @@ class TrAdaBoostR2(OnFeatures):
         stages: 1 or 2.
         steps: S of two stages.
         folds: F of two stages.
+
+    Raises:
+        ConfigError: another number of stages; two of them with a single labelled target sample.
     """
 
     weighted = True
@@ -48,17 +58,15 @@ class TrAdaBoostR2(OnFeatures):
         self, setting: Setting, *, rounds: int, stages: int, steps: int, folds: int, **options: Any
     ):
         super().__init__(setting, **options)
+        if stages not in (1, 2):
+            raise ConfigError([f"method.stages={stages} should be 1 or 2."])
         self.rounds, self.stages, self.steps, self.folds = rounds, stages, steps, folds
         self.protocol = f"{self.protocol}, {'one stage' if stages == 1 else 'two stages'}"
 
     def fit(self, domains: Domains) -> Mapping[str, Tensor]:
         assert domains.labelled is not None
-        assert domains.labelled_y is not None
-        x, y = (
-            torch.cat([domains.source, domains.labelled]),
-            torch.cat([domains.y, domains.labelled_y]).double(),
-        )
-        n = len(domains.source)
+        x, y = domains.with_labelled(domains.source, domains.labelled)
+        y, n = y.double(), len(domains.source)
         if self.stages == 2 and len(x) - n < 2:
             raise ConfigError(
                 [
@@ -67,39 +75,33 @@ class TrAdaBoostR2(OnFeatures):
                 ]
             )
         weights = x.new_full((len(x),), 1 / len(x))
-        learned, votes = (
-            self.one_stage(x, y, n, weights)
-            if self.stages == 1
-            else self.two_stages(x, y, n, weights)
-        )
-        parts = {
-            part: torch.stack([state[part] for state in learned]) for part in ("weight", "bias")
-        }
+        train = self.one_stage if self.stages == 1 else self.two_stages
+        states, votes = train(x, y, n, weights)
         return {"votes": shares(votes, x)} | {
-            f"learner_{part}": tensor for part, tensor in parts.items()
+            f"learner_{part}": torch.stack([state[part] for state in states])
+            for part in ("weight", "bias")
         }
 
     def one_stage(
         self, x: Tensor, y: Tensor, n: int, weights: Tensor
     ) -> tuple[list[State], list[float]]:
-        """Section 3.1: the late rounds and their votes."""
+        """The late rounds and their votes, by section 3.1."""
         fade = 1 / (1 + sqrt(2 * log(n) / self.rounds)) if n > 1 else 0.5
-        learned, votes = self.boosted(x, y, n, weights, fade)
-        late = slice((len(learned) - 1) // 2, None)  # ceil(N / 2) to N, counted from 1
-        return learned[late], votes[late]
+        states, votes = self.boost(x, y, n, weights, fade)
+        late = slice((len(states) - 1) // 2, None)  # ceil(N / 2) to N, counted from 1
+        return states[late], votes[late]
 
     def two_stages(
         self, x: Tensor, y: Tensor, n: int, weights: Tensor
     ) -> tuple[list[State], list[float]]:
-        """Algorithm 3: the rounds and votes of the best step."""
+        """The rounds of the best step and their votes, by algorithm 3."""
         m, found = len(x) - n, []
-        order = torch.randperm(m, generator=torch.Generator().manual_seed(self.setting.seed)).to(
-            x.device
-        )
+        draw = torch.Generator().manual_seed(self.setting.seed)
+        order = torch.randperm(m, generator=draw).to(x.device)
         for step in range(1, self.steps + 1):
-            found.append((self.validated(x, y, n, weights, order), weights))
+            found.append((self.validation_error(x, y, n, weights, order), weights))
             if step < self.steps:
-                off = relative((self.answers(self.alone(x, y, weights), x) - y).abs())
+                off = relative((predict(self.fit_learner(x, y, weights), x) - y).abs())
                 share = m / len(x) + step / (self.steps - 1) * (1 - m / len(x))
                 weights = shifted(weights, off, n, share)
         best = min(range(len(found)), key=lambda i: found[i][0])
@@ -110,11 +112,11 @@ class TrAdaBoostR2(OnFeatures):
             },
             x,
         )
-        return self.boosted(x, y, n, found[best][1])
+        return self.boost(x, y, n, found[best][1])
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """``step``, which was kept, and ``validated``, the mean squared error of each, of two
-        stages."""
+        """Of two stages ``step``, which was kept, and ``validated``, each one's mean squared
+        error."""
         if "step" not in self.fitted:
             return {}
         return {
@@ -122,43 +124,49 @@ class TrAdaBoostR2(OnFeatures):
             "validated": [round(error, 6) for error in self.fitted["validated"].tolist()],
         }
 
-    def validated(self, x: Tensor, y: Tensor, n: int, weights: Tensor, order: Tensor) -> float:
-        """The mean squared error of AdaBoost.R2' on labelled target samples, each of a fold that
-        was left out."""
+    def validation_error(
+        self, x: Tensor, y: Tensor, n: int, weights: Tensor, order: Tensor
+    ) -> float:
+        """The mean squared error of AdaBoost.R2' on labelled target samples, by cross-validation.
+
+        Args:
+            order: of the samples after the first n, which are cut into folds in it.
+        """
         folds, squared = min(self.folds, len(order)), []
         for f in range(folds):
             out = n + order[f::folds]
             kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
             kept[out] = False
-            learned, votes = self.boosted(x[kept], y[kept], n, weights[kept])
-            said = torch.cat([self.answers(state, x[out])[:, None] for state in learned], 1)
-            squared.append((median(said, shares(votes, x)) - y[out]).square())
+            states, votes = self.boost(x[kept], y[kept], n, weights[kept])
+            predicted = torch.cat([predict(state, x[out])[:, None] for state in states], 1)
+            squared.append((median(predicted, shares(votes, x)) - y[out]).square())
         return float(torch.cat(squared).mean())
 
-    def boosted(
+    def boost(
         self, x: Tensor, y: Tensor, n: int, weights: Tensor, fade: float | None = None
     ) -> tuple[list[State], list[float]]:
-        """AdaBoost.R2' of the paper: as Drucker's, but the weights of the first n samples stay.
+        """The rounds of the paper's AdaBoost.R2' and their votes.
 
-        With ``fade`` its section 3.1: these fade by what they are off, and the error is that on the
-        samples after them.
+        It is Drucker's, but the weights of the first n samples stay. With ``fade`` it is that of
+        section 3.1: these fade by their errors, and the round's error is that on the samples after
+        them.
         """
-        learned: list[State] = []
+        states: list[State] = []
         votes: list[float] = []
         for _ in range(self.rounds):
             weights = weights / weights.sum()
-            state = self.alone(x, y, weights)
-            off = relative((self.answers(state, x) - y).abs())
+            state = self.fit_learner(x, y, weights)
+            off = relative((predict(state, x) - y).abs())
             judged = slice(0 if fade is None else n, None)
             error = float(
                 (weights[judged] * off[judged]).sum()
                 / weights[judged].sum().clamp_min(torch.finfo(x.dtype).tiny)
             )
-            if fade is None and error >= 0.5 and learned:  # as in AdaBoost.R2 the rounds end here
+            if fade is None and error >= 0.5 and states:  # as in AdaBoost.R2 the rounds end here
                 break
             error = min(max(error, LEAST), MOST)
             beta = error / (1 - error)
-            learned.append(state)
+            states.append(state)
             votes.append(log(1 / beta))
             factor = torch.cat(
                 [off.new_full((n,), 1.0) if fade is None else fade ** off[:n], beta ** -off[n:]]
@@ -167,23 +175,17 @@ class TrAdaBoostR2(OnFeatures):
                 own = weights[n:] * factor[n:]
                 factor[n:] *= weights[n:].sum() / own.sum()
             weights = weights * factor
-        return learned, votes
-
-    def alone(self, x: Tensor, y: Tensor, weights: Tensor) -> State:
-        """The learner, fitted once."""
-        return {
-            name.removeprefix("learner_"): tensor.to(x)
-            for name, tensor in self.learned(x, y, weights).items()
-        }
-
-    @staticmethod
-    def answers(state: State, x: Tensor) -> Tensor:
-        return logits(state, x, 0)[:, 0]
+        return states, votes
 
     def logits(self, z: Tensor) -> Tensor:
         votes, state = self.fitted["votes"], self.fitted.part("learner_")
-        said = torch.einsum("bd,rd->br", z, state["weight"][:, 0]) + state["bias"][:, 0]
-        return median(said, votes)[:, None]
+        predicted = torch.einsum("bd,rd->br", z, state["weight"][:, 0]) + state["bias"][:, 0]
+        return median(predicted, votes)[:, None]
+
+
+def predict(state: State, x: Tensor) -> Tensor:
+    """Numbers (N,) of features (N, k), by a fitted learner."""
+    return logits(state, x, 0)[:, 0]
 
 
 def relative(off: Tensor) -> Tensor:
@@ -197,17 +199,19 @@ def shares(votes: Sequence[float], like: Tensor) -> Tensor:
     return found / found.sum()
 
 
-def median(said: Tensor, votes: Tensor) -> Tensor:
-    """The weighted median (B,) of numbers (B, R) with votes (R,) of sum 1: the least that at least
-    half of the votes do not exceed."""
-    values, order = said.sort(1)
+def median(predicted: Tensor, votes: Tensor) -> Tensor:
+    """The weighted median (B,) of predictions (B, R) with votes (R,) of sum 1.
+
+    It is the least prediction that at least half of the votes do not exceed.
+    """
+    values, order = predicted.sort(1)
     reached = votes[order].cumsum(1) >= 0.5 - ROUNDING
     return values.gather(1, reached.to(torch.int64).argmax(1, keepdim=True))[:, 0]
 
 
 def shifted(weights: Tensor, off: Tensor, n: int, share: float) -> Tensor:
-    """Weights (N,) of sum 1 whose first n are multiplied by beta^``off``, beta such that the
-    others' share of all is ``share``."""
+    """Weights (N,) of sum 1, the first n multiplied by beta^``off``, so that the others' share of
+    all is ``share``."""
     # of the first n, before the sum is brought to 1
     wanted = float(weights[n:].sum()) * (1 / share - 1)
 
