@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.methods.base import Method
 from tl_runner.methods.batch import Samples
 from tl_runner.methods.phases import Group

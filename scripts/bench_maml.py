@@ -181,7 +181,7 @@ def by_hand(network: nn.Module, options: Mapping[str, Any], device: Device) -> S
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
         first = dict(network.named_parameters())
-        for x, y, asked, truth in tasks_of(batch):
+        for x, y, query_x, query_y in tasks_of(batch):
             weights = first
             for _ in range(options["steps"]):
                 loss = F.cross_entropy(torch.func.functional_call(network, weights, (x,)), y)
@@ -191,7 +191,7 @@ def by_hand(network: nn.Module, options: Mapping[str, Any], device: Device) -> S
                     for (name, w), g in zip(weights.items(), gradients, strict=True)
                 }
             (
-                F.cross_entropy(torch.func.functional_call(network, weights, (asked,)), truth)
+                F.cross_entropy(torch.func.functional_call(network, weights, (query_x,)), query_y)
                 / TASKS
             ).backward()
         optimizer.step()
@@ -208,14 +208,14 @@ def with_higher(network: nn.Module, options: Mapping[str, Any], device: Device) 
 
     def step(batch: Batch) -> None:
         optimizer.zero_grad()
-        for x, y, asked, truth in tasks_of(batch):
+        for x, y, query_x, query_y in tasks_of(batch):
             with higher.innerloop_ctx(network, inner, copy_initial_weights=False) as (
                 adapted,
                 descent,
             ):
                 for _ in range(options["steps"]):
                     descent.step(F.cross_entropy(adapted(x), y))
-                (F.cross_entropy(adapted(asked), truth) / TASKS).backward()
+                (F.cross_entropy(adapted(query_x), query_y) / TASKS).backward()
         optimizer.step()
 
     return step
@@ -232,10 +232,10 @@ def with_torchopt(network: nn.Module, options: Mapping[str, Any], device: Device
         optimizer.zero_grad()
         first = torchopt.extract_state_dict(network, by="reference", detach_buffers=True)
         descent = torchopt.extract_state_dict(inner, by="reference")
-        for x, y, asked, truth in tasks_of(batch):
+        for x, y, query_x, query_y in tasks_of(batch):
             for _ in range(options["steps"]):
                 inner.step(F.cross_entropy(network(x), y))
-            (F.cross_entropy(network(asked), truth) / TASKS).backward()
+            (F.cross_entropy(network(query_x), query_y) / TASKS).backward()
             torchopt.recover_state_dict(network, first)
             torchopt.recover_state_dict(inner, descent)
         optimizer.step()

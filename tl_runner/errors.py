@@ -9,8 +9,10 @@ EXIT_DONE, EXIT_FAILED, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
 class UserError(Exception):
-    """The command, config, data or checkpoint is wrong; the message says what to change (exit code
-    2)."""
+    """Something that the user can mend is wrong: command, config, data or checkpoint.
+
+    The message says what to change (exit code 2).
+    """
 
 
 class ConfigError(UserError):
@@ -34,12 +36,28 @@ class BusyError(UserError):
 
 
 class DivergedError(Exception):
-    """Training produced NaN or infinity: the run failed (exit code 1), and the message says what to
-    try."""
+    """Training produced NaN or infinity: the run failed (exit code 1).
+
+    The message says what to try.
+    """
 
 
 class LostError(Exception):
     """Another process of the run ended before this one (exit code 1)."""
+
+
+def human_list(words: Iterable[object], most: int | None = None) -> str:
+    """Words as a sentence has them: ``a, b and c``; empty of none.
+
+    Args:
+        most: names at most so many, of what may be a long list: ``a, b and 3 more``, or all with
+            commas alone where there are no more.
+    """
+    names = [str(word) for word in words]
+    if most is not None:
+        more = f" and {len(names) - most:,} more" if len(names) > most else ""
+        return ", ".join(names[:most]) + more
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -50,7 +68,9 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def one_of(key: str, word: str, known: Iterable[str]) -> None:
-    """Whether ``word`` is one of a table of choices; ``key`` is the setting that it is of.
+    """Refuse a word that is none of a table of choices.
+
+    ``key`` is the setting that it is of.
 
     Raises:
         ConfigError: it is none of them: nothing may fall through to a default.

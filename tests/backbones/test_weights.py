@@ -13,7 +13,7 @@ import yaml
 from support.methods import build, same, state
 from support.runs import TINY, results
 from tl_runner import plugins
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 from tl_runner.backbones._weights import fill, read
 from tl_runner.backbones.torchvision import Torchvision, published
 from tl_runner.config.paths import CONF_DIR

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ def similarity(capfd, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "empty")
     monkeypatch.setattr(run, "HALVES", 4)
     monkeypatch.setattr(run, "COSTLY", 3)
-    monkeypatch.setattr(run, "FEW", dict.fromkeys(run.FEW, 150))
+    small = [replace(m, sample_limit=m.sample_limit and 150) for m in run.MEASURES]
+    monkeypatch.setattr(run, "MEASURES", small)
+    monkeypatch.setattr(run, "BY_NAME", {m.name: m for m in small})
 
     def command(*words):
         with pytest.raises(SystemExit) as ended:

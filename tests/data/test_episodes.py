@@ -18,8 +18,9 @@ from support.meta_learners import SHOTS, WAYS, batch, made
 from support.runs import data_root
 from support.same_runs import assert_same
 from tl_runner import randomness
-from tl_runner.data.episodes import ImageEpisodes, by_class, turned
-from tl_runner.data.task import Split
+from tl_runner.data.episodes import ImageEpisodes
+from tl_runner.data.fewshot_task import by_class, turned
+from tl_runner.data.splits import Split
 from tl_runner.data.tasks import folder_episodes, glyphs, omniglot, sinusoid
 from tl_runner.errors import DataError
 from tl_runner.methods.fewshot.anil import ANIL
@@ -27,7 +28,7 @@ from tl_runner.methods.fewshot.maml import MAML
 from tl_runner.methods.fewshot.meta_sgd import MetaSGD
 from tl_runner.methods.fewshot.protonet import ProtoNet
 from tl_runner.methods.fewshot.reptile import Reptile
-from tl_runner.training.task_batches import half_width, report, scored
+from tl_runner.training.task_evaluator import half_width, report, scored
 
 PROTOCOL = {"ways": 5, "shots": 1, "queries": 2, "training": {}, "tasks": {"val": 10, "test": 20}}
 TINY = (
@@ -500,7 +501,8 @@ def test_a_run_says_its_protocol_and_keeps_the_curve(tl_run, tmp_path):
 
 def test_every_step_has_fresh_tasks_and_every_method_the_same_test_tasks():
     from tl_runner.training.device import resolve
-    from tl_runner.training.task_batches import TaskBatches, TaskEvaluator
+    from tl_runner.training.task_batches import TaskBatches
+    from tl_runner.training.task_evaluator import TaskEvaluator
 
     device = resolve(
         {
@@ -520,7 +522,7 @@ def test_every_step_has_fresh_tasks_and_every_method_the_same_test_tasks():
         seen += [tuple(task.tolist()) for step in range(50) for task in batches[step].support.index]
     assert len(set(seen)) == len(seen) == 800
     plans = [
-        TaskEvaluator(made(kind), {"meta_test": episodes}, device, 7).plans["meta_test"]
+        TaskEvaluator(made(kind), {"meta_test": episodes}, device, 7).tasks["meta_test"]
         for kind in (MAML, ANIL)
     ]
     assert torch.equal(*plans)

@@ -18,7 +18,7 @@ from torch import nn
 from support.reports import made_up_run, report
 from support.runs import TINY, results
 from tl_runner.config.paths import CONF_DIR
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.methods.adaptation.source_only import SourceOnly
 from tl_runner.methods.phases import Length, Outputs, Phase
 from tl_runner.metrics import selection_rules as rules

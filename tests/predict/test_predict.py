@@ -19,7 +19,7 @@ from PIL import Image
 from support.pictures import made_up
 from support.runs import TINY, data_root
 from tl_runner.cli import predict as cli
-from tl_runner.data.tasks.folder import listed
+from tl_runner.data.tasks.folder import listing_of
 from tl_runner.predict import formats
 from tl_runner.predict.run import Found, Trained
 
@@ -65,7 +65,7 @@ def tl_predict(capfd):
 
 def own_predictions(run, root):
     """(files, labels, probabilities) of the run's test pictures, as it recorded them."""
-    files = listed(root, "target").files
+    files = listing_of(root, "target").files
     with np.load(run / "predictions.npz") as arrays:
         return (
             [files[i] for i in arrays["target_test/ids"]],

@@ -217,9 +217,9 @@ def test_a_users_own_network_is_part_of_the_key(run, tmp_path, monkeypatch):
         (package / "mine.py").write_text(text.replace("1.0", scale))
         sys.modules.pop("own_pkg.mine", None)
         importlib.invalidate_caches()
-        from tl_runner.training import phase_cache
+        from tl_runner.training import phase_key
 
-        phase_cache.code.cache_clear()
+        phase_key.code.cache_clear()
         folder = run(name, *FIRST, "method.name=own_pkg.mine")
         assert shared(folder) == [name == "two"]
 

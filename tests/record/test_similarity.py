@@ -1,4 +1,4 @@
-"""How alike two domains were, in the record and in the report; runs and features are made up."""
+"""Similarity of two domains, in the record and in the report; runs and features are made up."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def runs(tmp_path, gains=(0.02, 0.05, 0.01, 0.09, 0.2)):
             made_up_run(
                 tmp_path / f"{data}-s-{seed}", "source_only", seed, 0.5 + 0.01 * seed, data=data
             )
-            alike = {
+            similarity = {
                 "a_distance": {"before": far + 0.1 * seed},
                 "transferability": {"before": {"logme": -far}},
             }
@@ -36,7 +36,7 @@ def runs(tmp_path, gains=(0.02, 0.05, 0.01, 0.09, 0.2)):
                 seed,
                 0.5 + 0.01 * seed + gain,
                 data=data,
-                **alike,
+                **similarity,
             )
     return rows(collect([tmp_path]))
 
@@ -104,12 +104,12 @@ def test_a_score_that_goes_with_the_gain_is_said_to(tmp_path):
 def test_the_report_has_it_in_every_format(tmp_path, kind, capsys):
     runs(tmp_path)
     with pytest.raises(SystemExit) as ended:
-        main([str(tmp_path), "--likeness", "--format", kind])
+        main([str(tmp_path), "--similarity", "--format", kind])
     said = capsys.readouterr().out
     assert ended.value.code == 0
     assert "logme" in said
     if kind == "json":
-        assert {one["score"] for one in json.loads(said)["likeness"]} == {
+        assert {one["score"] for one in json.loads(said)["similarity"]} == {
             "a_distance",
             "transferability.logme",
         }
@@ -123,12 +123,12 @@ def test_too_few_groups_are_said_to_be(tmp_path, capsys):
     assert "fewer than 4 groups" in capsys.readouterr().err
 
 
-def test_the_page_plots_gain_against_likeness(tmp_path):
+def test_the_page_plots_gain_against_similarity(tmp_path):
     runs(tmp_path / "runs")
     with pytest.raises(SystemExit):
         main([str(tmp_path / "runs"), "-o", str(tmp_path / "page.html")])
     page = (tmp_path / "page.html").read_text()
-    assert "Likeness and gain" in page
+    assert "Similarity and gain" in page
     assert "gain against transferability: logme" in page
 
 
@@ -153,7 +153,7 @@ def test_what_cannot_be_compared_has_no_score():
     assert recorded.transfer({**features, "target/labels": np.zeros(20, int)}) == {}
 
 
-def test_a_run_records_the_likeness_of_its_domains(tl_run, tmp_path):
+def test_a_run_records_the_similarity_of_its_domains(tl_run, tmp_path):
     assert tl_run(*TINY, "method=dan", f"hydra.run.dir={tmp_path / 'run'}").code == 0
     (result,) = results(tmp_path)
     for when in ("before", "after"):

@@ -20,7 +20,8 @@ from support.reports import made_up_run, report
 from support.runs import ROOT, TINY
 from tl_runner.errors import UserError
 from tl_runner.report import formats, grid, statistics
-from tl_runner.report.runs import collect, normal
+from tl_runner.report.reading import normal
+from tl_runner.report.runs import collect
 from tl_runner.report.table import compare, rows
 
 SEEDS = range(5)

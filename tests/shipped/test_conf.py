@@ -11,7 +11,7 @@ from support.pictures import made_up
 from support.runs import results
 from support.shipped import module_of
 from tl_runner import plugins
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 from tl_runner.cli import help
 from tl_runner.config import compose as plan
 from tl_runner.config.paths import CONF_DIR

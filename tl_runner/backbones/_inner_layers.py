@@ -1,4 +1,4 @@
-"""A network's layers by their paths: what each gives, and how to look while the network runs."""
+"""Layers of a network by their paths: their outputs, seen while the network runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tl_runner.errors import nearest
 
 @dataclass(frozen=True)
 class Seen:
-    """What a network makes of a batch.
+    """Outputs of a network for a batch.
 
     Attributes:
         logits: (B, K).
@@ -30,7 +30,7 @@ class Seen:
     layers: Mapping[str, Tensor]
 
     def last(self, n: int) -> Seen:
-        """Of the last ``n`` images."""
+        """Outputs for the last ``n`` images."""
         return Seen(
             self.logits[-n:],
             self.features[-n:],
@@ -74,8 +74,9 @@ class Watched:
 
 @torch.no_grad()
 def outputs(network: nn.Module, shape: Sequence[int]) -> dict[str, Tensor]:
-    """What each layer of a network makes of two images of noise, by path, in the order in which the
-    layers are done.
+    """Output of each layer of a network for two images of noise, by path.
+
+    In the order in which the layers are done.
 
     Args:
         network: stays as it is.
@@ -101,7 +102,7 @@ def outputs(network: nn.Module, shape: Sequence[int]) -> dict[str, Tensor]:
 
 @contextmanager
 def looked_at(network: nn.Module, hooks: Sequence[RemovableHandle]) -> Iterator[None]:
-    """In eval mode; afterwards without the hooks and as it was."""
+    """Keep a network in eval mode; afterwards it is without the hooks and as it was."""
     modes = {layer: layer.training for layer in network.modules()}
     network.eval()
     try:
@@ -113,24 +114,26 @@ def looked_at(network: nn.Module, hooks: Sequence[RemovableHandle]) -> Iterator[
             layer.training = training
 
 
-def spoken(found: Mapping[str, Tensor]) -> str:
-    """The layers there are, with the shapes of what they give: ``layers.0 (20, 24, 24)``."""
+def with_shapes(found: Mapping[str, Tensor]) -> str:
+    """Layers with the shapes of their outputs, as text: ``layers.0 (20, 24, 24)``."""
     return ", ".join(f"{path} {tuple(out.shape[1:])}" for path, out in found.items())
 
 
 def missing(side: str, paths: Sequence[str], found: Mapping[str, Tensor]) -> list[str]:
-    """What to say of paths that are no layer's."""
+    """Messages for paths that are no layer's."""
     return [
         f"method.{side}_layers: the {side} has no layer {path}.{nearest(path, found)} It has "
-        f"{spoken(found)}."
+        f"{with_shapes(found)}."
         for path in paths
         if path not in found
     ]
 
 
 def maps_of_each_size(found: Mapping[str, Tensor]) -> dict[tuple[int, int], str]:
-    """By height and width, the last layer that gives maps (B, C, H, W) of that size, C above 1; a
-    single pixel is no map."""
+    """Last layer that gives maps (B, C, H, W) of each size, by (height, width).
+
+    Maps of several channels; a single pixel is no map.
+    """
     sizes: dict[tuple[int, int], str] = {}
     for path, out in found.items():
         if out.ndim == 4 and out.shape[2] * out.shape[3] > 1:
@@ -142,8 +145,10 @@ def maps_of_each_size(found: Mapping[str, Tensor]) -> dict[tuple[int, int], str]
 def parts(
     network: nn.Module, path: str, shape: Sequence[int]
 ) -> tuple[list[nn.Parameter], list[nn.Module]]:
-    """(the weights that a layer's output depends on, the modules of the network that it does not),
-    found by a pass of two images."""
+    """Weights that a layer's output depends on, and modules that it does not depend on.
+
+    Found by a pass of two images.
+    """
     used: list[nn.Module] = []
     reached: list[bool] = []
 

@@ -1,5 +1,4 @@
-"""Low-rank adapters: a layer's weight plus a product of two thin matrices, which alone is
-trained."""
+"""Low-rank adapters: a frozen weight plus a product of two thin matrices, which is trained."""
 
 from __future__ import annotations
 
@@ -11,8 +10,9 @@ from torch.nn.utils import parametrize
 
 
 class LowRank(nn.Module):
-    """W + alpha / rank * B A, the weight of a linear or convolutional layer seen as a matrix (out,
-    everything else).
+    """Adapted weight W + alpha / rank * B A of a linear or convolutional layer.
+
+    The weight is seen as a matrix (out, everything else).
 
     Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022, section 4.1: A is
     random, B begins at 0, so that the layer begins as it was.
@@ -37,7 +37,7 @@ class LowRank(nn.Module):
 
 
 def adapt(network: nn.Module, rank: int, alpha: float) -> list[LowRank]:
-    """Give every linear and convolutional layer of a network an adapter, in place: the adapters."""
+    """Adapters given, in place, to every linear and convolutional layer of a network."""
     layers = [m for m in network.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d)]
     adapters = [LowRank(layer.weight, rank, alpha) for layer in layers]
     for layer, adapter in zip(layers, adapters, strict=True):

@@ -21,8 +21,9 @@ LEAST = 0.5  # of a backbone's weights that a file must have
 
 
 def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
-    """The state dict of a file, or of a run's folder: the weights that its selection rule chose;
-    ``key`` is the setting that names it.
+    """State dict of a file, or of a run's folder.
+
+    Of a run, the weights that its selection rule chose. ``key`` is the setting that names it.
 
     Raises:
         CheckpointError: it cannot be read, or holds no weights.
@@ -52,7 +53,7 @@ def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
 def fill(
     backbone: Backbone, given: Mapping[str, Tensor], where: str, key: str = "backbone.weights"
 ) -> str:
-    """Put weights into a backbone by name and shape: what matched, in words.
+    """Put weights into a backbone by name and shape, and return in words what matched.
 
     Raises:
         CheckpointError: less than half of the backbone's weights are there.

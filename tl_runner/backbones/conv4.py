@@ -1,5 +1,4 @@
-"""Conv-4, the network of the few-shot papers: four convolutions of 64 filters, each with batch
-norm.
+"""Conv-4, the network of the few-shot papers: four convolutions of 64 filters.
 
 Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016, section 4.1.1, with
 pooling; with strides instead, Finn et al., "Model-Agnostic Meta-Learning", ICML 2017, section 5.2.
@@ -16,8 +15,9 @@ HALVED = 4  # times
 
 
 class Conv4(Backbone):
-    """(B, C, H, W) to (B, ``filters``), the mean over what is left of the image; of 28x28 with
-    pooling that is one pixel.
+    """Images (B, C, H, W) to features (B, ``filters``).
+
+    The mean over what is left of the image; of 28x28 with pooling that is one pixel.
 
     Args:
         filters: of each convolution.

@@ -14,7 +14,7 @@ from tl_runner.errors import ConfigError
 
 
 class DTN(Backbone):
-    """(B, C, H, W) to (B, 512); ReLU features.
+    """Images (B, C, H, W) to ReLU features (B, 512).
 
     Args:
         dropout: of whole channels after the third convolution, and of the features; the first two

@@ -1,5 +1,6 @@
-"""LeNet as the domain-adaptation papers use it (the Caffe one): 20 and 50 filters of 5x5, then 500
-features.
+"""LeNet as the domain-adaptation papers use it (the Caffe one).
+
+Two convolutions of 20 and 50 filters of 5x5, then 500 features.
 
 LeCun et al., "Gradient-based learning applied to document recognition", 1998; the widths are
 Caffe's.
@@ -14,7 +15,7 @@ from tl_runner.errors import ConfigError
 
 
 class LeNet(Backbone):
-    """(B, C, 28, 28) to (B, 500); ReLU features.
+    """Images (B, C, 28, 28) to ReLU features (B, 500).
 
     Raises:
         ConfigError: the images are too small for its two convolutions.

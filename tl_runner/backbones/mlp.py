@@ -12,7 +12,7 @@ from tl_runner.backbones._base import Backbone
 
 
 class MLP(Backbone):
-    """(B, C, H, W), flattened, to (B, ``hidden[-1]``); ReLU features.
+    """Inputs (B, C, H, W), flattened, to ReLU features (B, ``hidden[-1]``).
 
     Args:
         hidden: widths of the layers.

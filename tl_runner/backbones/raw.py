@@ -10,7 +10,7 @@ from tl_runner.backbones._base import Backbone
 
 
 class Raw(Backbone):
-    """(B, C, H, W) to (B, C * H * W): pixels in [0, 1], or vectors as they are."""
+    """Images (B, C, H, W) to their pixels in [0, 1], or vectors as they are, (B, C * H * W)."""
 
     def __init__(self, shape: tuple[int, int, int]):
         super().__init__()

@@ -1,5 +1,6 @@
-"""ResNet-20 for small pictures: three stages of three blocks (16, 32, 64 filters), global average
-pooling.
+"""ResNet-20 for small pictures: three stages of three blocks, global average pooling.
+
+The stages have 16, 32 and 64 filters.
 
 He, Zhang, Ren & Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2, with
 shortcuts of option A: what a stage adds in filters is zeros, so that there are 0.27 million
@@ -17,7 +18,7 @@ STAGES, BLOCKS = (16, 32, 64), 3
 
 
 class ResNet20(Backbone):
-    """(B, C, H, W) to (B, 64)."""
+    """Images (B, C, H, W) to features (B, 64)."""
 
     def __init__(self, shape: tuple[int, int, int], *, dropout: float):
         super().__init__()

@@ -1,5 +1,7 @@
-"""The small CNN of the textbooks: two convolutions (32, 64) and 128 features, for small pictures
-such as CIFAR-10's."""
+"""Small CNN of the textbooks: two convolutions (32, 64) and 128 features.
+
+For small pictures such as CIFAR-10's.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from tl_runner.errors import ConfigError
 
 
 class SmallCNN(Backbone):
-    """(B, C, H, W) to (B, 128); ReLU features.
+    """Images (B, C, H, W) to ReLU features (B, 128).
 
     Args:
         dropout: of the features.

@@ -14,8 +14,9 @@ MEAN, STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Torchvision(Backbone):
-    """(B, C, H, W) to (B, d), d the width of the layer before the classifier; grey images are
-    repeated in three channels.
+    """Images (B, C, H, W) to features (B, d), the width of the layer before the classifier.
+
+    Grey images are repeated in three channels.
 
     Args:
         name: a model of ``torchvision.models``, such as ``resnet18``.
@@ -69,8 +70,9 @@ class Torchvision(Backbone):
 
 
 def published(name: str, weights: str) -> dict[str, Tensor]:
-    """The state dict of a model's published weights, downloaded into torch's own cache if they are
-    not there yet.
+    """State dict of a model's published weights.
+
+    Downloaded into torch's own cache if they are not there yet.
 
     Raises:
         ConfigError: no such weights, or they cannot be downloaded.

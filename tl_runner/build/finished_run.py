@@ -14,7 +14,6 @@ from tl_runner import plugins
 from tl_runner.build.method import method_of
 from tl_runner.data.task import Outline
 from tl_runner.errors import CheckpointError
-from tl_runner.methods.fewshot._base import MetaLearner
 from tl_runner.training import checkpoints
 
 
@@ -39,12 +38,6 @@ class FinishedRun:
             else self.config["backbone"]
         )
         self.method = method_of({**self.config, "backbone": backbone}, self.outline, deployed=True)
-        if isinstance(self.method, MetaLearner):
-            raise CheckpointError(
-                f"{folder} learned few-shot tasks: what it says of a picture depends on a task's "
-                "support set, so it neither labels "
-                f"pictures nor teaches. Its backbone can be taken up: backbone.weights={folder}."
-            )
         self.weights = folder / "checkpoints" / "best.pt"
         state = checkpoints.load(self.weights, self.config)
         try:
@@ -56,6 +49,12 @@ class FinishedRun:
             ) from error
         self.method.eval().requires_grad_(False)
         self.phase = self.method.phases()[-1]
+        if self.phase.outputs.curve:
+            raise CheckpointError(
+                f"{folder} learned few-shot tasks: what it says of a picture depends on a task's "
+                "support set, so it neither labels "
+                f"pictures nor teaches. Its backbone can be taken up: backbone.weights={folder}."
+            )
 
     def _result(self) -> dict[str, Any]:
         file = self.folder / "result.json"

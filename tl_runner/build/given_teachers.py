@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.backbones._base import Backbone
+from tl_runner.backbones import Backbone
 from tl_runner.backbones._weights import fill, read
 from tl_runner.build.finished_run import FinishedRun
 from tl_runner.build.method import maker

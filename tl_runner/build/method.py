@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from tl_runner import plugins
-from tl_runner.backbones._base import Backbone, by_domain
+from tl_runner.backbones import Backbone
+from tl_runner.backbones._batch_norm import by_domain
 from tl_runner.backbones._weights import fill, read
 from tl_runner.data.task import Outline
 from tl_runner.errors import ConfigError, nearest

@@ -1,4 +1,4 @@
-"""The command line of ``tl-predict``. No torch here: --help is instant."""
+"""Command line of ``tl-predict``. No torch here: --help is instant."""
 
 from __future__ import annotations
 
@@ -81,20 +81,23 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The ``tl-predict`` command. Ends with 0; with 2 if the command, a path or the run is wrong, 1
-    if outputs are not finite."""
+    """Entry point of ``tl-predict``.
+
+    Ends the process with 0; with 2 if the command, a path or the run is wrong, 1 if outputs are not
+    finite.
+    """
     try:
-        asked = parser().parse_intermixed_args(argv)
-        check(asked)
+        args = parser().parse_intermixed_args(argv)
+        check(args)
         from tl_runner.predict.run import Trained
 
-        trained = Trained(asked.run, asked.device)
-        if asked.export:
+        trained = Trained(args.run, args.device)
+        if args.export:
             from tl_runner.predict.export import export
 
-            say(export(trained, asked.export))
+            say(export(trained, args.export))
         else:
-            predict(asked, trained)
+            predict(args, trained)
     except UserError as error:
         print(f"tl-predict: {error}", file=sys.stderr)
         sys.exit(EXIT_USER)
@@ -106,91 +109,93 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(EXIT_DONE)
 
 
-def check(asked: argparse.Namespace) -> None:
-    """What can be told before torch is imported.
+def check(args: argparse.Namespace) -> None:
+    """Check the options before torch is imported, and fill in the format.
 
     Raises:
         UserError: options that exclude each other, an unknown format, no picture to label.
     """
-    for option, file in (("--export", asked.export), ("-o", asked.file)):
+    for option, file in (("--export", args.export), ("-o", args.file)):
         if file and not file.parent.is_dir():
             raise UserError(f"{option} {file}: there is no folder {file.parent}.")
-    if asked.device and (said := schema.device(asked.device)):
-        raise UserError(f"--device {asked.device} should be {said}")
-    if asked.file and asked.file.is_dir():
-        raise UserError(f"-o {asked.file} is a folder: name a file.")
-    if asked.export:
-        if asked.paths or asked.features or asked.file:
+    if args.device and (wrong := schema.device(args.device)):
+        raise UserError(f"--device {args.device} should be {wrong}")
+    if args.file and args.file.is_dir():
+        raise UserError(f"-o {args.file} is a folder: name a file.")
+    if args.export:
+        if args.paths or args.features or args.file:
             raise UserError(
                 "--export writes the network and labels nothing: leave out pictures, --features "
                 "and -o."
             )
-        if asked.export.suffix not in EXPORTS:
+        if args.export.suffix not in EXPORTS:
             raise UserError(
-                f"--export {asked.export}: the file should end in {' or '.join(EXPORTS)}."
+                f"--export {args.export}: the file should end in {' or '.join(EXPORTS)}."
             )
         return
-    if not asked.paths:
+    if not args.paths:
         raise UserError(
             "nothing to label: name pictures, or .npz files for a run on vectors, or a folder of "
             "them. See tl-predict --help."
         )
-    if asked.top < 1:
-        raise UserError(f"--top {asked.top}: at least 1.")
-    if asked.format and asked.format not in FORMATS:
+    if args.top < 1:
+        raise UserError(f"--top {args.top}: at least 1.")
+    if args.format and args.format not in FORMATS:
         raise UserError(
-            f"--format {asked.format}: no such format.{nearest(asked.format, FORMATS)} There is: "
+            f"--format {args.format}: no such format.{nearest(args.format, FORMATS)} There is: "
             f"{', '.join(FORMATS)}."
         )
     endings = {ending: kind for kind, ending in FORMATS.items() if ending}
-    if asked.file and not asked.format and asked.file.suffix not in endings:
+    if args.file and not args.format and args.file.suffix not in endings:
         raise UserError(
-            f"-o {asked.file}: the file should end in {', '.join(endings)}, or name a --format."
+            f"-o {args.file}: the file should end in {', '.join(endings)}, or name a --format."
         )
-    asked.format = asked.format or (
-        endings[asked.file.suffix] if asked.file else "csv" if asked.features else "table"
+    args.format = args.format or (
+        endings[args.file.suffix] if args.file else "csv" if args.features else "table"
     )
-    if asked.features and asked.format not in ("csv", "npz"):
+    if args.file and args.format == "table":
         raise UserError(
-            f"--features are numbers for another program: --format csv or npz, not {asked.format}."
+            "--format table is for the terminal: leave out -o, or name a .csv or .json file."
         )
-    if not asked.features and asked.format == "npz":
+    if args.features and args.format not in ("csv", "npz"):
+        raise UserError(
+            f"--features are numbers for another program: --format csv or npz, not {args.format}."
+        )
+    if not args.features and args.format == "npz":
         raise UserError("--format npz is for --features; classes go into csv or json.")
-    if asked.format == "npz" and not asked.file:
+    if args.format == "npz" and not args.file:
         raise UserError("--format npz is for a file. Add -o features.npz.")
 
 
-def predict(asked: argparse.Namespace, trained: Trained) -> None:
+def predict(args: argparse.Namespace, trained: Trained) -> None:
     """Label the pictures and write what was found."""
     from tl_runner.predict import formats
 
-    files = trained.pictures(asked.paths)
+    files = trained.pictures(args.paths)
     began = time.perf_counter()
     found = (
-        trained.features(files, asked.workers)
-        if asked.features
-        else trained.predict(files, asked.workers)
+        trained.features(files, args.workers)
+        if args.features
+        else trained.predict(files, args.workers)
     )
     took = time.perf_counter() - began
-    if asked.file:
+    if args.file:
         try:
-            asked.file.write_bytes(formats.written(asked.format, found, trained.classes, asked.top))
+            args.file.write_bytes(formats.written(args.format, found, trained.classes, args.top))
         except OSError as error:
-            raise UserError(f"-o {asked.file} cannot be written: {error.strerror}.") from error
-    elif asked.format == "table":
-        formats.show(found, trained.classes, asked.top)
+            raise UserError(f"-o {args.file} cannot be written: {error.strerror}.") from error
+    elif args.format == "table":
+        formats.show(found, trained.classes, args.top)
     else:
         sys.stdout.write(
-            formats.written(asked.format, found, trained.classes, asked.top).decode(
-                errors="replace"
-            )
+            formats.written(args.format, found, trained.classes, args.top).decode(errors="replace")
         )
         sys.stdout.flush()
     for file, why in [*found.unreadable.items()][:SHOWN]:
         say(f"not read: {file}: {why}")
     if len(found.unreadable) > SHOWN:
         say(f"not read: {len(found.unreadable) - SHOWN:,} more")
-    where = f"{asked.file} written: " if asked.file else ""
+    where = f"{args.file} written: " if args.file else ""
     say(f"{where}{len(found.files):,} {trained.kind} in {took:.1f} s by {trained.describe()}")
 
 

@@ -36,7 +36,7 @@ EXAMPLES = """\
   tl-report outputs --metric target_test.log_loss --sort mean
   tl-report outputs --pivot method data --format latex
   tl-report outputs --paired adda source_only
-  tl-report outputs --likeness                 does similarity tell what transfer gains?
+  tl-report outputs --similarity               does similarity tell what transfer gains?
   tl-report outputs --rules                    which rule of selection= would have lost least
 """
 
@@ -88,9 +88,12 @@ def parser() -> Parser:
         help="what each selection rule would have lost against the best epoch",
     )
     p.add_argument(
-        "--likeness",
+        "--similarity",
         action="store_true",
-        help="how the likeness of the domains goes with the gain, by rank correlation",
+        help="how the similarity of the domains goes with the gain, by rank correlation",
+    )
+    p.add_argument(  # its former name
+        "--likeness", dest="similarity", action="store_true", help=argparse.SUPPRESS
     )
     p.add_argument(
         "--sort",
@@ -104,13 +107,15 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The ``tl-report`` command. Ends the process with 0, or with 2 if the command or a path is
-    wrong."""
+    """Entry point of ``tl-report``.
+
+    Ends the process with 0, or with 2 if the command or a path is wrong.
+    """
     try:
-        asked = parser().parse_args(argv)
-        text = report(asked, collect(asked.paths))
-        if asked.file:
-            write(asked.file, text)
+        args = parser().parse_args(argv)
+        text = report(args, collect(args.paths))
+        if args.file:
+            write(args.file, text)
         else:
             print(text, end="", flush=True)
     except UserError as error:
@@ -130,102 +135,103 @@ def write(file: Path, text: str) -> None:
     print(f"{file} written, {len(text.encode()) / 1e3:,.0f} kB", file=sys.stderr)
 
 
-def report(asked: argparse.Namespace, runs: Sequence[Run]) -> str:
-    """What the command prints or writes.
+def report(args: argparse.Namespace, runs: Sequence[Run]) -> str:
+    """Text that the command prints or writes.
 
     Raises:
         UserError: a format, metric or key that there is not, or options that exclude each other.
     """
-    kind = format_of(asked)
-    if sum(map(bool, (asked.pivot, asked.paired, asked.runs, asked.rules, asked.likeness))) > 1:
+    kind = format_of(args)
+    if sum(map(bool, (args.pivot, args.paired, args.runs, args.rules, args.similarity))) > 1:
         raise UserError(
-            "--pivot, --paired, --runs, --rules and --likeness are different tables: ask for one "
-            "at a time."
+            "--pivot, --paired, --runs, --rules and --similarity are different tables: ask for "
+            "one at a time."
         )
-    table = in_order(rows(runs, asked.metric, asked.against), asked.sort)
-    tests = compare(table, *asked.paired) if asked.paired else []
+    table = in_order(rows(runs, args.metric, args.against), args.sort)
+    tests = compare(table, *args.paired) if args.paired else []
     if kind == "html":
         from tl_runner.report.page import page
 
-        if asked.pivot or asked.runs or asked.rules or asked.likeness:
+        if args.pivot or args.runs or args.rules or args.similarity:
             raise UserError(
-                "--pivot, --runs, --rules and --likeness are not for the HTML page, which has all "
-                "of it."
+                "--pivot, --runs, --rules and --similarity are not for the HTML page, which has "
+                "all of it."
             )
         return page(table, runs, tests)
-    regrets = rule_table(table) if asked.rules else []
-    if asked.rules and not regrets:
+    regrets = rule_table(table) if args.rules else []
+    if args.rules and not regrets:
         raise UserError(
             "--rules: no finished run here has recorded its target test accuracy every epoch."
         )
-    likeness = correlations(table) if asked.likeness else []
-    if asked.likeness and not likeness:
+    similarity = correlations(table) if args.similarity else []
+    if args.similarity and not similarity:
         raise UserError(
-            f"--likeness: fewer than {LEAST} groups here have a gain over a baseline and a "
-            "recorded likeness of their domains."
+            f"--similarity: fewer than {LEAST} groups here have a gain over a baseline and a "
+            "recorded similarity of their domains."
         )
     if kind == "json":
-        return formats.as_json(table, tests, regrets, likeness)
-    if kind == "csv" and (regrets or likeness):
-        return formats.csv_rules(regrets) if regrets else formats.csv_likeness(likeness)
+        return formats.as_json(table, tests, regrets, similarity)
+    if kind == "csv" and (regrets or similarity):
+        return formats.csv_rules(regrets) if regrets else formats.csv_similarity(similarity)
     special = (
         grid.lay_out_rules(regrets)
         if regrets
-        else grid.lay_out_likeness(likeness)
-        if likeness
+        else grid.lay_out_similarity(similarity)
+        if similarity
         else None
     )
-    return text_table(asked, kind, table, tests, special)
+    return text_table(args, kind, table, tests, special)
 
 
 def text_table(
-    asked: argparse.Namespace,
+    args: argparse.Namespace,
     kind: str,
     table: Sequence[Row],
     tests: Sequence[Comparison],
     special: Grid | None,
 ) -> str:
     """One of the text formats."""
-    if asked.paired:
+    if args.paired:
         special = grid.lay_out_paired(tests)
-    elif asked.pivot:
-        special = grid.lay_out_pivot(table, *asked.pivot)
-    elif asked.runs and kind != "csv":
-        special = grid.lay_out_runs(table, asked.only_changed)
+    elif args.pivot:
+        special = grid.lay_out_pivot(table, *args.pivot)
+    elif args.runs and kind != "csv":
+        special = grid.lay_out_runs(table, args.only_changed)
     if kind == "table":
-        console = Console(file=io.StringIO()) if asked.file else Console()
+        console = Console(file=io.StringIO()) if args.file else Console()
         return (
             formats.draw(special, console)
             if special
-            else formats.terminal(table, console, asked.only_changed)
+            else formats.terminal(table, console, args.only_changed)
         )
     if kind == "csv":
         return (
             formats.csv_grid(special)
             if special
-            else (formats.csv_runs if asked.runs else formats.csv_groups)(table)
+            else (formats.csv_runs if args.runs else formats.csv_groups)(table)
         )
     write = {"md": formats.markdown, "latex": formats.latex}[kind]
-    return write(special or grid.lay_out(table, asked.only_changed))
+    return write(special or grid.lay_out(table, args.only_changed))
 
 
-def format_of(asked: argparse.Namespace) -> str:
-    """The format asked for by name or by the file's ending."""
-    if asked.format and asked.format not in FORMATS:
+def format_of(args: argparse.Namespace) -> str:
+    """Format chosen by name or by the file's ending."""
+    if args.format and args.format not in FORMATS:
         raise UserError(
-            f"--format {asked.format}: no such format.{nearest(asked.format, FORMATS)} There is: "
+            f"--format {args.format}: no such format.{nearest(args.format, FORMATS)} There is: "
             f"{', '.join(FORMATS)}."
         )
     by_ending = {ending: kind for kind, ending in FORMATS.items() if ending}
-    kind = asked.format or (by_ending.get(asked.file.suffix, "table") if asked.file else "table")
-    if kind == "html" and not asked.file and sys.stdout.isatty():
+    kind = args.format or (by_ending.get(args.file.suffix, "table") if args.file else "table")
+    if kind == "html" and not args.file and sys.stdout.isatty():
         raise UserError("--format html: a page is for a file. Add -o report.html.")
     return kind
 
 
 def in_order(table: list[Row], key: str | None) -> list[Row]:
-    """Rows by a key's value, or by a number with the best (the largest n, the smallest std) first;
-    None keeps the order.
+    """Rows by a key's value, or by a number; None keeps the order.
+
+    Of a number the best comes first: the largest n, the smallest std.
 
     Raises:
         UserError: no such key.

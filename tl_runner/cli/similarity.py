@@ -1,4 +1,4 @@
-"""The command line of ``tl-similarity``. No torch here: --help and complaints are instant."""
+"""Command line of ``tl-similarity``. No torch here: --help and complaints are instant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tl_runner.errors import (
 
 FORMATS = {"table": "", "json": ".json", "png": ".png"}  # and what files of each end in
 METHOD = "no_transfer"  # whose config says what is needed: two domains and a network
-# the network; and what fits classes and numbers alike
+# the network; and what fits classes and numbers
 AS_IT_IS = ("method.features.epochs=0", "method.learner=ridge")
 OURS = ("data", "backbone", "device", "seed")  # what a word may set
 
@@ -31,14 +31,14 @@ EXAMPLES = """\
   tl-similarity data=mnist2usps backbone=raw,small_cnn      several features side by side
   tl-similarity data=mnist2usps --run outputs/source_only/RUN   a finished run's features
   tl-similarity data=mnist2usps data.target_labels=all --run A --run B   which serves it best?
-  tl-similarity data=folder data.source_dir=a data.target_dir=b -o likeness.png
+  tl-similarity data=folder data.source_dir=a data.target_dir=b -o similarity.png
 """
 
 
 def parser() -> Parser:
     p = Parser(
         prog="tl-similarity",
-        description="How alike two domains are, and with target labels how well features would "
+        description="Similarity of two domains, and with target labels how well features would "
         "transfer: scores that train nothing.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -82,26 +82,29 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The ``tl-similarity`` command. Ends with 0; with 2 if the command, the data or a run is
-    wrong; 1 if features are not finite."""
+    """Entry point of ``tl-similarity``.
+
+    Ends the process with 0; with 2 if the command, the data or a run is wrong; 1 if features are
+    not finite.
+    """
     try:
-        asked = parser().parse_intermixed_args(argv)
-        kind = check_options(asked)
-        jobs = candidates(asked)
+        args = parser().parse_intermixed_args(argv)
+        kind = check_options(args)
+        jobs = candidates(args)
         from tl_runner.similarity import compare as run
         from tl_runner.similarity import table as formats
 
         began = time.perf_counter()
-        found = run.compare(jobs, asked.runs, asked.samples)
-        said = run.suggestion(found, recorded(asked))
+        found = run.compare(jobs, args.runs, args.samples)
+        suggestion = run.suggestion(found, recorded(args))
         took = f"{time.perf_counter() - began:.0f} s"
-        if asked.file:
-            formats.write(asked.file, kind, found, said)
-            print(f"{asked.file} written, {took}", file=sys.stderr)
+        if args.file:
+            formats.write(args.file, kind, found, suggestion)
+            print(f"{args.file} written, {took}", file=sys.stderr)
         elif kind == "json":
-            print(formats.as_json(found, said))
+            print(formats.as_json(found, suggestion))
         else:
-            formats.show(found, said, took)
+            formats.show(found, suggestion, took)
     except UserError as error:
         print(f"tl-similarity: {error}", file=sys.stderr)
         sys.exit(EXIT_USER)
@@ -113,34 +116,34 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(EXIT_DONE)
 
 
-def check_options(asked: argparse.Namespace) -> str:
-    """The format asked for.
+def check_options(args: argparse.Namespace) -> str:
+    """Format of the output, once the options are checked.
 
     Raises:
         UserError: there is no such format, or the file cannot be written.
     """
-    if asked.samples < 20:
-        raise UserError(f"--samples {asked.samples}: at least 20 of each domain.")
-    if asked.format and asked.format not in FORMATS:
+    if args.samples < 20:
+        raise UserError(f"--samples {args.samples}: at least 20 of each domain.")
+    if args.format and args.format not in FORMATS:
         raise UserError(
-            f"--format {asked.format}: no such format.{nearest(asked.format, FORMATS)} There is: "
+            f"--format {args.format}: no such format.{nearest(args.format, FORMATS)} There is: "
             f"{', '.join(FORMATS)}."
         )
-    for path in asked.recorded or ():
+    for path in args.recorded or ():
         if not path.is_dir():
             raise UserError(f"--recorded {path}: there is no such folder.")
-    if not asked.file:
-        if asked.format == "png":
-            raise UserError("--format png is for a file. Add -o likeness.png.")
-        return asked.format or "table"
-    if not asked.file.parent.is_dir():
-        raise UserError(f"-o {asked.file}: there is no folder {asked.file.parent}.")
-    if asked.file.is_dir():
-        raise UserError(f"-o {asked.file} is a folder: name a file.")
+    if not args.file:
+        if args.format == "png":
+            raise UserError("--format png is for a file. Add -o similarity.png.")
+        return args.format or "table"
+    if not args.file.parent.is_dir():
+        raise UserError(f"-o {args.file}: there is no folder {args.file.parent}.")
+    if args.file.is_dir():
+        raise UserError(f"-o {args.file} is a folder: name a file.")
     kinds = {ending: kind for kind, ending in FORMATS.items() if ending}
-    if not asked.format and asked.file.suffix not in kinds:
-        raise UserError(f"-o {asked.file}: the file should end in {' or '.join(kinds)}.")
-    kind = asked.format or kinds[asked.file.suffix]
+    if not args.format and args.file.suffix not in kinds:
+        raise UserError(f"-o {args.file}: the file should end in {' or '.join(kinds)}.")
+    kind = args.format or kinds[args.file.suffix]
     if kind == "table":
         raise UserError(
             "--format table is for the terminal: leave out -o, or name a .json or .png file."
@@ -148,14 +151,14 @@ def check_options(asked: argparse.Namespace) -> str:
     return kind
 
 
-def candidates(asked: argparse.Namespace) -> list[Job]:
+def candidates(args: argparse.Namespace) -> list[Job]:
     """One job for each backbone; of none, and with runs, the one that says which data.
 
     Raises:
         ConfigError: whatever tl-run would say of the same words.
     """
     words, backbones = [], [""]
-    for word in asked.words:
+    for word in args.words:
         key, _, value = word.partition("=")
         if not value:
             raise ConfigError(
@@ -172,7 +175,7 @@ def candidates(asked: argparse.Namespace) -> list[Job]:
             backbones = value.split(",")
         else:
             words.append(word)
-    named = any(word.startswith("backbone=") for word in asked.words)
+    named = any(word.startswith("backbone=") for word in args.words)
     try:
         jobs = [
             job
@@ -184,21 +187,25 @@ def candidates(asked: argparse.Namespace) -> list[Job]:
         ]
     except ConfigError as error:
         raise ConfigError(
-            [said.replace(f"method={METHOD}", "tl-similarity") for said in error.problems]
+            [problem.replace(f"method={METHOD}", "tl-similarity") for problem in error.problems]
         ) from error
-    return [job if named or not asked.runs else _without_features(job) for job in jobs]
+    return [job if named or not args.runs else _without_features(job) for job in jobs]
 
 
 def _without_features(job: Job) -> Job:
-    """One whose data is read, and whose network is not asked: there are runs to compare, and no
-    backbone was named."""
+    """Job whose data is read and whose network is not built.
+
+    There are runs to compare, and no backbone was named.
+    """
     job.config["backbone"] = None
     return job
 
 
-def recorded(asked: argparse.Namespace) -> list[Path]:
-    """Where to look for runs that tell what transfer gained; ./outputs, which nobody named, may
-    hold none."""
-    return asked.recorded or [
+def recorded(args: argparse.Namespace) -> list[Path]:
+    """Folders to search for runs that tell what transfer gained.
+
+    ./outputs, which nobody named, may hold none.
+    """
+    return args.recorded or [
         Path(p) for p in ["outputs"] if next(Path(p).rglob("result.json"), None)
     ]

@@ -1,2 +1,1 @@
-"""Domains and tasks as tensors. A data config's ``name`` is a module of this package with a
-``load``."""
+"""Domains and tasks as tensors; choices of ``data=`` are the modules of ``tasks``."""

@@ -17,7 +17,7 @@ from tl_runner.data.images import LUMA
 
 @dataclass(frozen=True)
 class Affine:
-    """The ranges of a random affine map; each image draws its own.
+    """Ranges of a random affine map; each image draws its own.
 
     Attributes:
         rotate: degrees, uniform in [-rotate, rotate].
@@ -39,8 +39,10 @@ class Affine:
     def theta(
         self, n: int, generator: torch.Generator | None, device: torch.device | None = None
     ) -> Tensor:
-        """``n`` random maps from output to input coordinates, float32 (n, 2, 3), as ``affine_grid``
-        takes them."""
+        """Random maps from output to input coordinates, float32 (n, 2, 3).
+
+        As ``affine_grid`` takes them.
+        """
         u = torch.rand(n, 6, generator=generator, device=device).mul_(2).sub_(1)
         angle = u[:, 0] * math.radians(self.rotate)
         shear = torch.tan(u[:, 1] * math.radians(self.shear))
@@ -60,8 +62,7 @@ class Affine:
     def __call__(
         self, x: Tensor, generator: torch.Generator | None, part: int = 0, parts: int = 1
     ) -> Tensor:
-        """A random view of each image of ``x``, float (B, C, H, W); what comes in from outside is
-        0.
+        """Random view of each image of ``x``, float (B, C, H, W); outside of an image is 0.
 
         ``x`` is part number ``part`` of a batch in ``parts`` equal ones: the maps of the whole
         batch are drawn, so that its views are the same however it is cut.

@@ -1,4 +1,4 @@
-"""What every domain that has a name is, and those that torchvision downloads and reads."""
+"""Base of every domain that has a name, and of those that torchvision downloads and reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.errors import DataError
 
 BY_HAND = (
@@ -22,8 +22,9 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 class Domain(ABC):
-    """One set of labelled pictures, mostly of the ten digits; ``data.source``, ``data.target`` and
-    ``data.of`` name its module.
+    """One set of labelled pictures, mostly of the ten digits.
+
+    ``data.source``, ``data.target`` and ``data.of`` name its module.
 
     A subclass takes the keys of the data's YAML that are its own as keywords.
 
@@ -51,7 +52,7 @@ class Domain(ABC):
         """
 
     def notes(self) -> list[str]:
-        """What the record's protocol should say of it."""
+        """Notes on it for the record's protocol."""
         return []
 
 
@@ -87,8 +88,10 @@ class Downloaded(Domain):
 
     @classmethod
     def find(cls, root: Path, download: bool) -> list[Path]:
-        """The set's files under ``root``; fetched there first if ``download`` and one is
-        missing."""
+        """Files of the set under ``root``.
+
+        Fetched there first if ``download`` and one is missing.
+        """
         paths = [root / file for part in cls.files for file in part]
         missing = [p for p in paths if not p.is_file()]
         if missing and root.exists() and not root.is_dir():
@@ -130,7 +133,7 @@ class Downloaded(Domain):
 
     @classmethod
     def part(cls, root: Path, train: bool) -> Split:
-        """The training or the test images of files that are there."""
+        """Training or test images of files that are there."""
         number = 0 if train else 1
         size, files = cls.sizes[number], ", ".join(str(root / file) for file in cls.files[number])
         try:
@@ -161,8 +164,10 @@ class Downloaded(Domain):
 
 @cache
 def read_once(kind: type[Downloaded], root: Path, stamp: Stamp) -> tuple[Split, Split]:
-    """(train, test), read once by the runs of a process until a file changes, which ``stamp``
-    shows."""
+    """Training and test images, read once by the runs of a process.
+
+    Again when a file changes, which ``stamp`` shows.
+    """
     return kind.part(root, train=True), kind.part(root, train=False)
 
 
@@ -174,7 +179,7 @@ def stamp(paths: list[Path]) -> Stamp:
 
 @cache
 def sha256(path: str, mtime_ns: int) -> str:
-    """The file's SHA-256, for the record."""
+    """SHA-256 of a file, for the record."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,25 +1,20 @@
-"""Few-shot tasks: a support set to learn from and a query set to be asked about, a whole meta-batch
-of them at once."""
+"""Few-shot tasks, a whole meta-batch at once: each has a support set and a query set."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from tl_runner.data.task import Split, Task
+from tl_runner.data.splits import Split
 from tl_runner.errors import DataError
-
-PARTS = ("train", "val", "test")  # meta-training, validation and test tasks
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """The sets of T tasks.
+    """Support and query sets of T tasks.
 
     Attributes:
         support, query: inputs (T, n, C, H, W), images uint8.
@@ -36,7 +31,7 @@ class Drawn:
 
 
 class Episodes(ABC):
-    """Tasks without end.
+    """Endless supply of few-shot tasks.
 
     Attributes:
         shape: (C, H, W) of an input.
@@ -53,29 +48,30 @@ class Episodes(ABC):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many classes the tasks are made of."""
+        """Number of classes that the tasks are made of."""
 
     @abstractmethod
     def plan(self, tasks: int, generator: torch.Generator) -> Tensor:
-        """All that tells ``tasks`` new tasks from others, (tasks, ...), on the CPU."""
+        """Everything that tells ``tasks`` new tasks from others, (tasks, ...), on the CPU."""
 
     @abstractmethod
     def at(self, plan: Tensor) -> Drawn:
-        """The tasks of a plan, which lies where these episodes do."""
+        """Support and query sets of a plan, which lies where these episodes do."""
 
     @abstractmethod
     def to(self, device: torch.device) -> Episodes:
-        """The same on a device."""
+        """These episodes on a device."""
 
     @property
     def numbers(self) -> bool:
-        """Whether a number is asked for, not a class."""
+        """True if the label is a number, not a class."""
         return self.ways == 1
 
 
 class ImageEpisodes(Episodes):
-    """N-way K-shot tasks over the classes of a split: N classes in random order, of each K images
-    to learn from and Q others to be asked.
+    """N-way K-shot tasks over the classes of a split.
+
+    N classes in random order, of each K images for the support and Q others for the query set.
 
     Vinyals et al., "Matching Networks for One Shot Learning", NeurIPS 2016, section 4.
 
@@ -122,8 +118,10 @@ class ImageEpisodes(Episodes):
         return len(self._counts)
 
     def plan(self, tasks: int, generator: torch.Generator) -> Tensor:
-        """Positions in the split, int64 (tasks, ways, shots + queries); a task's classes differ,
-        and so do a class's images."""
+        """Positions in the split, int64 (tasks, ways, shots + queries).
+
+        A task's classes differ, and so do a class's images.
+        """
         classes = torch.rand(tasks, len(self), generator=generator).topk(self.ways).indices
         counts = self._counts[classes]
         keys = torch.rand(tasks, self.ways, self._most, generator=generator)
@@ -151,84 +149,3 @@ class ImageEpisodes(Episodes):
             queries=self.queries,
             scored=self.scored,
         )
-
-
-def fewshot(
-    name: str,
-    parts: Mapping[str, Split],
-    *,
-    ways: int,
-    shots: int,
-    queries: int,
-    training: Mapping[str, Any],
-    tasks: Mapping[str, int],
-    rotations: Mapping[str, bool],
-    protocol: str,
-    checksums: Mapping[str, str] | None = None,
-) -> Task:
-    """The task of tasks over the classes of ``parts``: train, val and test, none of which shares a
-    class with another.
-
-    Args:
-        ways, shots, queries: of validation and test tasks.
-        training: the same of training tasks, where they are others; None is the same.
-        tasks: how many of them validation and test scores are means over: ``val``, ``test``.
-        rotations: whether classes turned by 90, 180 and 270 degrees are classes too, in ``train``
-            and in ``test`` (and val).
-        protocol: what the parts are, in words.
-
-    Raises:
-        DataError: a part has too few classes, or too few images of one.
-    """
-    turns = [part for part, on in rotations.items() if on]
-    parts = {
-        part: turned(own) if ("train" if part == "train" else "test") in turns else own
-        for part, own in parts.items()
-    }
-    usual = {"ways": ways, "shots": shots, "queries": queries}
-    trained = usual | {key: value for key, value in training.items() if value is not None}
-    episodes = {}
-    for part, split in parts.items():
-        sizes, section = (
-            (trained, "data.training") if part == "train" and trained != usual else (usual, "data")
-        )
-        episodes[f"meta_{part}"] = ImageEpisodes(
-            split, f"{name}: meta_{part}", **sizes, scored=tasks.get(part, 0), section=section
-        )
-    protocol += f", rotations as classes in {' and '.join(turns)}" if turns else ""
-    said = f"{ways}-way {shots}-shot, {queries} quer{'y' if queries == 1 else 'ies'} a class"
-    if trained != usual:
-        said += f" (training {trained['ways']}-way {trained['shots']}-shot, {trained['queries']})"
-    return Task(
-        name=name,
-        classes=tuple(str(i) for i in range(ways)),
-        splits={},
-        protocol=f"{said}; {protocol}",
-        checksums=dict(checksums or {}),
-        episodes=episodes,
-    )
-
-
-def by_class(split: Split, sizes: Sequence[int], generator: torch.Generator) -> dict[str, Split]:
-    """A split's classes at random as train, val and test parts of so many classes each; a part of
-    none is left out."""
-    assert split.y is not None
-    classes = split.y.unique()
-    order = classes[torch.randperm(len(classes), generator=generator)]
-    parts = order[: sum(sizes)].split([*sizes])
-    found = {
-        part: split.take(torch.isin(split.y, own).nonzero().squeeze(1))
-        for part, own in zip(PARTS, parts, strict=True)
-        if len(own)
-    }
-    return found
-
-
-def turned(split: Split) -> Split:
-    """With each class also turned by 90, 180 and 270 degrees, which are classes of their own:
-    Santoro et al., ICML 2016, section 4.2."""
-    assert split.y is not None
-    n = int(split.y.max()) + 1
-    x = torch.cat([torch.rot90(split.x, k, (2, 3)) for k in range(4)])
-    y = torch.cat([split.y + k * n for k in range(4)])
-    return replace(split, x=x, y=y, ids=split.ids.repeat(4))

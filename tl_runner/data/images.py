@@ -9,15 +9,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 
 CHUNK = 4096  # images that are float at once
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, ITU-R BT.601
 
 
 def fitted(split: Split, size: int, channels: int) -> Split:
-    """The same samples as images of (channels, size, size); those that have that shape already are
-    not touched."""
+    """Split with its images brought to (channels, size, size).
+
+    Those that have that shape already are not touched.
+    """
     shape = (channels, size, size)
     return (
         split
@@ -27,8 +29,9 @@ def fitted(split: Split, size: int, channels: int) -> Split:
 
 
 def fit(x: Tensor, shape: Sequence[int]) -> Tensor:
-    """uint8 (N, C, H, W) as uint8 (N, *shape): RGB becomes grey by its luma, the size changes
-    bilinearly, grey is repeated.
+    """uint8 images (N, C, H, W) brought to uint8 (N, *shape).
+
+    RGB becomes grey by its luma, the size changes bilinearly, grey is repeated.
 
     What is shrunk is averaged over the pixels that it takes in (antialiased), as PIL does. Values
     are rounded once, at the end.

@@ -1,5 +1,7 @@
-"""Picture files of any kind as uint8 images of one size: decoded once, by worker processes, and
-kept in a file that is mapped."""
+"""Picture files of any kind as uint8 images of one size.
+
+Decoded once, by worker processes, and kept in a file that is mapped.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tl_runner.errors import DataError
-from tl_runner.record.run_folder import claimed
+from tl_runner.files import claimed
 
 SUFFIXES = (
     ".bmp",
@@ -65,8 +67,9 @@ def decode(
     workers: int,
     cache: Path | None,
 ) -> Pictures:
-    """Every file as an image of (channels, size, size), from the cache if it has them as they are
-    now.
+    """Every file as an image of (channels, size, size).
+
+    From the cache if it has the files as they are now.
 
     Args:
         root: the folder that ``files`` lie in; the cache goes by their paths in it, sizes and
@@ -136,7 +139,7 @@ def _keep(
 def _fill(
     x: np.ndarray, files: Sequence[Path], fit: str, workers: int
 ) -> tuple[dict[int, str], str]:
-    """Decode into the rows of ``x``: (what could not be read, digest of all content)."""
+    """Decode into the rows of ``x``; (files that could not be read, digest of all content)."""
     cores = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )

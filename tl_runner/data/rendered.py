@@ -1,5 +1,4 @@
-"""Images of characters in the fonts that matplotlib ships, and scikit-learn's handwritten digits.
-No download.
+"""Characters in the fonts that matplotlib ships, and scikit-learn's digits. No download.
 
 The printed ones are rendered at run time from the fonts that matplotlib ships; the others are
 scikit-learn's copy of the UCI handwritten digits (1,797 images of 8x8, Alpaydin & Kaynak 1998),
@@ -17,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tl_runner.data.augment import Affine, warp
-from tl_runner.data.task import Split, hold_out
+from tl_runner.data.splits import Split, hold_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +27,7 @@ TEST_DIGITS = 597  # of the 1,797; a fixed split, the same for every seed
 
 
 def font_files() -> list[Path]:
-    """The fonts of matplotlib that have digits and letters, sorted by name."""
+    """Fonts of matplotlib that have digits and letters, sorted by name."""
     from matplotlib import get_data_path
 
     fonts = sorted(Path(get_data_path(), "fonts", "ttf").glob("*.ttf"))
@@ -50,8 +49,10 @@ def render(characters: str, side: int = 64) -> Tensor:
 
 
 def render_in(file: Path, characters: str, side: int) -> list[NDArray | None]:
-    """Characters in one face, float32 (side, side) each in [0, 1], ink 1; None for one that leaves
-    no ink."""
+    """Characters in one face, float32 (side, side) each in [0, 1], ink 1.
+
+    None for one that leaves no ink.
+    """
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
@@ -73,14 +74,15 @@ def render_in(file: Path, characters: str, side: int) -> list[NDArray | None]:
 
 
 def jittered(glyphs: Tensor, jitter: Affine, generator: torch.Generator) -> Tensor:
-    """A random view of each glyph, float (N, S, S), in the middle of an image, uint8 (N, 1, 28,
-    28)."""
+    """Random view of each glyph, float (N, S, S), as uint8 (N, 1, 28, 28)."""
     return draw_views(glyphs, jitter.theta(len(glyphs), generator))
 
 
 def draw_views(glyphs: Tensor, theta: Tensor) -> Tensor:
-    """The view of each glyph, float (N, S, S), under an affine map, (N, 2, 3), as uint8 (N, 1, 28,
-    28)."""
+    """View of each glyph, float (N, S, S), under an affine map (N, 2, 3).
+
+    In the middle of an image, uint8 (N, 1, 28, 28).
+    """
     theta = theta.clone()
     theta[:, :, :2] *= SIDE / BOX  # the glyph's own square fills the box, not the image
     theta[:, :, 2] *= SIDE / BOX

@@ -1,74 +1,22 @@
-"""What a data module returns: named splits of images and labels, held as tensors."""
+"""Task, one transfer problem as tensors, and its outline without them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
+from tl_runner.data.episodes import Episodes
+from tl_runner.data.splits import Split
 from tl_runner.errors import DataError
-
-if TYPE_CHECKING:
-    from tl_runner.data.episodes import Episodes
-
-
-@dataclass(frozen=True)
-class Split:
-    """Samples of one split.
-
-    Attributes:
-        x: images, uint8 (N, C, H, W), or feature vectors, float32 (N, d, 1, 1).
-        y: class indices, int64 (N,), or numbers, float32 (N,), where one is asked for; None where
-            labels are not for the method's eyes.
-        ids: each sample's position in its original file or drawing order, int64 (N,).
-        domain: which of several sources or targets each sample is from, int64 (N,); None where
-            there is one.
-        also: labels of further tasks on the same samples, by name: int64 (N,), or float32 (N,)
-            where a number is asked for.
-    """
-
-    x: Tensor
-    y: Tensor | None
-    ids: Tensor
-    domain: Tensor | None = None
-    also: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def to(self, device: torch.device, channels_last: bool = False) -> Split:
-        """The same samples on ``device``."""
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        x = self.x.to(device).contiguous(memory_format=layout)
-        return self._with(x, lambda values: values.to(device))
-
-    def take(self, index: Tensor) -> Split:
-        """The samples at ``index``, in that order."""
-        return self._with(self.x[index], lambda values: values[index])
-
-    def without_labels(self) -> Split:
-        """The same samples; the labels are gone, not hidden."""
-        return replace(self, y=None, also={})
-
-    def _with(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Split:
-        """Other images, and ``change`` made to what goes with each of them."""
-        y, domain = (None if values is None else change(values) for values in (self.y, self.domain))
-        return Split(
-            x,
-            y,
-            change(self.ids),
-            domain,
-            {name: change(values) for name, values in self.also.items()},
-        )
 
 
 @dataclass(frozen=True)
 class Outline:
-    """What a method is built from of a task; the record keeps it, so that a run can be built again
-    without its data.
+    """Facts of a task that a method is built from.
+
+    The record keeps them, so that a run can be built again without its data.
 
     Attributes:
         classes, source_classes, sources: as a :class:`Task` has them; no classes: a number is asked
@@ -181,7 +129,7 @@ class Task:
         return c, h, w
 
     def outline(self) -> Outline:
-        """The task without its images."""
+        """Outline of the task, without its images."""
         return Outline(
             classes=self.classes,
             shape=self.shape,
@@ -193,58 +141,3 @@ class Task:
             also=self.also,
             scale=self.scale,
         )
-
-
-def without(split: Split, classes: Sequence[int]) -> Split:
-    """The samples of a labelled split that are of none of these classes; of any other split all."""
-    if not classes or split.y is None:
-        return split
-    return split.take(
-        (~torch.isin(split.y, torch.tensor(classes, device=split.y.device))).nonzero().squeeze(1)
-    )
-
-
-def joined(splits: Sequence[Split]) -> Split:
-    """The samples of several domains one after the other, each with the domain's number; a single
-    one as it is."""
-    if len(splits) == 1:
-        return splits[0]
-    labels = [split.y for split in splits if split.y is not None]
-    return Split(
-        torch.cat([split.x for split in splits]),
-        torch.cat(labels) if len(labels) == len(splits) else None,
-        torch.cat([split.ids for split in splits]),
-        torch.arange(len(splits)).repeat_interleave(torch.tensor([len(split) for split in splits])),
-    )
-
-
-def hold_out(size: int, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Random (kept, held out) indices of ``size`` samples, each sorted; the second has ``fraction``
-    of them."""
-    order = torch.randperm(size, generator=generator)
-    n = round(size * fraction)
-    return order[n:].sort().values, order[:n].sort().values
-
-
-def see_labels(
-    split: Split, target_labels: int | str, generator: torch.Generator
-) -> dict[str, Split]:
-    """The target's training splits for a label budget (``data.target_labels``).
-
-    Returns ``target_train`` without labels, and for a budget above 0 also ``target_labelled``:
-    ``target_labels`` samples of each class, of numbers so many in all, or every sample for ``all``.
-    """
-    splits = {"target_train": split.without_labels()}
-    if target_labels == "all":
-        splits["target_labelled"] = split
-    elif target_labels:
-        assert split.y is not None
-        order = torch.randperm(len(split), generator=generator)
-        groups = (
-            [order]
-            if split.y.is_floating_point()
-            else [order[split.y[order] == c] for c in split.y.unique()]
-        )
-        picks = [group[: int(target_labels)] for group in groups]
-        splits["target_labelled"] = split.take(torch.cat(picks).sort().values)
-    return splits

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tl_runner import randomness
-from tl_runner.backbones._base import norms_of, use_domain
+from tl_runner.backbones._batch_norm import norms_of, use_domain
 from tl_runner.methods.phases import Outputs, Phase, Update
 
 if TYPE_CHECKING:

@@ -1,2 +1,4 @@
-"""Metrics with their intervals and label-free selection scores: pure functions of tensors or arrays
-that import nothing of ours."""
+"""Metrics with their intervals, and label-free selection scores.
+
+Pure functions of tensors or arrays; they import nothing of ours but the text helpers of ``errors``.
+"""

@@ -1,5 +1,4 @@
-"""The percentile bootstrap, vectorised: what a metric would have been on other samples of the same
-population.
+"""Percentile bootstrap, vectorised: a metric's values on resamples of the same samples.
 
 A resample draws N of N samples with replacement (Efron & Tibshirani, "An Introduction to the
 Bootstrap", 1993, chapter 13), which is one row of counts: how often each sample was drawn. Every
@@ -22,8 +21,10 @@ CHUNK = 2_000_000  # counts in memory at once
 
 
 def intervals(values: Mapping[str, Array]) -> dict[str, list[float]]:
-    """The 95 % interval [low, high] of each name's R values. A resample in which a metric is
-    undefined (NaN) does not count."""
+    """95 % interval [low, high] of each name's R values.
+
+    A resample in which a metric is undefined (NaN) does not count.
+    """
     defined = {name: array[np.isfinite(array)] for name, array in values.items()}
     return {
         name: np.percentile(array, LEVEL).tolist() for name, array in defined.items() if len(array)
@@ -52,8 +53,9 @@ def collect(parts: list[dict[str, Array]]) -> dict[str, Array]:
 
 
 def of_confusion(counts: Array, true: Array, predicted: Array, classes: int) -> dict[str, Array]:
-    """Metrics that the confusion matrix decides, with scikit-learn's conventions (0 / 0 is 0 in
-    precision, recall and F1).
+    """Metrics that the confusion matrix decides, by name, (R,) each.
+
+    Conventions are scikit-learn's: 0 / 0 is 0 in precision, recall and F1.
 
     Args:
         counts: (R, C), how often each pair (true, predicted) was drawn; a pair may come more than
@@ -86,16 +88,23 @@ def of_confusion(counts: Array, true: Array, predicted: Array, classes: int) -> 
 
 
 def of_calibration(counts: Array, gaps: Array, bins: Array, losses: Array) -> dict[str, Array]:
-    """ECE and log loss: counts (R, N), each sample's confidence minus correctness (N,), its bin
-    (N,) and its loss (N,)."""
+    """ECE and log loss of each resample, (R,) each.
+
+    Args:
+        counts: (R, N), how often each sample was drawn.
+        gaps: confidence minus correctness of each sample, (N,).
+        bins: bin of its confidence, (N,).
+        losses: its log loss, (N,).
+    """
     in_bin = (bins[:, None] == np.arange(bins.max() + 1)) * gaps[:, None]  # (N, bins)
     sums = counts.astype(np.float64) @ np.column_stack([in_bin, losses]) / counts.shape[1]
     return {"ece": np.abs(sums[:, :-1]).sum(1), "log_loss": sums[:, -1]}
 
 
 def of_ranking(counts: Array, scores: Array, positive: Array) -> tuple[Array, Array]:
-    """ROC AUC and average precision of one class, each (R,), NaN where a resample has only
-    positives or only negatives.
+    """ROC AUC and average precision of one class, (R,) each.
+
+    NaN where a resample has only positives or only negatives.
 
     With the samples in falling order of their score and equal scores in one group, a positive's
     share of the AUC is the negatives ranked below its group plus half of those in it
@@ -129,8 +138,9 @@ def of_ranking(counts: Array, scores: Array, positive: Array) -> tuple[Array, Ar
 
 
 def of_rankings(counts: Array, probabilities: Array, labels: Array) -> dict[str, Array]:
-    """Macro AUC and average precision: means over the classes for which a resample has positives
-    and negatives.
+    """Macro AUC and average precision of each resample, (R,) each.
+
+    Means over the classes for which a resample has positives and negatives.
 
     counts (N, R), probabilities (N, K), labels (N,).
     """
@@ -145,8 +155,14 @@ def of_rankings(counts: Array, probabilities: Array, labels: Array) -> dict[str,
 
 
 def of_regression(counts: Array, predicted: Array, y: Array) -> dict[str, Array]:
-    """RMSE, MAE and R2 (NaN where a resample's targets are all the same): counts (R, N), predicted
-    and true targets (N,)."""
+    """RMSE, MAE and R2 of each resample, (R,) each.
+
+    R2 is NaN where a resample's targets are all the same.
+
+    Args:
+        counts: (R, N), how often each sample was drawn.
+        predicted, y: predicted and true targets, (N,).
+    """
     # R2 does not see the shift; squares of small numbers keep their digits
     error, y = (predicted - y, y - y.mean())
     mse, mae, mean, square = (

@@ -1,5 +1,7 @@
-"""Metrics of logits against labels, on the device: what is watched while a run goes on. Its end is
-in ``report``."""
+"""Metrics of logits against labels, on the device, for every epoch of a run.
+
+Those of the finished run are in ``evaluation_report``.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,10 @@ from torch import Tensor
 
 
 def accuracy(logits: Tensor, y: Tensor) -> Tensor:
-    """Share of rows of ``logits`` (N, K) whose largest entry is at ``y`` (N,): a count over N in
-    float64, on the CPU."""
+    """Share of rows of ``logits`` (N, K) whose largest entry is at ``y`` (N,).
+
+    A count over N in float64, on the CPU.
+    """
     return (logits.argmax(1) == y).sum().cpu().double() / len(y)
 
 

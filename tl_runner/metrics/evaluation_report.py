@@ -1,5 +1,6 @@
-"""Everything a run says of its predictions on one labelled split: scores, 95 % intervals, values by
-class, confusion.
+"""Report of a run's predictions on one labelled split.
+
+Scores with 95 % intervals, values by class, and the confusion matrix.
 
 Point estimates are scikit-learn's, the calibration error is ours. What is undefined is None and
 never NaN, with a note that says why. NumPy in, plain Python out, ready for JSON.
@@ -24,12 +25,14 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
+from tl_runner.errors import human_list
 from tl_runner.metrics import bootstrap
 
 Array = NDArray
 Report = dict[str, Any]
 
 BINS = 15  # of the calibration error, as Guo et al. have it
+NAMED = 10  # classes that a note names
 RANKING_RESAMPLES = 200  # the ranking metrics cost a sort a class
 RANKING_LIMIT = 600_000  # probabilities of a split, above which they get no interval
 
@@ -37,8 +40,9 @@ RANKING_LIMIT = 600_000  # probabilities of a split, above which they get no int
 def classification(
     probabilities: Array, labels: Array, *, resamples: int = 1000, seed: int = 0
 ) -> Report:
-    """Metrics of class probabilities (N, K), K >= 2, against labels (N,) in 0..K-1; the prediction
-    is the likeliest class.
+    """Metrics of class probabilities (N, K), K >= 2, against labels (N,) in 0..K-1.
+
+    The prediction is the likeliest class.
 
     Returns:
         ``metrics``: {name: float or None}: accuracy, balanced_accuracy, precision, recall and f1
@@ -106,8 +110,9 @@ def classification(
 
 
 def regression(predicted: Array, y: Array, *, resamples: int = 1000, seed: int = 0) -> Report:
-    """``metrics`` rmse, mae and r2, their ``intervals`` and ``notes``, of predictions (N,) against
-    targets (N,).
+    """Metrics rmse, mae and r2 of predictions (N,) against targets (N,).
+
+    With their ``intervals`` and ``notes``.
 
     R2 is None for one sample and for targets that are all the same: there is no variance to
     explain.
@@ -136,8 +141,9 @@ def regression(predicted: Array, y: Array, *, resamples: int = 1000, seed: int =
 
 
 def reliability(probabilities: Array, labels: Array) -> tuple[Array, Array, Array]:
-    """Samples, accuracy and mean confidence, (15,) each, by equal-width bins of the top
-    probability; 0 in an empty bin.
+    """Samples, accuracy and mean confidence of each bin of the top probability, (15,) each.
+
+    Bins are of equal width; an empty one has 0.
 
     A bin holds its upper edge: ((m - 1) / 15, m / 15].
     """
@@ -153,8 +159,9 @@ def reliability(probabilities: Array, labels: Array) -> tuple[Array, Array, Arra
 
 
 def calibration_error(probabilities: Array, labels: Array) -> float:
-    """Expected calibration error: mean gap of accuracy and confidence over the bins, weighted by
-    their samples.
+    """Expected calibration error.
+
+    Mean gap of accuracy and confidence over the bins, weighted by their samples.
 
     Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
     """
@@ -171,7 +178,7 @@ def _confidence(probabilities: Array) -> tuple[Array, Array]:
 def _precision_recall_f1(
     labels: Array, predicted: Array, k: int
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """By class, and averaged in three ways."""
+    """Precision, recall and F1 by class, and averaged in three ways."""
     names = ("precision", "recall", "f1")
     by = {
         average: precision_recall_fscore_support(
@@ -212,7 +219,7 @@ def _classification_intervals(
     resamples: int,
     generator: np.random.Generator,
 ) -> dict[str, list[float]]:
-    """Of everything but the ranking metrics."""
+    """Intervals of every metric but the ranking ones."""
     n, k = probabilities.shape
     true, predicted = np.nonzero(confusion)
     # cells drawn at random are distributed as the cells of samples drawn at random
@@ -248,7 +255,7 @@ def _ranking_intervals(
 
 
 def _notes(absent: Array, unpredicted: Array, present: Array) -> dict[str, list[str]]:
-    """What to know of each metric where classes have no sample or are never predicted."""
+    """Notes on each metric where classes have no sample or are never predicted."""
     notes: dict[str, list[str]] = {}
 
     def note(sentence: str, *names: str) -> None:
@@ -262,23 +269,24 @@ def _notes(absent: Array, unpredicted: Array, present: Array) -> dict[str, list[
             *ranking,
         )
     elif len(absent):
-        note(f"no sample of class {_listed(absent)}: left out of the macro mean.", *ranking)
-    if len(absent):
-        note(f"no sample of class {_listed(absent)}: left out of the mean.", "balanced_accuracy")
         note(
-            f"no sample of class {_listed(absent)}: recall and F1 count as 0 in the macro mean.",
+            f"no sample of class {human_list(absent, NAMED)}: left out of the macro mean.", *ranking
+        )
+    if len(absent):
+        note(
+            f"no sample of class {human_list(absent, NAMED)}: left out of the mean.",
+            "balanced_accuracy",
+        )
+        note(
+            f"no sample of class {human_list(absent, NAMED)}: recall and F1 count as 0 in the "
+            "macro mean.",
             "recall_macro",
             "f1_macro",
         )
     if len(unpredicted):
         note(
-            f"never predicted: class {_listed(unpredicted)}; precision counts as 0.",
+            f"never predicted: class {human_list(unpredicted, NAMED)}; precision counts as 0.",
             "precision_macro",
             "precision_weighted",
         )
     return notes
-
-
-def _listed(classes: Array, most: int = 10) -> str:
-    text = ", ".join(str(c) for c in classes[:most])
-    return text if len(classes) <= most else f"{text} and {len(classes) - most} more"

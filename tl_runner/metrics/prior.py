@@ -1,5 +1,7 @@
-"""Answers as frequent as they should be: a shift of some classes' logits. Not for test images: it
-looks at how many there are of each."""
+"""Shift of some classes' logits that makes their predictions as frequent as they should be.
+
+Not for test images: it looks at how many there are of each.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ ROUNDS = 10  # where several classes are shifted, each moves the others' margins
 
 
 def shifts_to_prior(logits: Tensor, shares: Mapping[int, float]) -> Tensor:
-    """What to add to each class's logit so that this share of the images has it as its largest,
+    """Shift of each class's logit at which its share of the images has it as the largest.
+
     float64 (len(shares),).
 
     A class is answered where its logit exceeds the largest other one, so its shift is the quantile

@@ -1,4 +1,4 @@
-"""How far predicted numbers are off."""
+"""Errors of predicted numbers."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from torch import Tensor
 
 
 def regression(predicted: Tensor, y: Tensor) -> dict[str, float]:
-    """Root of the mean squared error, mean absolute error, and R^2 (1 is perfect, 0 as good as the
-    mean) of (N,) numbers.
+    """RMSE, mean absolute error and R^2 of (N,) numbers.
+
+    R^2 is 1 where the prediction is perfect and 0 where it is as good as the mean.
 
     R^2 is left out where all labels are equal.
     """

@@ -1,5 +1,6 @@
-"""The selection rules: where each one's score stands in ``metrics.jsonl``, what it needs, and which
-epoch it takes. No torch.
+"""Table of the selection rules, and the epoch that each takes. No torch.
+
+A rule says where its score stands in ``metrics.jsonl`` and what it needs.
 
 This is the one list of them: the command's checks, the training, the record and the report all read
 it.
@@ -68,8 +69,7 @@ EVALUATIONS = {
 
 
 def scores(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """What each rule goes by, from an epoch's metrics by split; a rule without its score is left
-    out."""
+    """Score of each rule, from an epoch's metrics by split; a rule without one is left out."""
     return {
         name: found[rule.split][rule.name]
         for name, rule in RULES.items()
@@ -78,8 +78,9 @@ def scores(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
 
 
 def shown(scores: Mapping[str, float], selection: str) -> dict[str, float]:
-    """The scores that the line of an epoch names: the usual ones and the one that decides; an
-    oracle's only if it does.
+    """Scores that the line of an epoch names.
+
+    The usual ones and the one that decides; an oracle's only if it does.
 
     What belongs to no rule is named as it is.
     """
@@ -93,8 +94,11 @@ def shown(scores: Mapping[str, float], selection: str) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Choice:
-    """What a rule takes: the epoch, its score then (None for ``last``), the target test accuracy
-    then, and what that lost."""
+    """Choice of a rule.
+
+    The epoch, its score then (None for ``last``), the target test accuracy then, and what that
+    lost.
+    """
 
     epoch: int
     score: float | None
@@ -103,8 +107,9 @@ class Choice:
 
 
 def choices(rows: Iterable[Mapping[str, Any]], stopped: int | None = None) -> dict[str, Choice]:
-    """What each rule would have taken of the last phase, by the rows of ``metrics.jsonl``, whatever
-    those hold.
+    """Choice of each rule among the epochs of the last phase.
+
+    From the rows of ``metrics.jsonl``, whatever those hold.
 
     ``regret`` is how much target test accuracy (of the images watched every epoch) it loses against
     the best epoch, which ``oracle`` takes. Empty where that accuracy was not recorded at every

@@ -18,8 +18,11 @@ EXAMPLES = 4  # random images that both are asked about
 
 
 class Predictor(nn.Module):
-    """Images, float32 (B, C, H, W) in [0, 1], or vectors as they are in files, float32 (B, d), to
-    (logits, probabilities), (B, K); or to (numbers,), (B, 1)."""
+    """Network with its preprocessing, as other programs call it.
+
+    Images, float32 (B, C, H, W) in [0, 1], or vectors as they are in files, float32 (B, d), to
+    (logits, probabilities), (B, K); or to (numbers,), (B, 1).
+    """
 
     input_mean: Tensor  # names of its own: an exporter calls what it computes ``mean``
     input_deviation: Tensor
@@ -47,8 +50,9 @@ class Predictor(nn.Module):
 
 
 def export(trained: Trained, file: Path) -> str:
-    """Write the network to ``file``, .onnx or .pt2; batches may be of any size. What was written,
-    in words.
+    """Write the network to ``file``, .onnx or .pt2, and return in words what was written.
+
+    Batches may be of any size.
 
     Raises:
         UserError: the file cannot be written, or a package that writes it is missing.
@@ -100,7 +104,7 @@ def export(trained: Trained, file: Path) -> str:
 
 
 def description(trained: Trained) -> dict[str, Any]:
-    """What a program needs to know beside the network."""
+    """Facts that a program needs to know beside the network."""
     if trained.vectors:
         return {
             "classes": trained.classes,
@@ -117,15 +121,17 @@ def description(trained: Trained) -> dict[str, Any]:
 
 
 def answers_of(predictor: Predictor) -> list[str]:
-    """What the outputs are called."""
+    """Names of the outputs."""
     return ["logits", "probabilities"] if predictor.classes else ["numbers"]
 
 
 def _onnx(
     predictor: Predictor, images: Tensor, shapes: dict, about: dict[str, str], file: Path
 ) -> Tensor | None:
-    """The probabilities, or numbers, that the written file gives, where onnxruntime is there to run
-    it."""
+    """Write an ONNX file; the probabilities, or numbers, that it gives.
+
+    None where onnxruntime is not there to run it.
+    """
     try:
         import onnx
         import onnxscript  # noqa: F401  (what torch's exporter writes with)

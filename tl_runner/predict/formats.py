@@ -17,13 +17,15 @@ from tl_runner.predict.run import Found
 
 
 def likeliest(p: np.ndarray, classes: Sequence[str], top: int) -> list[tuple[str, float]]:
-    """The ``top`` likeliest classes of one picture with their probabilities (K,); of equal ones the
-    first."""
+    """The ``top`` likeliest classes of one picture with their probabilities.
+
+    Of equal ones the first. Probabilities (K,).
+    """
     return [(classes[i], float(p[i])) for i in np.argsort(-p, kind="stable")[:top]]
 
 
 def written(kind: str, found: Found, classes: Sequence[str], top: int) -> bytes:
-    """A file's content in the format ``kind``: csv, json or npz."""
+    """Content of a file in the format ``kind``: csv, json or npz."""
     if kind == "npz":
         out = io.BytesIO()
         np.savez_compressed(
@@ -36,13 +38,15 @@ def written(kind: str, found: Found, classes: Sequence[str], top: int) -> bytes:
         return (json.dumps(rows, indent=1, ensure_ascii=False) + "\n").encode(
             errors="backslashreplace"
         )
+    if kind != "csv":
+        raise ValueError(f"{kind!r} is no format of a file")
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines(found, classes, top))
     return text.getvalue().encode(errors="surrogateescape")
 
 
 def entry(file: Path, p: np.ndarray, classes: Sequence[str]) -> dict:
-    """One picture in JSON."""
+    """JSON entry of one picture."""
     if not classes:
         return {"file": str(file), "value": float(f"{p[0]:.7g}")}
     ((name, probability),) = likeliest(p, classes, 1)
@@ -56,7 +60,7 @@ def entry(file: Path, p: np.ndarray, classes: Sequence[str]) -> dict:
 
 
 def lines(found: Found, classes: Sequence[str], top: int) -> Iterator[list]:
-    """The lines of a CSV file, the first its columns."""
+    """Lines of a CSV file, the first its columns."""
     if found.features or not classes:
         yield (
             ["file", *(f"feature_{i}" for i in range(found.values.shape[1]))]
@@ -81,7 +85,7 @@ def lines(found: Found, classes: Sequence[str], top: int) -> Iterator[list]:
 
 
 def show(found: Found, classes: Sequence[str], top: int) -> None:
-    """A table in the terminal."""
+    """Print a table to the terminal."""
     table = Table(box=None, pad_edge=False)
     table.add_column("file", overflow="fold")
     if not classes:

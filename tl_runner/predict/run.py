@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tl_runner.build.finished_run import FinishedRun
 from tl_runner.data.pictures import SUFFIXES, decode
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.data.tasks import arrays
 from tl_runner.data.tasks.folder import NAMED, hidden
 from tl_runner.errors import CheckpointError, UserError
@@ -25,7 +25,7 @@ AT_ONCE = 2**28  # bytes of pictures that are decoded before they are predicted
 
 @dataclass(frozen=True)
 class Found:
-    """What was made of some pictures.
+    """Outputs for some pictures or vectors.
 
     Attributes:
         files: those that could be read, in order.
@@ -65,7 +65,7 @@ class Trained(FinishedRun):
         self.fit = data.get("fit", "crop") if self.size == width else "stretch"
 
     def describe(self) -> str:
-        """The run, in a few words."""
+        """Description of the run in a few words."""
         choices = self.result.get("choices") or {}
         if self.vectors:
             return (
@@ -84,7 +84,7 @@ class Trained(FinishedRun):
         )
 
     def pictures(self, paths: Sequence[Path]) -> list[Path]:
-        """The files that ``paths`` name, those of a folder in order.
+        """Files that ``paths`` name, those of a folder in order.
 
         Raises:
             UserError: one is not there, a folder has no pictures, or the run is of feature vectors
@@ -108,17 +108,16 @@ class Trained(FinishedRun):
         return files
 
     def predict(self, files: Sequence[Path], workers: int = 0) -> Found:
-        """Probabilities of the classes, by the classifier of the run's last phase; or the numbers
-        that it was asked for."""
+        """Probabilities of the classes, or numbers, by the predictor of the run's last phase."""
         return self._outputs(files, workers, self.answers)
 
     def answers(self, x: Tensor) -> Tensor:
         """Probabilities (B, K), or numbers (B, 1), of images (B, C, H, W)."""
-        said = self.phase.outputs.predict(x).float()
-        return said.softmax(1) if self.classes else said
+        logits = self.phase.outputs.predict(x).float()
+        return logits.softmax(1) if self.classes else logits
 
     def features(self, files: Sequence[Path], workers: int = 0) -> Found:
-        """What the classifier's head sees.
+        """Features that the classifier's head reads.
 
         Raises:
             UserError: the method names no features.
@@ -166,8 +165,10 @@ class Trained(FinishedRun):
     def _decoded(
         self, files: Sequence[Path], workers: int
     ) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
-        """(files, uint8 (n, C, H, W), why others could not be read), a part of the files at a
-        time."""
+        """Decoded pictures, a part of the files at a time.
+
+        (files, uint8 (n, C, H, W), why others could not be read).
+        """
         step = max(64, AT_ONCE // prod(self.outline.shape))
         for start in range(0, len(files), step):
             some = [*files[start : start + step]]
@@ -190,8 +191,10 @@ class Trained(FinishedRun):
     def _vectors(
         self, files: Sequence[Path]
     ) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
-        """(a name for each row, float32 (n, d, 1, 1), why the file could not be read) of each
-        file's ``x``, scaled as in training."""
+        """Vectors of each file's ``x``, scaled as in training.
+
+        (a name for each row, float32 (n, d, 1, 1), why the file could not be read).
+        """
         for file in files:
             try:
                 x = torch.from_numpy(arrays.read_vectors(file))
@@ -209,8 +212,7 @@ class Trained(FinishedRun):
             )
 
     def outputs(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """What a network makes of uint8 images (N, C, H, W), or of vectors, float32 (N, d, 1,
-        1)."""
+        """Outputs of a network for uint8 images (N, C, H, W), or vectors, float32 (N, d, 1, 1)."""
         split = Split(x, None, torch.arange(len(x))).to(
             self.device.torch, self.device.channels_last
         )

@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, its environment, its result, its log and figures."""
+"""Record of a run: its folder, its environment, its result, its log and figures."""

@@ -1,5 +1,4 @@
-"""What the user watches while a run goes on: bars on a terminal, plain lines elsewhere; and the log
-file."""
+"""Progress of a run on the console and in its log file: bars on a terminal, else plain lines."""
 
 from __future__ import annotations
 
@@ -33,8 +32,9 @@ class Bar:
 
 
 class Progress:
-    """Messages to the console and to ``run.log``; the console is stderr, so that tables can be
-    piped.
+    """Messages to the console and to ``run.log``.
+
+    The console is stderr, so that tables can be piped.
 
     Args:
         quiet: to ``run.log`` alone, as where several runs share a console.

@@ -1,4 +1,4 @@
-"""What a classifier costs to use: parameters, operations, time."""
+"""Cost of using a classifier: parameters, operations, time."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def cost(
     shape: Sequence[int],
     device: Device,
 ) -> dict[str, float | None]:
-    """Of one image (C, H, W): ``parameters``, ``flops`` (a multiplication and an addition are two),
-    ``latency_ms``.
+    """Cost of classifying one image (C, H, W).
+
+    ``parameters``, ``flops`` (a multiplication and an addition are two), ``latency_ms``.
 
     Args:
         networks: in eval mode, those that ``predict`` uses among them; the others do not count.

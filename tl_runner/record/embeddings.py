@@ -1,5 +1,7 @@
-"""Features of test images of both domains before and after adaptation, for pictures and the
-distance of the two: ``embeddings.npz``."""
+"""``embeddings.npz``: features of test images of both domains before and after adaptation.
+
+Kept for pictures, and to measure the similarity of the two.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ WHEN = ("before", "after")
 
 
 def keep(folder: RunFolder, when: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write ``{when}/{domain}`` float16 (N, d), ``{when}/target/said`` (N, K) and
+    """Write features, probabilities and labels of a time into ``embeddings.npz``.
+
+    ``{when}/{domain}`` float16 (N, d), the classifier's ``{when}/target/said`` (N, K) and
     ``{domain}/labels`` int64 (N,).
 
     What ``before`` wrote stays beside ``after``.
@@ -30,7 +34,7 @@ def keep(folder: RunFolder, when: str, arrays: Mapping[str, np.ndarray]) -> None
 
 
 def load(folder: RunFolder) -> dict[str, np.ndarray]:
-    """What was kept; empty if nothing was."""
+    """Arrays of ``embeddings.npz``; empty if there is none."""
     if not (folder.path / FILE).exists():
         return {}
     with np.load(folder.path / FILE, allow_pickle=False) as stored:
@@ -38,8 +42,10 @@ def load(folder: RunFolder) -> dict[str, np.ndarray]:
 
 
 def pair(arrays: Mapping[str, np.ndarray], when: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Source and target features of a time, if both were kept, are of one kind and finite in half
-    precision."""
+    """Source and target features of a time, (N, d) and (M, d).
+
+    None unless both were kept, are of one length and finite in half precision.
+    """
     source, target = (arrays.get(f"{when}/{domain}") for domain in ("source", "target"))
     if (
         source is None
@@ -52,8 +58,10 @@ def pair(arrays: Mapping[str, np.ndarray], when: str) -> tuple[np.ndarray, np.nd
 
 
 def a_distances(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Proxy A-distance of the two domains ``before`` and ``after`` adaptation; the halves are the
-    same for every run."""
+    """Proxy A-distance of the two domains ``before`` and ``after`` adaptation.
+
+    The halves are the same for every run.
+    """
     return {
         when: round(proxy_a_distance(*domains), 4)
         for when in WHEN

@@ -1,4 +1,4 @@
-"""What a run ran on: code, packages, machine, data."""
+"""Environment of a run: code, packages, machine, data."""
 
 from __future__ import annotations
 
@@ -53,8 +53,10 @@ def environment(
 
 
 def git(folder: Path) -> dict[str, Any] | None:
-    """The commit of the checkout that the code runs from and whether it has changes; None outside
-    of one."""
+    """Commit of the checkout that the code runs from, and whether it has changes.
+
+    None outside of one.
+    """
 
     def ask(*words: str) -> str:
         return subprocess.run(

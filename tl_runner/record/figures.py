@@ -1,5 +1,7 @@
-"""Figures of a run: learning curves, confusion matrix, ROC, reliability diagram and features of
-both domains, as PNG."""
+"""Figures of a run as PNG.
+
+Learning curves, confusion matrix, ROC, reliability diagram and features of both domains.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,10 @@ SPLITS = ("source_val", "target_train", "target_test")
 
 
 def curves(rows: Sequence[Mapping[str, Any]], file: Path, title: str) -> None:
-    """One column of panels a phase: training losses, accuracies, and the label-free scores by which
-    an epoch may be chosen."""
+    """Learning curves, one column of panels a phase.
+
+    Training losses, accuracies, and the label-free scores by which an epoch may be chosen.
+    """
     rows = [r for r in rows if "step" in r]
     phases = list(dict.fromkeys(r["phase"] for r in rows))
     if not phases:
@@ -100,7 +104,7 @@ def _panel(axis: Any, series: Mapping[str, Points], title: str) -> None:
 
 
 def numbers(predicted: Array, y: Array, file: Path, title: str) -> None:
-    """What was predicted (N,) against what it is (N,)."""
+    """Predicted numbers (N,) against the true ones (N,)."""
     low, high = float(min(predicted.min(), y.min())), float(max(predicted.max(), y.max()))
     figure, axis = plt.subplots(figsize=(4.8, 4.8), layout="constrained")
     axis.plot([low, high], [low, high], color="0.6", linewidth=1)
@@ -112,8 +116,10 @@ def numbers(predicted: Array, y: Array, file: Path, title: str) -> None:
 
 
 def confusion(counts: Array, classes: Sequence[str], file: Path, title: str) -> None:
-    """Counts (K, K): rows are the true classes, columns the predicted ones; shade is the share of
-    the row."""
+    """Confusion matrix of counts (K, K): rows are the true classes, columns the predicted ones.
+
+    Shade is the share of the row.
+    """
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(max(4.8, 0.5 * len(classes)), 16)
     figure, axis = plt.subplots(figsize=(side, side), layout="constrained")
@@ -142,8 +148,9 @@ def roc(
     file: Path,
     title: str,
 ) -> None:
-    """Each class against the rest, and the mean of their curves; of many classes the ten with the
-    smallest area are drawn.
+    """ROC of each class against the rest, and the mean of their curves.
+
+    Of many classes the ten with the smallest area are drawn.
 
     Args:
         probabilities, labels: (N, K), (N,).
@@ -183,8 +190,10 @@ def roc(
 
 
 def reliability(probabilities: Array, labels: Array, file: Path, title: str) -> None:
-    """Accuracy by confidence, on the diagonal where the network knows what it knows; below, where
-    the images lie. (N, K), (N,)."""
+    """Reliability diagram: accuracy by confidence, and below it where the images lie.
+
+    On the diagonal the network knows what it knows. Probabilities (N, K), labels (N,).
+    """
     counts, accuracy, confidence = report.reliability(probabilities, labels)
     filled, edges = counts > 0, np.arange(report.BINS) / report.BINS
     figure, (upper, lower) = plt.subplots(
@@ -221,8 +230,9 @@ def reliability(probabilities: Array, labels: Array, file: Path, title: str) -> 
 
 
 def embedding(arrays: Mapping[str, Array], classes: Sequence[str], file: Path, title: str) -> None:
-    """t-SNE of both domains' features before and after adaptation, of
-    :func:`tl_runner.record.embeddings.load`.
+    """t-SNE of both domains' features before and after adaptation.
+
+    The arrays are those of :func:`tl_runner.record.embeddings.load`.
 
     Colour is the class, the sign the domain. Without features of both domains there is no figure.
     """

@@ -1,5 +1,4 @@
-"""What a run of few-shot tasks leaves beside metrics: the curve of scores against inner steps, as a
-figure and in the closing table."""
+"""Scores of few-shot tasks against inner steps, as a figure and as rows of the closing table."""
 
 from __future__ import annotations
 
@@ -40,12 +39,12 @@ def figure(reports: Mapping[str, Report], file: Path, title: str) -> None:
 
 
 def metric_of(curve: Mapping[str, Any]) -> str:
-    """accuracy or mse."""
+    """Name of a curve's score: accuracy or mse."""
     return next(name for name in curve if name not in ("steps", "ci95"))
 
 
 def rows(curve: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(inner steps, score, half its 95 % interval) as the closing table shows them."""
+    """Rows (inner steps, score, half its 95 % interval) of the closing table."""
     metric = metric_of(curve)
     steps = [n for n in curve["steps"] if n in SHOWN or n == curve["steps"][-1]]
     by_steps = dict(

@@ -6,15 +6,11 @@ import io
 import json
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tl_runner.errors import BusyError
-
-POLL_S = 0.2  # while another process is at what this one waits for
+from tl_runner.files import write_atomic
 
 
 class RunFolder:
@@ -30,8 +26,10 @@ class RunFolder:
         self.tracker: Any = None
 
     def metric(self, row: Mapping[str, Any]) -> None:
-        """Append one line to ``metrics.jsonl``; it is out of our hands before the next checkpoint
-        is written."""
+        """Append one line to ``metrics.jsonl``.
+
+        It is out of our hands before the next checkpoint is written.
+        """
         with open(self.metrics_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
         if self.tracker:
@@ -46,16 +44,16 @@ class RunFolder:
         ]
 
     def metrics_bytes(self) -> int:
-        """Its length, for :meth:`cut_metrics`."""
+        """Length of ``metrics.jsonl``, for :meth:`cut_metrics`."""
         return self.metrics_file.stat().st_size if self.metrics_file.exists() else 0
 
     def cut_metrics(self, size: int) -> None:
-        """Drop what was written after a checkpoint."""
+        """Drop lines that were written after a checkpoint."""
         if self.metrics_bytes() > size:
             os.truncate(self.metrics_file, size)
 
     def json(self, name: str, content: Any) -> None:
-        """Write a JSON file whole, a list of numbers on one line."""
+        """Write a JSON file whole; a list of numbers stands on one line."""
         text = json.dumps(content, indent=2, allow_nan=False)
         text = re.sub(
             r"\[\n([^\[\]{}\"]+)\]", lambda found: f"[{' '.join(found[1].split())}]", text
@@ -75,7 +73,7 @@ class RunFolder:
         write_atomic(self.path / name, buffer.getbuffer())
 
     def result(self) -> dict[str, Any] | None:
-        """``result.json`` if the run got that far."""
+        """Content of ``result.json``, or None before the run got that far."""
         return (
             json.loads(self.result_file.read_text(encoding="utf-8"))
             if self.result_file.exists()
@@ -84,12 +82,12 @@ class RunFolder:
 
 
 def named_choices(choices: Mapping[str, str]) -> dict[str, str]:
-    """The groups' choices that a record names."""
+    """Choices of the groups that a record names."""
     return {group: choices[group] for group in ("data", "backbone", "method", "device")}
 
 
 def state(folder: Path) -> str:
-    """What has become of a run: done, failed, interrupted, or missing."""
+    """State of a run: done, failed, interrupted, or missing."""
     try:
         return str(json.loads((folder / "result.json").read_text(encoding="utf-8"))["status"])
     except FileNotFoundError:
@@ -99,8 +97,7 @@ def state(folder: Path) -> str:
 
 
 class Unwritten(RunFolder):
-    """The run folder as ranks other than 0 have it: they read it, nothing that they say goes into
-    it."""
+    """Run folder as ranks other than 0 have it: they read it, and write nothing."""
 
     def metric(self, row: Mapping[str, Any]) -> None:
         pass
@@ -113,68 +110,3 @@ class Unwritten(RunFolder):
 
     def text(self, name: str, content: str) -> None:
         pass
-
-
-def write_atomic(path: Path, content: bytes | memoryview) -> None:
-    """Replace ``path``'s content in one step; nothing is left behind when that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold a folder against a second process.
-
-    Raises:
-        BusyError: another process holds it.
-    """
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # Windows opens no folders
-        yield
-        return
-    try:
-        if not locked(handle):
-            raise BusyError(f"{folder} is being run by another process at this moment.")
-        yield
-    finally:
-        os.close(handle)
-
-
-def locked(handle: int) -> bool:
-    """Whether an open file is now locked by this process alone; True as well where there are no
-    locks."""
-    try:
-        import fcntl
-
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):  # Windows; a file system without locks
-        pass
-    return True
-
-
-@contextmanager
-def claimed(file: Path, asked_to_stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Wait until no other process has claimed ``file``, a lock made for this, and keep others
-    waiting meanwhile."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = open(file, "w")  # noqa: SIM115
-    except OSError:
-        yield
-        return
-    with lock:
-        while not locked(lock.fileno()) and not asked_to_stop():
-            time.sleep(POLL_S)
-        yield

@@ -1,2 +1,1 @@
-"""Reads run folders and sweep folders, and nothing else: tables, paired tests and one HTML page. No
-torch, no Hydra."""
+"""Tables, paired tests and one HTML page from run and sweep folders. No torch, no Hydra."""

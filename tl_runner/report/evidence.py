@@ -1,5 +1,7 @@
-"""The numbers behind the figures, from the files of a group's runs. NumPy and scikit-learn; no
-drawing."""
+"""Numbers behind the figures, from the files of a group's runs.
+
+NumPy and scikit-learn; no drawing.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,12 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from tl_runner.metrics.selection_rules import EVALUATIONS
-from tl_runner.report.runs import Run, mapping, number, warn
+from tl_runner.report.reading import as_list, mapping, number, warn
+from tl_runner.report.runs import Run
 from tl_runner.similarity import tsne
 
 BINS = 15
@@ -23,8 +25,10 @@ _EVALUATED = {"source_val", "target_train", "target_test", "meta_val"}
 
 @dataclass(frozen=True)
 class Band:
-    """A mean curve with its standard deviation over seeds: ``x``, ``mean``, ``std`` (P,), from
-    ``n`` runs."""
+    """Mean curve with its standard deviation over seeds.
+
+    ``x``, ``mean``, ``std`` (P,), from ``n`` runs.
+    """
 
     x: np.ndarray
     mean: np.ndarray
@@ -33,8 +37,7 @@ class Band:
 
 
 def arrays(file: Path) -> dict[str, np.ndarray]:
-    """The numeric arrays of an ``.npz``; empty if there is none, empty with a warning if it is
-    damaged."""
+    """Numeric arrays of an ``.npz``; empty if there is none, or with a warning if it is damaged."""
     try:
         with np.load(file, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
@@ -46,8 +49,7 @@ def arrays(file: Path) -> dict[str, np.ndarray]:
 
 
 def predictions(run: Run, split: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Probabilities (N, K) and labels (N,) of a split, if the run kept them and they fit each
-    other."""
+    """Probabilities (N, K) and labels (N,) of a split, if the run kept ones that fit each other."""
     content = arrays(run.folder / "predictions.npz") if run.status == "done" else {}
     p, y = content.get(f"{split}/probabilities"), content.get(f"{split}/labels")
     if (
@@ -77,12 +79,12 @@ def band(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> Band:
 
 
 def phases(runs: Iterable[Run]) -> list[str]:
-    """Phase names in the order in which they first come."""
+    """Names of the phases in the order in which they first come."""
     return list(dict.fromkeys(str(row.get("phase")) for run in runs for row in run.epochs))
 
 
 def curve(runs: Iterable[Run], phase: str, split: str, name: str) -> Band | None:
-    """A value by epoch over the seeds of a group; None if no run recorded it."""
+    """Values of a metric by epoch over the seeds of a group; None if no run recorded it."""
     curves = []
     for run in runs:
         rows = [
@@ -99,8 +101,10 @@ def curve(runs: Iterable[Run], phase: str, split: str, name: str) -> Band | None
 
 
 def inner_steps(runs: Iterable[Run], metric: str) -> Band | None:
-    """The score of test tasks by the number of inner steps, over the seeds of a group; None if no
-    run has it."""
+    """Score of test tasks by the number of inner steps, over the seeds of a group.
+
+    None if no run has it.
+    """
     curves = []
     for run in runs:
         found = (
@@ -109,7 +113,7 @@ def inner_steps(runs: Iterable[Run], metric: str) -> Band | None:
             else {}
         )
         steps, values = (
-            np.array([number(v) for v in listed(found.get(name))], dtype=float)
+            np.array([number(v) for v in as_list(found.get(name))], dtype=float)
             for name in ("steps", metric)
         )
         if (
@@ -122,14 +126,11 @@ def inner_steps(runs: Iterable[Run], metric: str) -> Band | None:
     return band(curves) if curves else None
 
 
-def listed(value: Any) -> list[Any]:
-    """A list as it is; nothing in the place of anything else."""
-    return value if isinstance(value, list) else []
-
-
 def losses(runs: Sequence[Run], phase: str) -> dict[str, Band]:
-    """What a phase's updates reported each epoch, by name: losses, and a discriminator's
-    accuracy."""
+    """Values that a phase's updates reported each epoch, by name.
+
+    Losses, and a discriminator's accuracy.
+    """
     rows = [row for run in runs for row in run.epochs if row.get("phase") == phase]
     named = {(str(row.get("split")), name) for row in rows for name in row if _is_value(name)}
     reported = sorted(
@@ -152,8 +153,10 @@ def confusion(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
 
 
 def roc(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[Band, list[float]] | None:
-    """One-vs-rest ROC averaged over the classes that have both kinds of sample, over runs; and each
-    run's mean area."""
+    """ROC averaged over classes and runs, and each run's mean area.
+
+    One against the rest, for the classes that have both kinds of sample.
+    """
     from sklearn.metrics import roc_auc_score, roc_curve
 
     x, curves, areas = np.linspace(0, 1, 101), [], []
@@ -169,8 +172,10 @@ def roc(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[Band, list[floa
 
 @dataclass(frozen=True)
 class Reliability:
-    """Accuracy and mean confidence of the bins (B,) that hold a sample, their share of all, and
-    each run's ECE."""
+    """Calibration in bins (B,) that hold a sample.
+
+    Accuracy and mean confidence, share of all samples, and each run's ECE.
+    """
 
     confidence: np.ndarray
     accuracy: np.ndarray
@@ -179,8 +184,10 @@ class Reliability:
 
 
 def reliability(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> Reliability:
-    """Calibration of the top probability in 15 bins of equal width (Guo et al., ICML 2017, eq. 3),
-    pooled over runs."""
+    """Calibration of the top probability in 15 bins of equal width, pooled over runs.
+
+    Guo et al., ICML 2017, eq. 3.
+    """
     sums = np.zeros((3, BINS))  # of samples, confidence and hits
     ece = []
     for p, y in found:
@@ -196,8 +203,10 @@ def reliability(found: Sequence[tuple[np.ndarray, np.ndarray]]) -> Reliability:
 
 
 def embedding(run: Run, when: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """t-SNE of a run's features ``before`` or ``after`` adaptation, both domains in one: source and
-    target points (n, 2)."""
+    """t-SNE of a run's features ``before`` or ``after`` adaptation.
+
+    Source and target points (n, 2), both domains embedded together.
+    """
     content = arrays(run.folder / "embeddings.npz")
     source, target = (content.get(f"{when}/{domain}") for domain in ("source", "target"))
     if (

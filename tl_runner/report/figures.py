@@ -1,5 +1,6 @@
-"""Small panels as SVG to stand inside a page: text and axes take the page's colour, so that they
-read in light and dark.
+"""Small panels as SVG to stand inside a page.
+
+Text and axes take the page's colour, so that they read in light and dark.
 
 Colours are Okabe and Ito's, told apart with any colour vision; curves of one panel differ in their
 dashes as well from the seventh.
@@ -53,12 +54,12 @@ _STYLE: Any = {
 
 
 def dashes(i: int) -> str:
-    """The dash pattern of curve ``i``, as SVG writes it."""
+    """Dash pattern of curve ``i``, as SVG writes it."""
     return DASHES[i // len(COLOURS) % len(DASHES)]
 
 
 def colour(i: int) -> str:
-    """The colour of curve ``i``."""
+    """Colour of curve ``i``."""
     return COLOURS[i % len(COLOURS)]
 
 
@@ -134,8 +135,10 @@ class Panels:
         return done[0]
 
     def reliability(self, found: Reliability, what: str) -> str:
-        """Accuracy against confidence; the bars at the foot are the share of the samples in each
-        bin."""
+        """Reliability diagram: accuracy against confidence.
+
+        The bars at the foot are the share of the samples in each bin.
+        """
         with self._panel(what, height=3.2) as (axis, done):
             axis.plot([0, 1], [0, 1], color=_INK, linewidth=0.6, linestyle="--", alpha=0.5)
             centres = (np.ceil(found.confidence * BINS) - 0.5) / BINS
@@ -161,8 +164,10 @@ class Panels:
         return done[0]
 
     def confusion(self, counts: np.ndarray, classes: Sequence[str], what: str) -> str:
-        """Rows are true classes, columns predicted ones; shade and number are the share of the row
-        in percent."""
+        """Confusion matrix: rows are true classes, columns predicted ones.
+
+        Shade and number are the share of the row in percent.
+        """
         k = len(counts)
         shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
         pixels = np.empty((k, k, 4))
@@ -190,7 +195,7 @@ class Panels:
         return done[0]
 
     def points(self, source: np.ndarray, target: np.ndarray, what: str) -> str:
-        """Two clouds (n, 2): circles are source, triangles target."""
+        """Two clouds of points (n, 2): circles are source, triangles target."""
         with self._panel(what, height=3.2) as (axis, done):
             axis.scatter(
                 *source.T, s=9, marker="o", facecolors="none", edgecolors=colour(0), linewidths=0.8
@@ -201,7 +206,7 @@ class Panels:
         return done[0]
 
     def scatter(self, points: Sequence[tuple[int, float, float]], x: str, y: str, what: str) -> str:
-        """Points (number of a colour, x, y), a line at y = 0."""
+        """Scatter of points (number of a colour, x, y), with a line at y = 0."""
         with self._panel(what) as (axis, done):
             axis.axhline(0, color=_INK, linewidth=0.6, linestyle="--", alpha=0.5)
             for i, across, up in points:
@@ -213,7 +218,7 @@ class Panels:
 
     @contextmanager
     def _panel(self, what: str, height: float = 2.5) -> Any:
-        """An axis to draw on, and a list that holds the SVG afterwards."""
+        """Axis to draw on, and a list that holds the SVG afterwards."""
         self._count += 1
         with matplotlib.rc_context(_STYLE | {"svg.hashsalt": f"p{self._count}"}):
             figure = Figure(figsize=(3.4, height), layout="constrained")
@@ -225,8 +230,10 @@ class Panels:
 
 
 def inline(svg: str, prefix: str, what: str) -> str:
-    """An SVG file's content for a page: no header, own ids, as wide as its place, the page's font
-    and colour; ``what`` names it."""
+    """Content of an SVG file for a page; ``what`` names it.
+
+    No header, own ids, as wide as its place, in the page's font and colour.
+    """
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.S)
     referred = set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", svg))

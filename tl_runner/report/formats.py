@@ -31,8 +31,10 @@ SHORTEST_WORD = 8  # letters to which a column of words may shrink before it wra
 def terminal(
     rows: Sequence[Row], console: Console | None = None, only_changed: bool = False
 ) -> str:
-    """The table of groups as :func:`draw` does it; columns that are equal in all rows are left out
-    where it does not fit."""
+    """Table of groups for the console, as :func:`draw` makes it.
+
+    Columns that are equal in all rows are left out where it does not fit.
+    """
     console = console or Console()
     full = lay_out(rows, only_changed)
     fits = _natural(_table(full)) <= (console.width if console.is_terminal else PIPED_WIDTH)
@@ -40,8 +42,9 @@ def terminal(
 
 
 def draw(grid: Grid, console: Console | None = None) -> str:
-    """A table for the console: colour and its width on a terminal; plain text when piped, where a
-    row is always one line.
+    """Table for the console: in colour and its width on a terminal, plain text when piped.
+
+    Piped, a row is always one line.
 
     Only words wrap, never numbers: a table that cannot get narrow enough is wider than the
     terminal.
@@ -102,7 +105,7 @@ def _table(grid: Grid) -> Table:
 
 
 def markdown(grid: Grid) -> str:
-    """GitHub's Markdown; the best in bold."""
+    """Table in GitHub's Markdown; the best in bold."""
     lines = [
         _markdown_row(grid.columns),
         _markdown_row(["---:" if numeric else "---" for numeric in grid.numeric], escape=False),
@@ -147,7 +150,7 @@ _LATEX = {
 
 
 def latex(grid: Grid) -> str:
-    """A ``tabular`` with the rules of booktabs; the notes are comments above it."""
+    """Table as a ``tabular`` with the rules of booktabs; the notes are comments above it."""
     lines = [
         f"% {one_line_of(note.replace('* best', 'bold: best'))}"
         for note in (*grid.notes, *grid.absent)
@@ -172,13 +175,15 @@ def latex_escape(text: str) -> str:
 
 
 def one_line_of(text: str) -> str:
-    """Text without line breaks and control characters, which a hostile folder could send to the
-    terminal."""
+    """Text without line breaks and control characters.
+
+    A hostile folder could send those to the terminal.
+    """
     return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def csv_groups(rows: Sequence[Row]) -> str:
-    """One line a group; raw numbers (fractions, not percent)."""
+    """CSV of the groups, one line a group; raw numbers (fractions, not percent)."""
     keys = list(rows[0].keys)
     measured = ["n", "mean", "std", "gain", "gain_low", "gain_high", "gain_pairs"]
     head = [*keys, "metric", "quantity", *measured, "best", "oracle", "from_pretrain"]
@@ -195,7 +200,7 @@ def csv_groups(rows: Sequence[Row]) -> str:
 
 
 def csv_runs(rows: Sequence[Row]) -> str:
-    """One line a run; raw numbers."""
+    """CSV of the runs, one line a run; raw numbers."""
     lines = [
         [
             *row.keys.values(),
@@ -216,12 +221,12 @@ def csv_runs(rows: Sequence[Row]) -> str:
 
 
 def csv_grid(grid: Grid) -> str:
-    """A pivot or paired tests as they are shown."""
+    """CSV of a pivot or of paired tests as they are shown."""
     return _csv(grid.columns, grid.body)
 
 
 def csv_rules(found: Sequence[Regret]) -> str:
-    """One line a selection rule and data set; raw numbers (fractions, not points)."""
+    """CSV of the selection rules, one line a rule and data set; raw fractions, not points."""
     lines = [
         [one.rule, one.data, one.value.n, one.value.mean, one.value.low, one.value.high]
         for one in found
@@ -229,8 +234,8 @@ def csv_rules(found: Sequence[Regret]) -> str:
     return _csv(["selection", "data", "n", "regret", "regret_low", "regret_high"], lines)
 
 
-def csv_likeness(found: Sequence[Correlation]) -> str:
-    """One line a score of likeness."""
+def csv_similarity(found: Sequence[Correlation]) -> str:
+    """CSV of the similarity measures' correlations with the gain, one line a measure."""
     return _csv(
         ["score", "tau", "p", "groups", "data_sets"],
         [[one.score, one.tau, one.p, one.n, one.data] for one in found],
@@ -248,9 +253,9 @@ def as_json(
     rows: Sequence[Row],
     comparisons: Sequence[Comparison] = (),
     regrets: Sequence[Regret] = (),
-    likeness: Sequence[Correlation] = (),
+    similarity: Sequence[Correlation] = (),
 ) -> str:
-    """Everything: groups, and each run with folder, status, whole error, settings and metrics."""
+    """JSON of everything: groups, and each run with folder, error, settings and metrics."""
     groups = [
         {
             "keys": row.keys,
@@ -269,9 +274,9 @@ def as_json(
         for row in rows
     ]
     tables = {"paired": [asdict(c) for c in comparisons], "rules": [asdict(r) for r in regrets]}
-    tables["likeness"] = [
+    tables["similarity"] = [
         asdict(c) | {"tau": None if isnan(c.tau) else c.tau, "p": None if isnan(c.p) else c.p}
-        for c in likeness
+        for c in similarity
     ]
     content = {"metric": rows[0].metric.name, "groups": groups, **tables}
     return json.dumps(content, indent=2, allow_nan=False) + "\n"

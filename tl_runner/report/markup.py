@@ -9,7 +9,8 @@ from html import escape
 from tl_runner.report.figures import colour, dashes
 from tl_runner.report.formats import one_line_of
 from tl_runner.report.grid import Grid
-from tl_runner.report.table import Metric, Row
+from tl_runner.report.metric import Metric
+from tl_runner.report.table import Row
 
 
 def text(content: object) -> str:
@@ -28,8 +29,9 @@ def table(
     extra: Mapping[int, Sequence[str]] | None = None,
     words: Iterable[int] = (),
 ) -> str:
-    """A table in a box that scrolls by itself, with its caption above and its notes below; narrow
-    screens fold a row into a card.
+    """Table in a box that scrolls by itself, its caption above and its notes below.
+
+    Narrow screens fold a row into a card.
 
     Args:
         extra: ready cells of a column, by its number, in place of the grid's.
@@ -86,8 +88,10 @@ def _class(names: str) -> str:
 
 
 def strips(rows: Sequence[Row]) -> list[str]:
-    """For each row a line with a dot for each seed and a tick at the mean, on one scale for all
-    rows of a metric."""
+    """Strip of each row: a dot for each seed and a tick at the mean.
+
+    On one scale for all rows of a metric.
+    """
     every = {
         row.metric: [
             value for other in rows if other.metric == row.metric for value in other.values.values()

@@ -1,5 +1,4 @@
-"""One HTML page of everything: self-contained, no script, nothing fetched; it opens from the
-disk."""
+"""HTML page of everything: self-contained, no script, nothing fetched; opens from the disk."""
 
 from __future__ import annotations
 
@@ -9,22 +8,18 @@ from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
 
+from tl_runner.errors import human_list
 from tl_runner.metrics.selection_rules import LABEL_FREE
 from tl_runner.report import markup
-from tl_runner.report.grid import (
-    Grid,
-    constants,
-    counts,
-    lay_out,
-    lay_out_paired,
-    lay_out_rules,
-    number_text,
-    shown_keys,
-)
+from tl_runner.report.cells import number_text
+from tl_runner.report.grid import Grid, lay_out, lay_out_paired, lay_out_rules
+from tl_runner.report.metric import Metric
 from tl_runner.report.plates import Plates
-from tl_runner.report.runs import STATUSES, Run, mapping
+from tl_runner.report.reading import as_list, mapping
+from tl_runner.report.remarks import constants, counts, shown_keys
+from tl_runner.report.runs import STATUSES, Run
 from tl_runner.report.selection_cost import regret_table, rule_table
-from tl_runner.report.table import Comparison, Metric, Row, compare, metric_shown
+from tl_runner.report.table import Comparison, Row, compare, metric_shown
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MOST_METHODS = 4  # whose every pair is tested; of more, each against the baseline
@@ -45,7 +40,7 @@ def page(rows: Sequence[Row], runs: Sequence[Run], tests: Sequence[Comparison] =
             "Learning curves",
             [plates.learning_curves(), folded("Training losses", plates.losses())],
         ),
-        ("likeness", "Likeness and gain", [plates.likeness()]),
+        ("similarity", "Similarity and gain", [plates.similarity()]),
         ("regret", "Selection rules", [regret(rows)]),
         ("confusion", "Confusion matrices", [plates.confusions()]),
         ("roc", "ROC", [plates.rocs()]),
@@ -88,19 +83,17 @@ def page(rows: Sequence[Row], runs: Sequence[Run], tests: Sequence[Comparison] =
 
 
 def title_of(rows: Sequence[Row]) -> str:
-    """``source_only and adda on fonts2digits``."""
+    """Title of the page: ``source_only and adda on fonts2digits``."""
 
-    def listed(key: str, plural: str) -> str:
+    def values(key: str, plural: str) -> str:
         names = list(dict.fromkeys(str(row.keys[key]) for row in rows))
-        if len(names) > 4:
-            return f"{len(names)} {plural}"
-        return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+        return f"{len(names)} {plural}" if len(names) > 4 else human_list(names)
 
-    return f"{listed('method', 'methods')} on {listed('data', 'data sets')}"
+    return f"{values('method', 'methods')} on {values('data', 'data sets')}"
 
 
 def summary(rows: Sequence[Row], runs: Sequence[Run]) -> str:
-    """How many runs, how they ended, and what they have in common."""
+    """Number of runs, how they ended, and what they have in common, in a sentence."""
     ended = counts(runs)
     states = ", ".join(f"{ended[status]} {status}" for status in STATUSES if status in ended)
     same = ", ".join(
@@ -182,7 +175,7 @@ def paired(tests: Sequence[Comparison], metric: Metric) -> str:
 
 
 def regret(rows: Sequence[Row]) -> str:
-    """What each selection rule would have cost."""
+    """Table of what each selection rule would have cost."""
     found = regret_table(list(rows))
     if not found:
         return ""
@@ -280,25 +273,21 @@ def _run(row: Row, run: Run, keys: Sequence[str]) -> str:
             ),
         ),
         ("data, SHA-256", "<br>".join(map(markup.text, checksums))),
-        ("warnings", "<br>".join(markup.text(w) for w in _list(run.result.get("warnings")))),
+        ("warnings", "<br>".join(markup.text(w) for w in as_list(run.result.get("warnings")))),
         ("notes", "<br>".join(map(markup.text, _notes(run)))),
     ]
     seed = "" if run.seed is None else f", seed {run.seed}"
-    said = (
+    head = (
         f'{markup.text(", ".join(names))}{seed} <span class="status '
         f'{run.status}">{run.status}{f", {value}" if value else ""}</span>'
     )
-    return f'<details class="run"><summary>{said}</summary>{markup.entries(pairs)}</details>'
-
-
-def _list(content: object) -> list:
-    return content if isinstance(content, list) else []
+    return f'<details class="run"><summary>{head}</summary>{markup.entries(pairs)}</details>'
 
 
 def _notes(run: Run) -> list[str]:
     splits = mapping(run.result.get("notes"))
     return [
-        f"{split}.{name}: {said}"
+        f"{split}.{name}: {note}"
         for split, notes in splits.items()
-        for name, said in mapping(notes).items()
+        for name, note in mapping(notes).items()
     ]

@@ -1,4 +1,4 @@
-"""The page's figures: for each kind, the panels of all groups that left the evidence for it."""
+"""Figures of the page: for each kind, the panels of all groups that left the evidence for it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tl_runner.report import evidence, markup
 from tl_runner.report.figures import Panels
-from tl_runner.report.grid import shown_keys
+from tl_runner.report.remarks import shown_keys
 from tl_runner.report.runs import Run
 from tl_runner.report.similarity import correlations, points
 from tl_runner.report.statistics import deviation, mean
@@ -61,12 +61,14 @@ class Plates:
         return {name: [row for row in self.rows if row.keys["data"] == name] for name in data}
 
     def learning_curves(self) -> str:
-        """Accuracy, or the error of validation tasks, by epoch: a panel for each data set, phase
-        and split."""
+        """Accuracy, or the error of validation tasks, by epoch.
+
+        A panel for each data set, phase and split.
+        """
         panels, splits = [], set()
         for data, rows in self._by_data().items():
             for phase in evidence.phases(run for row in rows for run in row.runs):
-                for split, said, metric, unit in _CURVES:
+                for split, of, metric, unit in _CURVES:
                     bands = {
                         self.colour(row): found
                         for row in rows
@@ -74,11 +76,11 @@ class Plates:
                     }
                     if bands:
                         splits.add(split)
-                        title = f"{said} {metric} by epoch, {data}, {phase}"
+                        title = f"{of} {metric} by epoch, {data}, {phase}"
                         svg = self.panels.curves(
                             bands, "epoch", unit, title, percent=metric == "accuracy"
                         )
-                        panels.append(markup.panel(data, svg, f"{phase}, {said}"))
+                        panels.append(markup.panel(data, svg, f"{phase}, {of}"))
         caption = (
             "After each epoch: mean over seeds, the band is one standard deviation to each side."
         )
@@ -97,7 +99,7 @@ class Plates:
         """Scores of few-shot test tasks by inner steps: a panel for each data set and metric."""
         panels = []
         for data, rows in self._by_data().items():
-            for metric, said in _SCORES:
+            for metric, unit in _SCORES:
                 bands = {
                     self.colour(row): found
                     for row in rows
@@ -107,7 +109,7 @@ class Plates:
                     svg = self.panels.curves(
                         bands,
                         "inner steps",
-                        said,
+                        unit,
                         f"{metric} by inner steps, {data}",
                         percent=metric == "accuracy",
                     )
@@ -122,8 +124,8 @@ class Plates:
             else ""
         )
 
-    def likeness(self) -> str:
-        """Gains against the likeness of the domains: a panel for each score."""
+    def similarity(self) -> str:
+        """Gains against the similarity of the domains: a panel for each measure."""
         panels = []
         for found in correlations(self.table):
             dots = [
@@ -140,7 +142,7 @@ class Plates:
                 markup.panel(name, svg, f"tau {found.tau:+.2f}, p {found.p:.3f}, {found.n} groups")
             )
         caption = (
-            "Gain over the baseline against a score of the domains' likeness before transfer; a "
+            "Gain over the baseline against a score of the domains' similarity before transfer; a "
             "dot is a group's mean over seeds, tau "
             "Kendall's rank correlation. Transferability scores read target test labels, for the "
             "record alone."
@@ -152,7 +154,7 @@ class Plates:
         )
 
     def losses(self) -> str:
-        """What the updates reported: a panel for each group and phase."""
+        """Values that the updates reported: a panel for each group and phase."""
         panels = []
         for row in self.rows[:MOST]:
             for phase in evidence.phases(row.runs):

@@ -1,22 +1,30 @@
-"""Runs as their folders tell them. Whatever is read here may be damaged or somebody else's: it is
-skipped with a warning."""
+"""Runs as their folders tell them.
+
+Whatever is read here may be damaged or somebody else's: it is skipped with a warning.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tl_runner.errors import UserError
+from tl_runner.report.reading import (
+    mapping,
+    normal,
+    number,
+    read_json,
+    read_lines,
+    read_yaml,
+    read_yaml_list,
+    warn,
+)
+from tl_runner.similarity.measures import SECTIONS
 
 CHOICES = ("method", "data", "backbone", "device")
 # keys that say how runs are started and watched: their results are the same
@@ -24,22 +32,13 @@ HOW = ("hydra", "sweep", "cache", "track")
 STATUSES = ("done", "failed", "interrupted", "missing")
 # numbers of result.json itself
 WHOLE_RUN = ("score", "wall_s", "images_per_s", "peak_memory_mb", "forgetting")
-# numbers of the whole run by name, before and after
-ALIKE = ("a_distance", "distances", "transferability")
 ABSENT = object()  # no such key; a key whose value is null is another thing
 _NOT_RUNS = {"checkpoints", "figures"}
-# both are safe; libyaml's is ten times faster
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def warn(text: str) -> None:
-    """One line on stderr."""
-    print(f"tl-report: {text}", file=sys.stderr)
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One run.
+    """One run as its folder tells it.
 
     Attributes:
         folder: as found; a job that never started may have none on the disk.
@@ -63,7 +62,7 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The resolved config, or Hydra's own if the run failed before it wrote one."""
+        """Resolved config, or Hydra's own if the run failed before it wrote one."""
         return read_yaml(self.folder / "config.yaml") or read_yaml(
             self.folder / ".hydra" / "config.yaml"
         )
@@ -75,29 +74,31 @@ class Run:
 
     @cached_property
     def epochs(self) -> list[dict[str, Any]]:
-        """The rows of ``metrics.jsonl`` that an epoch wrote (they carry a step)."""
+        """Rows of ``metrics.jsonl`` that an epoch wrote (they carry a step)."""
         return [row for row in read_lines(self.folder / "metrics.jsonl") if "step" in row]
 
     def value(self, metric: str) -> float | None:
-        """A number of ``result.json``: ``split.name`` or one of ``WHOLE_RUN``; None unless the run
-        is done and it is defined."""
+        """Number of ``result.json``, or None unless the run is done and it is defined.
+
+        Args:
+            metric: ``split.name``, a similarity measure or one of ``WHOLE_RUN``.
+        """
         if self.status != "done":
             return None
         split, _, name = metric.rpartition(".")
         if not split:
             return number(self.result.get(name))
-        kind, *when = split.split(".")
-        found = (
-            self.result.get(kind)
-            if kind in ALIKE
-            else mapping(self.result.get("metrics")).get(split)
-        )
-        for part in when if kind in ALIKE else ():
-            found = mapping(found).get(part)
+        section, *when = split.split(".")
+        if section in SECTIONS:  # a similarity measure, before or after transfer
+            found = self.result.get(section)
+            for part in when:
+                found = mapping(found).get(part)
+        else:
+            found = mapping(self.result.get("metrics")).get(split)
         return number(mapping(found).get(name))
 
     def after(self, phase: str, metric: str) -> float | None:
-        """``split.name`` after the phase of that name."""
+        """Value of ``split.name`` after the phase of that name; None where it is not known."""
         split, _, name = metric.rpartition(".")
         phases = self.result.get("phases")
         found = (
@@ -113,10 +114,10 @@ class Run:
 
     @property
     def saw_labels(self) -> bool:
-        """Whether the first phase, too, learned from labelled target images, or where there is one
-        the phase ``alone``.
+        """True if the first phase, too, learned from labelled target images.
 
-        Of runs that do not say what it read, whether any did.
+        Where there is a phase ``alone``, that one counts. Of runs that do not say what it read,
+        true if any phase did.
         """
         phases = self.result.get("phases")
         named = [mapping(phase) for phase in phases] if isinstance(phases, list) else []
@@ -130,7 +131,7 @@ class Run:
 
     @property
     def stopped_at(self) -> int | None:
-        """The epoch that early stopping took the last phase back to."""
+        """Epoch that early stopping took the last phase back to; None without early stopping."""
         phases = self.result.get("phases")
         found = (
             mapping(mapping(phases[-1]).get("early_stopping")).get("epoch")
@@ -140,22 +141,24 @@ class Run:
         return found if isinstance(found, int) else None
 
     def metrics(self) -> list[str]:
-        """The names that :meth:`value` knows."""
+        """Names that :meth:`value` knows."""
         splits = mapping(self.result.get("metrics"))
         names = [f"{split}.{name}" for split, values in splits.items() for name in mapping(values)]
-        alike = [
-            f"{kind}.{path}"
-            for kind in ALIKE
-            for when, value in mapping(self.result.get(kind)).items()
+        similarity = [
+            f"{section}.{path}"
+            for section in SECTIONS
+            for when, value in mapping(self.result.get(section)).items()
             for path in (
                 [f"{when}.{name}" for name in value] if isinstance(value, dict) else [when]
             )
         ]
-        return [*names, *alike, *(name for name in WHOLE_RUN if name in self.result)]
+        return [*names, *similarity, *(name for name in WHOLE_RUN if name in self.result)]
 
     def setting(self, key: str) -> str | None:
-        """A key's value as text; None if this run's config has no such key; ``default`` where
-        nothing is known."""
+        """Value of a key as text.
+
+        None if this run's config has no such key; ``default`` where nothing is known.
+        """
         leaf = self._leaf(key)
         if leaf is not ABSENT and not isinstance(leaf, dict):
             return normal(leaf)
@@ -173,8 +176,9 @@ class Run:
 
 
 def collect(paths: Iterable[Path | str]) -> list[Run]:
-    """Every run below the paths, by folder. The jobs that a ``sweep.json`` lists are runs even
-    where nothing is left of them.
+    """Every run below the paths, by folder.
+
+    The jobs that a ``sweep.json`` lists are runs even where nothing is left of them.
 
     Raises:
         UserError: a path does not exist, or no run was found.
@@ -206,7 +210,7 @@ def collect(paths: Iterable[Path | str]) -> list[Run]:
 
 
 def sweep_jobs(folder: Path) -> dict[Path, Mapping[str, Any]]:
-    """The jobs of a ``sweep.json`` by their folders."""
+    """Jobs of a ``sweep.json`` by their folders."""
     jobs = mapping(read_json(folder / "sweep.json")).get("jobs")
     if not isinstance(jobs, list):
         warn(f"{folder / 'sweep.json'} lists no jobs; skipped.")
@@ -218,8 +222,11 @@ def sweep_jobs(folder: Path) -> dict[Path, Mapping[str, Any]]:
 
 
 def read_run(folder: Path, job: Mapping[str, Any]) -> Run | None:
-    """The run in a folder; ``job`` is what its sweep says of it, if anything. None if it is none of
-    ours."""
+    """Run in a folder; None if it is none of ours.
+
+    Args:
+        job: its entry in the sweep's ``sweep.json``; empty without a sweep.
+    """
     file = folder / "result.json"
     result = mapping(read_json(file))
     if file.exists() and not _is_result(result):
@@ -274,80 +281,3 @@ def _is_result(content: Mapping[str, Any]) -> bool:
 def _override(word: str) -> tuple[str, str]:
     key, _, value = word.partition("=")
     return key.lstrip("+~"), value
-
-
-def normal(value: Any) -> str:
-    """A setting as text, the same for ``1e-4`` as typed and ``0.0001`` as stored."""
-    if isinstance(value, str):
-        try:
-            value = yaml.load(value, _LOADER)
-            value = float(value) if isinstance(value, str) else value
-        except (yaml.YAMLError, ValueError):
-            return str(value)
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    return f"{value:.12g}" if isinstance(value, int | float) else str(value)
-
-
-def mapping(content: Any) -> dict[str, Any]:
-    """``content`` if it is a dictionary, else an empty one."""
-    return content if isinstance(content, dict) else {}
-
-
-def number(content: Any) -> float | None:
-    """``content`` if it is a finite number, else None."""
-    return (
-        float(content)
-        if isinstance(content, int | float)
-        and not isinstance(content, bool)
-        and math.isfinite(content)
-        else None
-    )
-
-
-def read_json(file: Path) -> Any:
-    """A JSON file; None with a warning if it is damaged, None if there is none."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        warn(f"{file} cannot be read ({type(error).__name__}).")
-        return None
-
-
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file. A killed run may leave half a line, which is left out."""
-    rows = []
-    try:
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                rows.append(mapping(json.loads(line)))
-            except (ValueError, RecursionError):
-                warn(f"{file}: a damaged line was left out.")
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        warn(f"{file} cannot be read ({type(error).__name__}).")
-    return rows
-
-
-def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML mapping; empty if there is none."""
-    return mapping(_yaml(file))
-
-
-def read_yaml_list(file: Path) -> list[Any]:
-    """A YAML list; empty if there is none."""
-    content = _yaml(file)
-    return content if isinstance(content, list) else []
-
-
-def _yaml(file: Path) -> Any:
-    try:
-        return yaml.load(file.read_text(encoding="utf-8"), _LOADER)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        warn(f"{file} cannot be read ({type(error).__name__}).")
-        return None

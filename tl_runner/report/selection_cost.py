@@ -1,5 +1,7 @@
-"""What each selection rule would have chosen in a run that recorded its target test accuracy every
-epoch, and what that cost."""
+"""Choices that each selection rule would have made, and what they cost.
+
+Of runs that recorded their target test accuracy every epoch.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ EVERY = "all"  # the column of all data sets together
 
 
 def regrets(run: Run) -> dict[str, float]:
-    """By rule, how much target test accuracy it loses against the best epoch of the last phase;
-    ``best`` is that accuracy.
+    """Regret of each rule in a run: target test accuracy lost against the best epoch.
+
+    Of the last phase; ``best`` is the accuracy of its best epoch.
 
     A rule takes the first epoch of the highest score, as training does. Empty where an epoch's
     accuracy was not recorded; a rule whose score was not is left out.
@@ -27,8 +30,7 @@ def regrets(run: Run) -> dict[str, float]:
 
 
 def regret_table(rows: Sequence[Row]) -> list[tuple[Row, int, dict[str, float]]]:
-    """For each row with recorded epochs: the number of runs, and the means of :func:`regrets` over
-    them."""
+    """Number of runs and mean :func:`regrets` of each row with recorded epochs."""
     table = []
     for row in rows:
         each = _of_runs(row)
@@ -48,8 +50,10 @@ def regret_table(rows: Sequence[Row]) -> list[tuple[Row, int, dict[str, float]]]
 
 @dataclass(frozen=True)
 class Regret:
-    """A rule's mean regret over the runs of a data set, or over those of all, with Student's
-    interval over runs, cut to [0, 1]."""
+    """Mean regret of a rule over the runs of a data set, or over those of all.
+
+    With Student's interval over runs, cut to [0, 1].
+    """
 
     rule: str
     data: str
@@ -57,8 +61,10 @@ class Regret:
 
 
 def rule_table(rows: Sequence[Row]) -> list[Regret]:
-    """Mean regret by rule, for each data set and, where there are several, for ``all``; each over
-    the runs that recorded it."""
+    """Mean regret by rule, for each data set and, where there are several, for ``all``.
+
+    Each over the runs that recorded it.
+    """
     by_data: dict[str, list[dict[str, float]]] = {}
     for row in rows:
         by_data.setdefault(str(row.keys["data"]), []).extend(_of_runs(row))

@@ -1,5 +1,4 @@
-"""Did the scores of likeness tell where transfer gained? Their rank correlation with the gains of
-recorded runs."""
+"""Rank correlation of each similarity measure before transfer with the gains of recorded runs."""
 
 from __future__ import annotations
 
@@ -10,21 +9,11 @@ from dataclasses import dataclass
 from tl_runner.report.runs import Run
 from tl_runner.report.statistics import mean
 from tl_runner.report.table import Row, baseline
+from tl_runner.similarity.measures import MEASURES
 
-SCORES = (
-    "a_distance",
-    "distances.mmd",
-    "distances.coral",
-    "distances.wasserstein",
-    "distances.sliced_wasserstein",
-    "transferability.logme",
-    "transferability.h_score",
-    "transferability.linear_probe",
-    "transferability.leep",
-    "transferability.nce",
-)
+SCORES = tuple(measure.recorded_as for measure in MEASURES)
 SURE = 0.05
-LEAST = 4  # groups that a correlation is taken of
+LEAST = 4  # groups that a correlation is taken over
 PERMUTATIONS = 999
 DOMAINS = (
     "data",
@@ -39,8 +28,13 @@ DOMAINS = (
 
 @dataclass(frozen=True)
 class Point:
-    """A group of runs: its mean score before transfer, its mean gain (of an error, how much less it
-    is) and where it comes from."""
+    """A group of runs.
+
+    Attributes:
+        score: mean of a similarity measure before transfer.
+        gain: mean gain over the baseline; of an error, how much less it is.
+        row: the group in the table.
+    """
 
     score: float
     gain: float
@@ -49,11 +43,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Kendall's tau-b between a score and the gain over ``n`` groups of ``data`` data sets, and the
-    chance of as much by luck.
+    """Kendall's tau-b between a measure and the gain, and the chance of as much by luck.
 
-    Groups of one data set share its score, so they are one draw of it: p is how often a random
-    exchange of the scores between data sets, all backbones of one together, has as great a tau.
+    Over ``n`` groups of ``data`` data sets. Groups of one data set share its score, so they are one
+    draw of it: p is how often a random exchange of the scores between data sets, all backbones of
+    one together, has as great a tau.
     """
 
     score: str
@@ -64,7 +58,7 @@ class Correlation:
 
     @property
     def reading(self) -> str:
-        """In a few words."""
+        """Meaning of the correlation in a few words."""
         if math.isnan(self.tau):
             return "the score or the gain is the same everywhere"
         if math.isnan(self.p):
@@ -79,8 +73,7 @@ class Correlation:
 
 
 def points(table: Sequence[Row], score: str) -> list[Point]:
-    """The groups that have a gain and the score: their own before transfer, else their baseline's
-    own."""
+    """Groups that have a gain and the measure: before transfer, else their baseline's after it."""
     found = []
     for row in table:
         base = baseline(row, table, row.against)
@@ -103,14 +96,14 @@ def points(table: Sequence[Row], score: str) -> list[Point]:
 
 
 def _score(run: Run, base: Run | None, score: str) -> float | None:
-    kind, _, name = score.partition(".")
+    section, _, name = score.partition(".")
     ending = f".{name}" if name else ""
-    before = run.value(f"{kind}.before{ending}")
-    return before if before is not None or base is None else base.value(f"{kind}.after{ending}")
+    before = run.value(f"{section}.before{ending}")
+    return before if before is not None or base is None else base.value(f"{section}.after{ending}")
 
 
 def correlations(table: Sequence[Row]) -> list[Correlation]:
-    """One for each score that enough groups have."""
+    """Correlation of each measure that enough groups have."""
     from scipy.stats import kendalltau
 
     found = []
@@ -127,15 +120,18 @@ def correlations(table: Sequence[Row]) -> list[Correlation]:
 
 
 def data_of(point: Point) -> str:
-    """The two domains of a group."""
+    """Domains of a group, as text that is the same for groups of the same data."""
     return " ".join(
         f"{key}={value}" for key, value in sorted(point.row.keys.items()) if key in DOMAINS
     )
 
 
 def by_chance(of: Sequence[Point]) -> float:
-    """p of the tau of points whose scores are their data's means, by backbone, against
-    ``PERMUTATIONS`` exchanges between data sets."""
+    """p of Kendall's tau against ``PERMUTATIONS`` exchanges of scores between data sets.
+
+    Each point's score is the mean over its data set and backbone. NaN where too few data sets or no
+    variation make a test impossible.
+    """
     import numpy as np
     from scipy.stats import kendalltau
 

@@ -1,5 +1,7 @@
-"""Runs grouped by all that varies between them but the seed: one row a group, with its gain over a
-baseline."""
+"""Table of runs grouped by all that varies between them but the seed.
+
+One row a group, with its gain over a baseline.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from tl_runner.errors import UserError, nearest
-from tl_runner.metrics.direction import lower_is_better
-from tl_runner.report.runs import CHOICES, Run, warn
+from tl_runner.report.metric import Metric, metric_of, scored_by
+from tl_runner.report.reading import warn
+from tl_runner.report.runs import CHOICES, Run
 from tl_runner.report.statistics import Interval, Paired, deviation, mean, paired
 
 BASELINE = "source_only"
@@ -22,47 +25,14 @@ ALONE = "student alone"  # of methods that distil: the same student taught by la
 BEGINNINGS = {BASELINE: "pretrain", ALONE: "alone"}
 # keys of methods that these depend on
 OF_BEGINNINGS = ("method.pretrain.", "method.distil.", "method.leave_out")
-USUAL = "target_test.accuracy"
-FRACTIONS = (
-    "accuracy",
-    "balanced_accuracy",
-    "precision",
-    "recall",
-    "f1",
-    "auc",
-    "average_precision",
-    "ece",
-    "forgetting",
-)
 _NO_DIFFERENCE = {"seed", "data.root", "data.download"}  # keys that do not make another experiment
 
 Keys = dict[str, str | None]
 
 
-@dataclass(frozen=True)
-class Metric:
-    """What a table is of. ``name`` is ``split.name`` or a number of the whole run, ``quantity``
-    says how to show it."""
-
-    name: str
-    quantity: str
-
-    @property
-    def percent(self) -> bool:
-        return self.quantity.startswith(FRACTIONS)
-
-    @property
-    def lower_is_better(self) -> bool:
-        return lower_is_better(self.quantity)
-
-    @property
-    def title(self) -> str:
-        return f"{self.quantity}, %" if self.percent else self.quantity
-
-
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A group of runs that differ by the seed only.
+    """Group of runs that differ by the seed only.
 
     Attributes:
         keys: the choices, and every override that varies; None where the group has no such key.
@@ -105,8 +75,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired test of two rows; ``keys`` are the other keys, which agree or which one of the two
-    has."""
+    """Paired test of two rows.
+
+    ``keys`` are the other keys, which agree or which one of the two has.
+    """
 
     a: str
     b: str
@@ -116,7 +88,7 @@ class Comparison:
 
 
 def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = None) -> list[Row]:
-    """The table of ``runs``, whatever their order: by data set, the baseline first.
+    """Table of ``runs``, whatever their order: by data set, the baseline first.
 
     Args:
         metric: ``split.name``, such as ``target_test.f1_macro``, or ``score``, ``wall_s``, ...; by
@@ -160,54 +132,31 @@ def rows(runs: Sequence[Run], metric: str | None = None, against: str | None = N
     ]
 
 
-def metric_of(name: str | None, runs: Iterable[Run]) -> Metric:
-    """A metric by its name."""
-    runs = list(runs)
-    known = sorted({known for run in runs if run.status == "done" for known in run.metrics()})
-    if name is None:
-        everywhere = all(USUAL in run.metrics() for run in runs if run.status == "done")
-        name = USUAL if everywhere or "score" not in known else "score"
-    elif name not in known:
-        raise UserError(
-            f"--metric {name}: no run has it.{nearest(name, known)} There is: "
-            f"{', '.join(known) or 'nothing, no run is done'}."
-        )
-    return _scored_by(Metric(name, name.rpartition(".")[2]), runs)
-
-
-def _scored_by(metric: Metric, runs: Iterable[Run]) -> Metric:
-    """``score`` is accuracy in one data set and an error in another: the metric with what it is of
-    these runs, if it is one thing."""
-    known = {str(run.result.get("metric")) for run in runs if run.status == "done"}
-    return (
-        replace(metric, quantity=known.pop())
-        if metric.name == "score" and len(known) == 1
-        else metric
-    )
-
-
 def metric_shown(rows: Sequence[Row]) -> Metric:
-    """The metric of rows; where it is accuracy of some and an error of others, ``score``."""
+    """Metric of rows; where it is accuracy of some and an error of others, ``score``."""
     metrics = {row.metric for row in rows if row.values} or {rows[0].metric}
     return metrics.pop() if len(metrics) == 1 else Metric(rows[0].metric.name, "score")
 
 
 def varying(runs: Iterable[Run]) -> list[str]:
-    """The overrides whose values differ between those runs that have the key."""
+    """Overrides whose values differ between those runs that have the key."""
     runs = list(runs)
     overridden = {key for run in runs for key in run.overrides} - _NO_DIFFERENCE
     return sorted(key for key in overridden if len({run.setting(key) for run in runs} - {None}) > 1)
 
 
 def matches(a: Keys, b: Keys, aside: str) -> bool:
-    """Whether two rows differ in ``aside`` alone; a key that one of them does not have does not
-    tell them apart."""
+    """True if two rows agree in every key but ``aside``.
+
+    A key that one of them does not have does not tell them apart.
+    """
     return all(a[k] == b[k] or None in (a[k], b[k]) for k in a if k != aside)
 
 
 def compare(table: Sequence[Row], a: str, b: str) -> list[Comparison]:
-    """Paired tests of the rows of ``a`` against those of ``b``, one for each setting of the other
-    keys.
+    """Paired tests of the rows of ``a`` against those of ``b``.
+
+    One for each setting of the other keys.
 
     Args:
         a, b: two values of one key: two methods, or for instance ``0.3`` and ``0.6`` of
@@ -221,9 +170,9 @@ def compare(table: Sequence[Row], a: str, b: str) -> list[Comparison]:
     if aside is None or a == b:
         known = sorted({value for row in table for value in row.keys.values() if value})
         unknown = [name for name in (a, b) if name not in known]
-        said = " ".join(f"{name}: no group has this.{nearest(name, known)}" for name in unknown)
+        hints = " ".join(f"{name}: no group has this.{nearest(name, known)}" for name in unknown)
         raise UserError(
-            f"--paired {a} {b}: {said or 'these are not two values of one key.'} There is: "
+            f"--paired {a} {b}: {hints or 'these are not two values of one key.'} There is: "
             f"{', '.join(known)}."
         )
     return [
@@ -241,7 +190,10 @@ def compare(table: Sequence[Row], a: str, b: str) -> list[Comparison]:
 
 
 def _row(keys: Keys, metric: Metric, runs: list[Run]) -> Row:
-    """One run a seed counts: a done one before another, then the one that ended last."""
+    """Row of a group, in which one run a seed counts.
+
+    A done run comes before another, then the one that ended last.
+    """
     first: dict[object, Run] = {}
     repeated = []
     newest_first = sorted(
@@ -267,7 +219,7 @@ def _row(keys: Keys, metric: Metric, runs: list[Run]) -> Row:
         )
     return Row(
         keys,
-        _scored_by(metric, kept),
+        scored_by(metric, kept),
         values,
         runs=kept,
         absent=[run for run in kept if run.value(metric.name) is None or run.seed is None],
@@ -281,7 +233,7 @@ def _by_seed(run: Run) -> tuple:
 
 
 def _begun(table: Sequence[Row], method: str, phase: str) -> list[Row]:
-    """A method's rows where it was not run, from the phases of others that are what it is."""
+    """Rows of a method that was not run, from phases of others that are what it is."""
     found: dict[
         tuple[tuple, bool, Metric], dict[int, float]
     ] = {}  # apart where these had target labels and where they had none
@@ -314,19 +266,21 @@ def _begun(table: Sequence[Row], method: str, phase: str) -> list[Row]:
 
 
 def _no_baseline(row: Row) -> bool:
-    """Whether it stands in for source_only and had target labels, so that it is none."""
+    """True if a row stands in for source_only and had target labels, so that it is none."""
     return row.derived and row.keys["method"] == BASELINE
 
 
 def _beyond_others(row: Row, table: Sequence[Row]) -> bool:
-    """Whether an epoch was chosen by the test labels, or others of its data set saw no label of the
-    target at all."""
+    """True if a row used target labels that others of its data set went without.
+
+    Or an epoch was chosen by the test labels.
+    """
     chosen = any(run.result.get("selection") == "oracle" for run in row.runs)
     return chosen or any(r.keys["data"] == row.keys["data"] and r.n and not r.oracle for r in table)
 
 
 def baseline(row: Row, table: Sequence[Row], base: str) -> Row | None:
-    """The row of the method ``base`` that has the same other keys, if there is one and no more."""
+    """Row of the method ``base`` with the same other keys; None unless there is exactly one."""
     if row.keys["method"] == base:
         return None
     bases = [
@@ -343,8 +297,10 @@ def _gain(row: Row, table: Sequence[Row], base: str) -> Interval | None:
 
 
 def _is_best(row: Row, table: Sequence[Row]) -> bool:
-    """Over the seeds that all rivals have; and settings of one method are not chosen between by the
-    target's test labels."""
+    """True if a row has the best mean over the seeds that all rivals have.
+
+    Settings of one method are not chosen between by the target's test labels.
+    """
     rivals = [r for r in table if r.n and not r.oracle and r.keys["data"] == row.keys["data"]]
     if not row.n or row.oracle or len(rivals) < 2:
         return False
@@ -372,7 +328,7 @@ def _order(row: Row, base: str) -> list:
 
 
 def sort_key(value: str | None) -> tuple:
-    """Numbers by size, before words."""
+    """Sort key that puts numbers by size before words."""
     try:
         return (0, float(value or ""), "")
     except ValueError:

@@ -1,2 +1,5 @@
-"""How far two sets of features are apart, as a number and as a picture: pure functions of arrays
-that import nothing of ours."""
+"""Similarity of two domains: distances, transferability and pictures of their features.
+
+``measures`` is the table of all measures. Those are pure functions of arrays; ``compare`` and
+``table`` are the command ``tl-similarity``.
+"""

@@ -1,4 +1,4 @@
-"""``python -m tl_runner.alike``, as ``tl-similarity``."""
+"""``python -m tl_runner.similarity``, as ``tl-similarity``."""
 
 from tl_runner.cli.similarity import main
 

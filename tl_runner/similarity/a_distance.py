@@ -15,12 +15,12 @@ STRENGTH = 0.01  # inverse regularisation, of features whose root mean square is
 
 
 def proxy_a_distance(source: Array, target: Array, seed: int = 0) -> float:
-    """d = 2 (1 - 2 error), within [0, 2]: 0 where the domains cannot be told apart, 2 where no
-    sample is mistaken.
+    """Proxy A-distance d = 2 (1 - 2 error), within [0, 2].
 
-    The error is that of a logistic regression on the half of each domain that it was not fitted on,
-    the mean of the two domains' (so that a larger domain weighs no more). An error on the samples
-    that were fitted would call any two small sets of many features far apart.
+    It is 0 where the domains cannot be told apart and 2 where no sample is mistaken. The error is
+    that of a logistic regression on the half of each domain that it was not fitted on, the mean of
+    the two domains' (so that a larger domain weighs no more). An error on the samples that were
+    fitted would call any two small sets of many features far apart.
 
     Args:
         source, target: features (N, d), (M, d); N and M at least 2.
@@ -47,6 +47,6 @@ def proxy_a_distance(source: Array, target: Array, seed: int = 0) -> float:
 
 
 def halves(x: Array, draw: np.random.Generator) -> tuple[Array, Array]:
-    """The rows of ``x`` (N, d) in two random halves; the first has floor(N / 2)."""
+    """Rows of ``x`` (N, d) in two random halves; the first has floor(N / 2)."""
     order = draw.permutation(len(x))
     return x[order[: len(x) // 2]], x[order[len(x) // 2 :]]

@@ -1,4 +1,4 @@
-"""Measures two domains, and features of theirs, one candidate after the other."""
+"""Similarity of two domains under each candidate: a backbone's features or a finished run's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tl_runner import randomness
 from tl_runner.build.finished_run import FinishedRun
 from tl_runner.build.method import method_of
 from tl_runner.config.compose import Job
-from tl_runner.data.task import Split, Task
+from tl_runner.data.splits import Split
+from tl_runner.data.task import Task
 from tl_runner.errors import CheckpointError, DataError, UserError
 from tl_runner.jobs import run
 from tl_runner.methods.features._base import OnFeatures
@@ -24,26 +25,24 @@ from tl_runner.report.runs import collect
 from tl_runner.report.similarity import points
 from tl_runner.report.table import rows
 from tl_runner.similarity import distances as domains
-from tl_runner.similarity import transferability
 from tl_runner.similarity.a_distance import proxy_a_distance
+from tl_runner.similarity.measures import BY_NAME, DISTANCES, MEASURES, Measure, inputs
 from tl_runner.training import device as devices
 from tl_runner.training.evaluator import outputs_of
 
 HALVES = 20  # half-samples that an interval is of
-SPREAD = 2000  # samples of a domain that these are taken from
-# samples of each domain that the costly ones look at
-FEW = {"mmd": 1000, "a_distance": 2000, "linear_probe": 2000}
-COSTLY = 6  # half-samples of theirs
+COSTLY = 6  # half-samples of a measure with a sample limit
+SPREAD = 2000  # samples of a domain that half-samples are taken from
 PERMUTATIONS = 500
-# how near an A-distance is to count, and groups of runs that a suggestion is made of
+# runs of a group count for a suggestion if their A-distance is so near, and it takes so many groups
 NEAR, ENOUGH = (0.25, 5)
 RECORDED = 300  # samples that the A-distance of a run's record is of
 Array = np.ndarray
 
 
 @dataclass
-class Measure:
-    """A number with its 95 % interval.
+class Estimate:
+    """Value of a measure with its 95 % interval.
 
     Attributes:
         n: samples of each domain, or of the target, that it looked at.
@@ -57,11 +56,12 @@ class Measure:
 
 @dataclass
 class Found:
-    """What was measured of one candidate.
+    """Everything measured of one candidate.
 
     Attributes:
         name: of the candidate. note: what the user should know of it.
-        distances, scores: by name; scores where the target has labels.
+        sizes: numbers of samples: source, target, labelled.
+        distances, scores: by measure; scores where the target has labels.
         p: of the permutation test that the domains are one.
         as_recorded: the A-distance of as few samples as runs record.
         numbers: whether the labels are numbers, of which there are no scores.
@@ -70,9 +70,9 @@ class Found:
     name: str
     note: str
     sizes: Mapping[str, int]
-    distances: dict[str, Measure] = field(default_factory=dict)
+    distances: dict[str, Estimate] = field(default_factory=dict)
     p: float = 1.0
-    scores: dict[str, Measure] = field(default_factory=dict)
+    scores: dict[str, Estimate] = field(default_factory=dict)
     as_recorded: float = 0.0
     numbers: bool = False
 
@@ -82,19 +82,25 @@ class Found:
 
 @dataclass
 class Features:
-    """Of the source (N, d), the target (M, d) and its labelled samples (L, d), and what a source
-    classifier says of these (L, K)."""
+    """Features of both domains under one candidate.
+
+    Attributes:
+        source, target: (N, d), (M, d).
+        labelled, labelled_y: labelled samples of the target (L, d), and their classes (L,).
+        probabilities: a source classifier's on these, (L, K).
+    """
 
     source: Array
-    y: Array
     target: Array
     labelled: Array | None
     labelled_y: Array | None
-    said: Array | None
+    probabilities: Array | None
 
 
 def compare(jobs: Sequence[Job], runs: Sequence[Path], samples: int) -> list[Found]:
-    """Every candidate: the backbones of ``jobs``, then ``runs``, all on the data of the first job.
+    """Measures of every candidate: the backbones of ``jobs``, then ``runs``.
+
+    All are compared on the data of the first job.
 
     Raises:
         UserError: the data cannot be read, or a run is none or does not take such images.
@@ -126,15 +132,17 @@ def compare(jobs: Sequence[Job], runs: Sequence[Path], samples: int) -> list[Fou
 
 
 def few(split: Split, most: int) -> Split:
-    """At most so many samples, the same for every seed."""
+    """A split of at most so many samples, the same for every seed."""
     return run.first_of(split, most, "similarity") if len(split) > most else split
 
 
 def of_backbone(
     config: Mapping[str, Any], task: Task, splits: Mapping[str, Split]
 ) -> tuple[Features, str]:
-    """Features of a network as its config makes it, and a note; a logistic regression on the
-    source's is its classifier."""
+    """Features of a network as its config makes it, and a note for the user.
+
+    Its source classifier is a logistic regression on the source's features.
+    """
     device = devices.resolve(config["device"])
     method = method_of(config, task.outline())
     assert isinstance(method, OnFeatures)
@@ -146,17 +154,17 @@ def of_backbone(
         for name, split in splits.items()
     }
     z = {name: x.flatten(1).cpu().double() for name, x in z.items()}
-    said = None
+    probabilities = None
     if "target_labelled" in z:
         y, k = splits["source_train"].y, len(task.classes)
         assert y is not None
-        said = (
+        probabilities = (
             logits(learn("logistic", z["source_train"], y, k, 1.0), z["target_labelled"], k)
             .softmax(1)
             .numpy()
         )
     trained = bool(method.encoder.origin) or not any(True for _ in method.encoder.parameters())
-    return features(z, splits, said), method.encoder.origin or (
+    return features(z, splits, probabilities), method.encoder.origin or (
         "" if trained else "random weights: name some with backbone.weights"
     )
 
@@ -164,7 +172,11 @@ def of_backbone(
 def of_run(
     trained: FinishedRun, task: Task, splits: Mapping[str, Split], config: Mapping[str, Any]
 ) -> tuple[Features, str]:
-    """Features and classifier of a finished run's last phase."""
+    """Features and classifier of a finished run's last phase, and a note for the user.
+
+    Raises:
+        UserError: the run takes other inputs than this data, or has no features to compare.
+    """
     if tuple(trained.outline.shape) != task.shape:
         raise CheckpointError(
             f"{trained.folder} is a run on images of {trained.outline.shape}, and this data's are "
@@ -199,33 +211,34 @@ def of_run(
         raise UserError(
             f"{trained.folder}: its features of source and target are of different lengths."
         )
-    said = (
+    probabilities = (
         outputs(trained.phase.outputs.predict, "target_labelled").softmax(1).cpu().double().numpy()
         if "target_labelled" in splits
         else None
     )
     choices = trained.result.get("choices") or {}
     return features(
-        z, splits, said
+        z, splits, probabilities
     ), f"{choices.get('method')} on {choices.get('data')}, {choices.get('backbone')}"
 
 
-def features(z: Mapping[str, Tensor], splits: Mapping[str, Split], said: Array | None) -> Features:
-    y, labelled = splits["source_train"].y, splits.get("target_labelled")
-    assert y is not None
+def features(
+    z: Mapping[str, Tensor], splits: Mapping[str, Split], probabilities: Array | None
+) -> Features:
+    """Features of each split as arrays, with the labels of the labelled target samples."""
+    labelled = splits.get("target_labelled")
     labelled_y = None if labelled is None or labelled.y is None else labelled.y.cpu().numpy()
     return Features(
         z["source_train"].numpy(),
-        y.cpu().numpy(),
         z["target_train"].numpy(),
         z["target_labelled"].numpy() if "target_labelled" in z else None,
         labelled_y,
-        said,
+        probabilities,
     )
 
 
 def measured(name: str, of: Features, note: str) -> Found:
-    """All distances, and scores where the target has labels."""
+    """All distances, and the transferability where the target has labels."""
     source, target = domains.unit_scale(of.source, of.target)
     found = Found(
         name,
@@ -236,48 +249,42 @@ def measured(name: str, of: Features, note: str) -> Found:
             "labelled": 0 if of.labelled is None else len(of.labelled),
         },
     )
-    a, b = (evenly(x, FEW["mmd"]) for x in (source, target))
+    mmd_limit = BY_NAME["mmd"].sample_limit or len(source) + len(target)
+    a, b = (evenly(x, mmd_limit) for x in (source, target))
     _, found.p = domains.mmd_test(a, b, PERMUTATIONS)
-    distances: dict[str, tuple[Callable[..., float], int]] = {
-        "mmd": (lambda s, t: domains.mmd_test(s, t, 0)[0], FEW["mmd"]),
-        "coral": (domains.coral_distance, len(source) + len(target)),
-        "wasserstein": (domains.wasserstein, len(source) + len(target)),
-        "sliced_wasserstein": (domains.sliced_wasserstein, len(source) + len(target)),
-        "a_distance": (proxy_a_distance, FEW["a_distance"]),
-    }
-    for key, (measure, most) in distances.items():
-        found.distances[key] = interval(
-            measure, [evenly(source, most), evenly(target, most)], paired=False, costly=key in FEW
-        )
+    for measure in MEASURES:
+        if measure.kind == DISTANCES:
+            found.distances[measure.name] = estimated(measure, [source, target], paired=False)
     found.as_recorded = proxy_a_distance(evenly(source, RECORDED), evenly(target, RECORDED))
     if (
         of.labelled is not None
         and of.labelled_y is not None
-        and of.said is not None
+        and of.probabilities is not None
         and len(np.unique(of.labelled_y)) > 1
     ):
-        z, y, said = of.labelled, of.labelled_y, of.said
-        few_z, few_y = evenly(z, FEW["linear_probe"]), evenly(y, FEW["linear_probe"])
-        found.scores = {
-            "logme": interval(transferability.logme, [z, y]),
-            "h_score": interval(transferability.h_score, [z, y]),
-            "leep": interval(transferability.leep, [said, y]),
-            "nce": interval(transferability.nce, [said.argmax(1), y]),
-            "linear_probe": interval(transferability.linear_probe, [few_z, few_y], costly=True),
-        }
+        for measure in MEASURES:
+            if measure.needs_labels:
+                read = inputs(measure, of.labelled, of.probabilities)
+                found.scores[measure.name] = estimated(measure, [read, of.labelled_y], paired=True)
     return found
 
 
+def estimated(measure: Measure, sets: Sequence[Array], paired: bool) -> Estimate:
+    """:func:`interval` of a measure, on no more samples of each set than it takes."""
+    limit = measure.sample_limit
+    some = sets if limit is None else [evenly(x, limit) for x in sets]
+    return interval(measure.compute, some, paired, costly=limit is not None)
+
+
 def evenly(x: Array, most: int) -> Array:
-    """At most so many rows, spread over all."""
+    """Rows of ``x``, at most so many, spread over all."""
     return x if len(x) <= most else x[np.arange(most) * len(x) // most]
 
 
 def interval(
     measure: Callable[..., float], sets: Sequence[Array], paired: bool = True, costly: bool = False
-) -> Measure:
-    """A measure and its value +- 1.96 times the deviation that it has over random halves of the
-    samples.
+) -> Estimate:
+    """Value of a measure with its interval: 1.96 times its deviation over random halves.
 
     A half without repeats, where the bootstrap's resample has them: samples that come twice would
     make two domains look further apart, and one sample's neighbours nearer. The deviation over
@@ -287,6 +294,7 @@ def interval(
 
     Args:
         paired: whether rows of the sets belong together.
+        costly: takes fewer halves.
     """
     value, draw = measure(*sets), np.random.default_rng(0)
     some = [evenly(x, SPREAD) for x in sets]
@@ -302,12 +310,14 @@ def interval(
         * (float(np.std(defined, ddof=1)) if len(defined) > 1 else math.nan)
         * math.sqrt(min(map(len, some)) / n)
     )
-    return Measure(value, value - spread, value + spread, n)
+    return Estimate(value, value - spread, value + spread, n)
 
 
 def suggestion(found: Sequence[Found], recorded: Sequence[Path]) -> str:
-    """What transfer gained in recorded runs whose domains were about as far apart; empty where too
-    few were."""
+    """Gain of transfer in recorded runs whose domains were about as far apart, in words.
+
+    Empty where too few were.
+    """
     runs = collect(recorded) if recorded else []
     if not any(r.status == "done" for r in runs):
         return ""
@@ -317,7 +327,7 @@ def suggestion(found: Sequence[Found], recorded: Sequence[Path]) -> str:
         else []
     )
     every = [point for point in points(table, "a_distance") if not point.row.oracle]
-    said = []
+    sentences = []
     for one in found:
         gains = sorted(
             100 * point.gain for point in every if abs(point.score - one.as_recorded) <= NEAR
@@ -325,7 +335,7 @@ def suggestion(found: Sequence[Found], recorded: Sequence[Path]) -> str:
         if len(gains) >= ENOUGH:
             low, middle, high = np.percentile(gains, [25, 50, 75])
             lost = sum(gain < 0 for gain in gains)
-            said.append(
+            sentences.append(
                 f"{one.name}: in {len(gains)} recorded groups of runs with domains about as far "
                 "apart (proxy A-distance "
                 f"{one.as_recorded - NEAR:.2f} to {one.as_recorded + NEAR:.2f} before transfer, "
@@ -333,4 +343,4 @@ def suggestion(found: Sequence[Found], recorded: Sequence[Path]) -> str:
                 f"{low:+.1f} to {high:+.1f} points (quartiles; median {middle:+.1f}) and lost in "
                 f"{lost}."
             )
-    return "\n".join(said)
+    return "\n".join(sentences)

@@ -1,6 +1,6 @@
-"""How far two domains are apart: distances between two sets of feature vectors.
+"""Distances between two sets of feature vectors.
 
-Where these are compared over features of different scales they should be brought to one first:
+To compare distances over features of different scales bring these to one first:
 :func:`unit_scale`.
 """
 
@@ -16,8 +16,10 @@ QUANTILES = 200  # points of a distribution in one dimension
 
 
 def unit_scale(source: Array, target: Array) -> tuple[Array, Array]:
-    """Both sets in float64, moved and scaled by one number so that together they have mean 0 and
-    mean square distance to it 1."""
+    """Both sets in float64, standardised together.
+
+    One shift and one scale for all: together they have mean 0 and mean square distance to it 1.
+    """
     both = np.concatenate([source, target]).astype(np.float64)
     centre = both.mean(0)
     scale = max(float(np.sqrt(((both - centre) ** 2).sum(1).mean())), 1e-12)
@@ -27,8 +29,10 @@ def unit_scale(source: Array, target: Array) -> tuple[Array, Array]:
 def mmd_test(
     source: Array, target: Array, permutations: int = 200, seed: int = 0
 ) -> tuple[float, float]:
-    """(squared MMD, p): the unbiased estimate with a Gaussian kernel, and how often a random split
-    of all samples has as much.
+    """Squared MMD and the p of its permutation test.
+
+    The unbiased estimate with a Gaussian kernel, and how often a random split of all samples has as
+    much.
 
     Gretton, Borgwardt, Rasch, Schoelkopf & Smola, "A Kernel Two-Sample Test", JMLR 2012, eq. 3 and
     section 5; the bandwidth is the median squared distance. p = (1 + number of splits with at least
@@ -53,8 +57,13 @@ def mmd_test(
     return float(values[0]), (1 + more) / (1 + permutations)
 
 
+def squared_mmd(source: Array, target: Array) -> float:
+    """Unbiased squared MMD with a Gaussian kernel, without the test of :func:`mmd_test`."""
+    return mmd_test(source, target, 0)[0]
+
+
 def gaussian(source: Array, target: Array) -> Array:
-    """exp(-|x - y|^2 / median) between all samples, source first."""
+    """Gaussian kernel exp(-|x - y|^2 / median) between all samples (N + M, N + M), source first."""
     from scipy.spatial.distance import pdist, squareform
 
     squared = pdist(np.concatenate([source, target]).astype(np.float64), "sqeuclidean")
@@ -65,8 +74,10 @@ def gaussian(source: Array, target: Array) -> Array:
 
 
 def coral_distance(source: Array, target: Array) -> float:
-    """|C_S - C_T|_F^2 / (4 d^2) of the covariances (over n - 1). Sun & Saenko, "Deep CORAL", ECCV
-    Workshops 2016, eq. 1."""
+    """CORAL distance |C_S - C_T|_F^2 / (4 d^2) of the covariances (over n - 1).
+
+    Sun & Saenko, "Deep CORAL", ECCV Workshops 2016, eq. 1.
+    """
     c_source, c_target = (
         np.atleast_2d(np.cov(np.asarray(x, np.float64), rowvar=False)) for x in (source, target)
     )
@@ -74,14 +85,14 @@ def coral_distance(source: Array, target: Array) -> float:
 
 
 def wasserstein(source: Array, target: Array) -> float:
-    """The mean over features of the Wasserstein-1 distance in one dimension, by quantiles."""
+    """Mean over features of the Wasserstein-1 distance in one dimension, by quantiles."""
     return float(
         _between_quantiles(np.asarray(source, np.float64), np.asarray(target, np.float64)).mean()
     )
 
 
 def sliced_wasserstein(source: Array, target: Array, seed: int = 0) -> float:
-    """The root of the mean squared Wasserstein-1 distance over random directions.
+    """Root of the mean squared Wasserstein-1 distance over random directions.
 
     After Rabin, Peyre, Delon & Bernot, "Wasserstein Barycenter and Its Application to Texture
     Mixing", SSVM 2011, eq. 5.
@@ -94,8 +105,10 @@ def sliced_wasserstein(source: Array, target: Array, seed: int = 0) -> float:
 
 
 def _between_quantiles(source: Array, target: Array) -> Array:
-    """The distance of each column's two distributions: the mean gap of their quantiles, exact where
-    the sizes are equal."""
+    """Wasserstein-1 distance of each column's two distributions, (d,).
+
+    The mean gap of their quantiles, exact where the sizes are equal.
+    """
     if len(source) == len(target):
         return np.abs(np.sort(source, 0) - np.sort(target, 0)).mean(0)
     at = (np.arange(QUANTILES) + 0.5) / QUANTILES

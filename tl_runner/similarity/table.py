@@ -1,4 +1,4 @@
-"""What was measured as a table, JSON and a figure."""
+"""Similarity as a table in the terminal, as JSON and as a figure."""
 
 from __future__ import annotations
 
@@ -14,41 +14,30 @@ from rich.console import Console
 from rich.table import Table
 
 from tl_runner.errors import UserError
-from tl_runner.record.run_folder import write_atomic
-from tl_runner.similarity.compare import Found, Measure
+from tl_runner.files import write_atomic
+from tl_runner.similarity.compare import Estimate, Found
+from tl_runner.similarity.measures import BY_NAME, MEASURES
 
-TITLES = {
-    "mmd": "MMD²",
-    "coral": "CORAL",
-    "wasserstein": "Wasserstein, by feature",
-    "sliced_wasserstein": "Wasserstein, sliced",
-    "a_distance": "proxy A-distance, 0 to 2",
-    "logme": "LogME",
-    "h_score": "H-score",
-    "leep": "LEEP",
-    "nce": "NCE",
-    "linear_probe": "linear probe, accuracy",
-}
 NOTES = (
     "Distances are between features that both domains' mean square distance from their common "
-    "mean is brought to 1 of; 0 is alike.",
+    "mean is brought to 1 of; 0 is no difference.",
     "Scores are of the target's labelled training samples; higher transfers better. Brackets: 95 "
     "%, from random halves of the samples.",
 )
 
 
-def show(found: Sequence[Found], said: str, took: str) -> None:
-    """Print the table."""
+def show(found: Sequence[Found], suggestion: str, took: str) -> None:
+    """Print the table, and below it the suggestion if there is one."""
     console = Console()
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for one in found:
         table.add_column(one.name, justify="right")
     for part in ("distances", "scores"):
-        names = list(dict.fromkeys(name for one in found for name in getattr(one, part)))
+        names = names_of(found, part)
         for i, name in enumerate(names):
             table.add_row(
-                TITLES[name],
+                BY_NAME[name].title,
                 *(cell(getattr(one, part).get(name)) for one in found),
                 end_section=i == len(names) - 1,
             )
@@ -77,43 +66,49 @@ def show(found: Sequence[Found], said: str, took: str) -> None:
             "transferability.",
             highlight=False,
         )
-    if said:
-        console.print(f"\n {said}", highlight=False)
+    if suggestion:
+        console.print(f"\n {suggestion}", highlight=False)
 
 
-def cell(measure: Measure | None) -> str:
-    """``0.123 [0.100, 0.146]``."""
-    if measure is None or not math.isfinite(measure.value):
+def names_of(found: Sequence[Found], part: str) -> list[str]:
+    """Measures that any candidate has in ``distances`` or ``scores``, in the table's order."""
+    there = {name for one in found for name in getattr(one, part)}
+    return [measure.name for measure in MEASURES if measure.name in there]
+
+
+def cell(estimate: Estimate | None) -> str:
+    """Text of an estimate: ``0.123 [0.100, 0.146]``."""
+    if estimate is None or not math.isfinite(estimate.value):
         return ""
-    digits = ".2e" if 0 < abs(measure.value) < 1e-3 else ".3f"
-    if not math.isfinite(measure.low):
-        return f"{measure.value:{digits}}"
-    return f"{measure.value:{digits}} [{measure.low:{digits}}, {measure.high:{digits}}]"
+    digits = ".2e" if 0 < abs(estimate.value) < 1e-3 else ".3f"
+    if not math.isfinite(estimate.low):
+        return f"{estimate.value:{digits}}"
+    return f"{estimate.value:{digits}} [{estimate.low:{digits}}, {estimate.high:{digits}}]"
 
 
-def as_json(found: Sequence[Found], said: str) -> str:
-    """Everything that was measured."""
+def as_json(found: Sequence[Found], suggestion: str) -> str:
+    """JSON of everything that was measured."""
     return json.dumps(
-        {"candidates": [finite(one.as_dict()) for one in found], "suggestion": said or None},
+        {"candidates": [finite(one.as_dict()) for one in found], "suggestion": suggestion or None},
         indent=2,
         allow_nan=False,
     )
 
 
 def finite(value: Any) -> Any:
-    """The same with null for what is not finite."""
+    """The value with null in the place of every number that is not finite."""
     if isinstance(value, dict):
         return {key: finite(v) for key, v in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write(file: Path, kind: str, found: Sequence[Found], said: str) -> None:
-    """Write JSON or the figure.
+def write(file: Path, kind: str, found: Sequence[Found], suggestion: str) -> None:
+    """Write JSON, or the figure where ``kind`` is png.
 
     Raises:
         UserError: the file cannot be written.
     """
-    content = figure(found) if kind == "png" else (as_json(found, said) + "\n").encode()
+    content = figure(found) if kind == "png" else (as_json(found, suggestion) + "\n").encode()
     try:
         write_atomic(file, content)
     except OSError as error:
@@ -127,11 +122,7 @@ def figure(found: Sequence[Found]) -> bytes:
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
 
-    names = [
-        (part, name)
-        for part in ("distances", "scores")
-        for name in dict.fromkeys(n for one in found for n in getattr(one, part))
-    ]
+    names = [(part, name) for part in ("distances", "scores") for name in names_of(found, part)]
     columns = 5
     lines = -(-len(names) // columns)
     sheet = Figure(
@@ -143,17 +134,17 @@ def figure(found: Sequence[Found]) -> bytes:
     places = [-i for i in range(len(found))]
     for axis, (part, name) in zip(axes.flat, names, strict=False):
         for place, one in zip(places, found, strict=True):
-            measure = getattr(one, part).get(name)
-            if measure is not None and math.isfinite(measure.value):
+            estimate = getattr(one, part).get(name)
+            if estimate is not None and math.isfinite(estimate.value):
                 axis.plot(
-                    [measure.low, measure.high],
+                    [estimate.low, estimate.high],
                     [place, place],
                     color="#0072B2",
                     linewidth=2,
                     alpha=0.4,
                 )
-                axis.plot([measure.value], [place], "o", color="#0072B2", markersize=5)
-        axis.set_title(TITLES[name], fontsize=9)
+                axis.plot([estimate.value], [place], "o", color="#0072B2", markersize=5)
+        axis.set_title(BY_NAME[name].title, fontsize=9)
         first = axis in axes[:, 0]
         axis.set_yticks(
             places, [one.name for one in found] if first else [""] * len(found), fontsize=8

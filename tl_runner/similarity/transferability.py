@@ -1,5 +1,7 @@
-"""How well features, or a source's classifier, would serve a labelled target: scores that train
-nothing. Higher is better."""
+"""Transferability: scores of how well features, or a source classifier, would serve a target.
+
+They read the target's labels and train no network. Higher is better.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,7 @@ FOLDS = 5
 
 
 def logme(features: Array, y: Labels) -> float:
-    """The log evidence of a linear model of the labels, a sample and class: the mean over classes,
-    nats.
+    """LogME: log evidence of a linear model of the labels, in nats a sample, mean over classes.
 
     You, Liu, Wang & Long, "LogME: Practical Assessment of Pre-trained Models for Transfer
     Learning", ICML 2021, eq. 2 and algorithm 1: labels of one class against the rest are Gaussian
@@ -50,8 +51,14 @@ def logme(features: Array, y: Labels) -> float:
 
 
 def _evidence(y: Array, z2: Array, squares: Array, n: int, d: int) -> float:
-    """Of 0 and 1 (N,), of whose squared projections on the features' directions are z2, and the
-    squared singular values there."""
+    """Log evidence of one class's labels, in nats a sample.
+
+    Args:
+        y: 1 for the class and 0 for the others, (N,).
+        z2: squared projections of ``y`` on the features' singular directions.
+        squares: squared singular values there.
+        n, d: samples and features.
+    """
     outside = max(float(y @ y - z2.sum()), 0.0)  # what no feature explains
     alpha = beta = 1.0
 
@@ -86,8 +93,9 @@ def _evidence(y: Array, z2: Array, squares: Array, n: int, d: int) -> float:
 
 
 def leep(probabilities: Array, y: Labels) -> float:
-    """The mean log likelihood of the target's labels under P(y | z) averaged over a source
-    classifier's z, nats.
+    """LEEP: mean log likelihood of the target's labels under a source classifier, in nats.
+
+    The likelihood is P(y | z) averaged over the classifier's z.
 
     Nguyen, Hassner, Seeger & Archambeau, "LEEP: A New Measure to Evaluate Transferability of
     Learned Representations", ICML 2020, eq. 2.
@@ -104,7 +112,7 @@ def leep(probabilities: Array, y: Labels) -> float:
 
 
 def nce(z: Labels, y: Labels) -> float:
-    """-H(Y | Z), nats: how well the source's class tells the target's.
+    """Negative conditional entropy -H(Y | Z), in nats: how well source classes tell target classes.
 
     Tran, Nguyen & Hassner, "Transferability and Hardness of Supervised Classification Tasks", ICCV
     2019, eq. 4 and section 3.
@@ -119,7 +127,7 @@ def nce(z: Labels, y: Labels) -> float:
 
 
 def h_score(features: Array, y: Labels) -> float:
-    """tr(cov(f)^-1 cov(E[f | y])): the features' share that the classes explain.
+    """H-score tr(cov(f)^-1 cov(E[f | y])): the features' share that the classes explain.
 
     Bao, Li, Huang, Zhang, Zheng, Zamir & Guibas, "An Information-Theoretic Approach to
     Transferability in Task Transfer Learning", ICIP 2019, definition 2; at most the smaller of the
@@ -137,8 +145,10 @@ def h_score(features: Array, y: Labels) -> float:
 
 
 def linear_probe(features: Array, y: Labels, seed: int = 0) -> float:
-    """The accuracy of a logistic regression, mean over five folds, of classes with at least five
-    samples; NaN where fewer than two have."""
+    """Accuracy of a logistic regression on the features, mean over five folds.
+
+    Of classes with at least five samples; NaN where fewer than two have as many.
+    """
     import warnings
 
     from sklearn.exceptions import ConvergenceWarning

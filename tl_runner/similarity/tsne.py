@@ -15,16 +15,20 @@ LEAST = 5
 
 
 def subsample(n: int, m: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows of ``n`` source and ``m`` target samples that a picture shows, the same for every
-    pair of sizes."""
+    """Rows that a picture shows of ``n`` source and ``m`` target samples.
+
+    The same for every pair of sizes.
+    """
     draw = np.random.default_rng(0)
     source, target = (np.sort(draw.permutation(size)[:POINTS]) for size in (n, m))
     return source, target
 
 
 def embed(source: NDArray, target: NDArray) -> tuple[NDArray, NDArray] | None:
-    """Points (n, 2), (m, 2) of source and target features (n, d), (m, d) in one plane; None where
-    there is nothing to see."""
+    """Points (n, 2), (m, 2) of source and target features (n, d), (m, d) in one plane.
+
+    None where there is nothing to see.
+    """
     if (
         min(len(source), len(target)) < LEAST
         or source.ndim != 2
@@ -41,8 +45,7 @@ def embed(source: NDArray, target: NDArray) -> tuple[NDArray, NDArray] | None:
 
 @lru_cache(maxsize=16)
 def tsne(features: bytes, n: int) -> NDArray:
-    """t-SNE (n, 2) of float32 features (n, d); runs that share their pretraining share its
-    picture."""
+    """t-SNE (n, 2) of float32 features (n, d), computed once for runs that share a pretraining."""
     from sklearn.manifold import TSNE
 
     # for so few points the exact gradient is several times faster than the tree's

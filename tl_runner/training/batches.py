@@ -1,19 +1,21 @@
-"""Batches of a phase: an index into tensors on the device, then augmentation of the whole batch
-there."""
+"""Batches of a phase: indexed out of tensors on the device, and augmented there as a whole."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from tl_runner import randomness
-from tl_runner.data.task import Split
 from tl_runner.methods.batch import Batch, Samples
-from tl_runner.training.device import Device
 from tl_runner.training.distributed import ALONE, Ranks
+
+if TYPE_CHECKING:
+    from tl_runner.data.splits import Split
+    from tl_runner.training.device import Device
 
 # images and labels to mixed ones, of one batch
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -22,23 +24,23 @@ Augment = Callable[[Tensor, torch.Generator | None, int, int], Tensor]
 
 
 def pixels(x: Tensor) -> Tensor:
-    """uint8 to float in [0, 1]: what every network sees, as in ADDA's code; a background of 0 adds
-    nothing to a filter.
+    """Images in [0, 1], as every network sees them: uint8 divided by 255, as in ADDA's code, so
+    that a background of 0 adds nothing to a filter.
 
-    What is float already, feature vectors, is left as it is.
+    Floats, which are feature vectors, stay as they are.
     """
     return x.float().div_(255) if x.dtype == torch.uint8 else x
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """What is made of the labelled splits of a phase.
+    """How the labelled splits of a phase are balanced and mixed.
 
     Attributes:
         balance: ``sampling``, ``weights`` or None, as
-            :attr:`tl_runner.methods.phases.Phase.balance`.
+            :attr:`tl_runner.methods.phases.Sampling.balance`.
         mixup, cutmix: alpha of either; 0 is off.
-        classes: how many there are, by domain.
+        classes: their number, by domain.
     """
 
     balance: str | None = None
@@ -47,7 +49,7 @@ class Labelled:
     classes: Mapping[str, int] = field(default_factory=dict)
 
     def mixers(self) -> dict[str, Mix]:
-        """torchvision's, by domain."""
+        """torchvision's transforms of a labelled batch, by domain; none where both are off."""
         if not self.mixup and not self.cutmix:
             return {}
         from torchvision.transforms import v2  # takes seconds to import
@@ -83,17 +85,11 @@ class Batches:
         ranks: Ranks = ALONE,
         labelled: Labelled = AS_THEY_ARE,
     ):
-        self.splits, self.batch_size, self.device, self.augment, self.stream = (
-            splits,
-            batch_size,
-            device,
-            augment,
-            stream,
-        )
-        self.ranks = ranks
+        self.splits, self.batch_size, self.device = splits, batch_size, device
+        self.augment, self.stream, self.ranks = augment, stream, ranks
         first = next(iter(splits.values()))
         self.steps = steps_per_epoch or max(1, len(first) // (batch_size * ranks.world))
-        self._plan: dict[str, Tensor] = {}
+        self._order: dict[str, Tensor] = {}  # of the epoch, (steps, batch_size) by domain
         self._epoch, self._balance, self._mixers = 0, labelled.balance, labelled.mixers()
         self._weights = {
             domain: class_weights(split.y, labelled.classes[domain]).to(device.torch)
@@ -103,7 +99,7 @@ class Batches:
 
     @property
     def images(self) -> int:
-        """Of one step, on this rank."""
+        """Images of one step, on this rank."""
         return self.batch_size * len(self.splits)
 
     def begin_epoch(self, epoch: int) -> None:
@@ -117,14 +113,14 @@ class Batches:
             else:
                 order = passes(len(split), need, generator)
             parts = order.view(self.steps, self.ranks.world, self.batch_size)
-            self._plan[domain] = parts[:, self.ranks.rank].to(self.device.torch)
+            self._order[domain] = parts[:, self.ranks.rank].to(self.device.torch)
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of a step of this epoch; the caller has seeded the device's generator."""
         return Batch(
             **{
-                domain: self._samples(domain, plan[step], step)
-                for domain, plan in self._plan.items()
+                domain: self._samples(domain, order[step], step)
+                for domain, order in self._order.items()
             }
         )
 
@@ -150,15 +146,15 @@ class Batches:
 
 
 def passes(size: int, need: int, generator: torch.Generator) -> Tensor:
-    """``need`` positions below ``size``: permutations one after the other."""
+    """``need`` positions below ``size``: random permutations one after the other."""
     return torch.cat([torch.randperm(size, generator=generator) for _ in range(-(-need // size))])[
         :need
     ]
 
 
 def of_every_class_as_often(y: Tensor, need: int, generator: torch.Generator) -> Tensor:
-    """``need`` positions in ``y``, int64 (N,), in random order: each class that there is as often,
-    up to one."""
+    """``need`` positions in labels ``y``, int64 (N,), in random order: every class that occurs
+    equally often, up to one."""
     present = y.unique()
     shares = [
         (i + 1) * need // len(present) - i * need // len(present) for i in range(len(present))
@@ -175,8 +171,8 @@ def of_every_class_as_often(y: Tensor, need: int, generator: torch.Generator) ->
 
 
 def class_weights(y: Tensor, classes: int) -> Tensor:
-    """float (classes,): inverse to a class's number of labels in ``y``, 1 where all have as many; 1
-    as well where there is none."""
+    """Weights of the classes, float (classes,): inverse to a class's number of labels in ``y``, 1
+    where all have as many, and 1 for a class that does not occur."""
     counts = y.cpu().bincount(minlength=classes).float()
     present = counts > 0
     return torch.where(present, len(y) / (present.sum() * counts.clamp(min=1)), 1.0)

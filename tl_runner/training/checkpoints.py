@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
 from tl_runner.errors import CheckpointError
-from tl_runner.record.run_folder import write_atomic
+from tl_runner.files import write_atomic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from torch import Tensor, nn
 
 FORMAT = 1
 # where else it ran may differ
@@ -84,6 +89,22 @@ def put_back(method: nn.Module, weights: Mapping[str, Tensor], besides: Sequence
             f"{len(missing)} weights are missing, {len(found.unexpected_keys)} are not the "
             f"method's: {', '.join(wrong[:3])}"
         )
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Context in which the state of a checkpoint is put back.
+
+    Raises:
+        CheckpointError: the state has other names, or tensors of other shapes.
+    """
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        line = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{path} does not fit this run: {line}\n  Start the run afresh."
+        ) from error
 
 
 def differences(old: Any, new: Any, path: str = "") -> Any:

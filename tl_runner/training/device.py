@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from tl_runner.cli import torchrun
 from tl_runner.errors import ConfigError
-from tl_runner.record.run_folder import locked
+from tl_runner.files import locked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
 
 THREADS = torch.get_num_threads()
 _taken: dict[int, IO] = {}  # this process's GPU and the open file whose lock says so
@@ -90,7 +93,7 @@ class Device:
         return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
     def describe(self) -> str:
-        """For the record: the processor's or the GPU's name."""
+        """The processor's or the GPU's name, for the record."""
         if self.torch.type == "cuda":
             return torch.cuda.get_device_name(self.torch)
         import platform

@@ -1,5 +1,4 @@
-"""The processes of one run, which torchrun started: what they average, agree on and tell each
-other.
+"""The processes of one run under torchrun: averages, decisions and messages between them.
 
 The loop averages gradients itself: methods call submodules of their networks, which
 ``DistributedDataParallel`` would not see. Whatever decides anything (a gate, an epoch's means, a
@@ -13,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,7 +20,9 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from tl_runner.errors import ConfigError, LostError, UserError
-from tl_runner.methods.phases import Phase
+
+if TYPE_CHECKING:
+    from tl_runner.methods.phases import Phase
 
 T = TypeVar("T")
 LEFT = "rank 0 has left"
@@ -38,13 +39,13 @@ class Ranks:
 
     @property
     def main(self) -> bool:
-        """Whether this is rank 0, which evaluates and writes."""
+        """True for rank 0, which evaluates and writes."""
         return self.rank == 0
 
     @property
     def stream(self) -> tuple[int, ...]:
-        """What sets this rank's own random streams apart; nothing for rank 0, so one process draws
-        what it always drew."""
+        """The part of a random stream's name that is this rank's own; empty for rank 0, so one
+        process draws what it always drew."""
         return (self.rank,) if self.rank else ()
 
     @property
@@ -75,7 +76,7 @@ class Ranks:
         return dict(zip(values, numbers.tolist(), strict=True))
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is up on any rank."""
+        """True where the flag is up on any rank."""
         if self.world == 1:
             return flag
         raised = torch.tensor(int(flag))
@@ -84,7 +85,7 @@ class Ranks:
         return bool(raised)
 
     def share(self, make: Callable[[], T]) -> T:
-        """What ``make()`` returns on rank 0; the other ranks do not call it."""
+        """Rank 0's result of ``make()`` on all ranks; the others do not call it."""
         if self.world == 1:
             return make()
         box: list[Any] = [make() if self.main else None]
@@ -132,21 +133,21 @@ class Ranks:
 
     @contextmanager
     def together(self) -> Iterator[None]:
-        """A user's error inside on one rank is raised on all of them."""
+        """Context in which a user's error on one rank is raised on all of them."""
         error = None
         try:
             yield
         except UserError as raised:
             error = raised
-        said = self.gather(str(error) if error else None)
+        messages = self.gather(str(error) if error else None)
         if error:
             raise error
-        for rank, text in enumerate(said):
-            if text is not None:
-                raise UserError(f"process {rank}: {text}")
+        for rank, message in enumerate(messages):
+            if message is not None:
+                raise UserError(f"process {rank}: {message}")
 
     def same(self, what: str, make: Callable[[], Any]) -> None:
-        """Whether ``make()`` gives the same on all ranks.
+        """Compare the results of ``make()`` on all ranks.
 
         Raises:
             UserError: it does not.
@@ -167,7 +168,7 @@ ALONE = Ranks()
 
 
 def here() -> Ranks:
-    """This process among those that :func:`joined`."""
+    """The rank of this process among those that :func:`joined`; alone without torchrun."""
     return Ranks(dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else ALONE
 
 

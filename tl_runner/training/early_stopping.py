@@ -4,22 +4,25 @@ weights of its best epoch."""
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from tl_runner.methods.phases import Phase
 from tl_runner.training.checkpoints import put_back, weights_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from torch import nn
+
+    from tl_runner.methods.phases import Phase
 
 
 class EarlyStopping:
-    """Watches one phase.
+    """The best weights of one phase so far, and how long ago they were found.
 
     Args:
         patience: epochs without a better accuracy that are waited for.
-        split: whose accuracy.
-        networks: what goes back to its best.
+        split: the accuracy on which decides.
+        networks: their best weights are kept.
         besides: names of those in it that stay as they are.
     """
 
@@ -29,7 +32,8 @@ class EarlyStopping:
         self.weights: dict[str, Any] = {}
 
     def see(self, epoch: int, accuracy: float) -> None:
-        """After each epoch, the networks as they are evaluated."""
+        """Count an epoch in, and keep its weights if it is the best; the networks are as they were
+        evaluated."""
         if accuracy > self.best:
             self.best, self.epoch, self.waited = accuracy, epoch, 0
             self.weights = {
@@ -41,12 +45,11 @@ class EarlyStopping:
 
     @property
     def over(self) -> bool:
-        """Whether the phase has waited long enough."""
+        """True once the phase has waited long enough."""
         return self.waited >= self.patience
 
     def go_back(self) -> dict[str, Any]:
-        """Put the best epoch's weights into the networks; what is to be said of it in the
-        record."""
+        """Put the best epoch's weights into the networks; returns what the record says of it."""
         put_back(self.networks, self.weights, self.besides)
         return {"epoch": self.epoch, "split": self.split, "accuracy": self.best}
 
@@ -64,7 +67,7 @@ class EarlyStopping:
 
 
 def validated_on(phase: Phase, splits: Collection[str]) -> list[str]:
-    """The splits that may say when a phase stops, the best first: the target's validation images if
+    """The splits whose accuracy may stop a phase, the best first: the target's validation images if
     it learns from target labels."""
     reads = {*phase.reads.values()}
     wanted = [
@@ -84,7 +87,7 @@ def validated_on(phase: Phase, splits: Collection[str]) -> list[str]:
 
 
 def unvalidated(phase: Phase, splits: Collection[str]) -> list[str]:
-    """What to say where nothing can tell when to stop."""
+    """The problem of a phase with patience that no split can be validated on, if it is one."""
     if validated_on(phase, splits):
         return []
     if not phase.outputs.domains:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from torch import Tensor
 
 
 class Average:
@@ -17,7 +21,7 @@ class Average:
     forgotten.
 
     Args:
-        networks: what is averaged.
+        networks: their parameters and statistics are averaged.
         decay: in [0, 1).
     """
 
@@ -27,26 +31,26 @@ class Average:
         self.statistics: list[Tensor] = [b for b in held.buffers() if b.is_floating_point()]
         self.live += self.statistics
         self.decay, self.steps = decay, 0
-        self.kept = [t.detach().clone() for t in self.live]
+        self.averaged = [t.detach().clone() for t in self.live]
 
     @torch.no_grad()
     def restart(self) -> None:
         """Forget what was averaged: the networks have just been given the weights that they start
         from."""
         self.steps = 0
-        torch._foreach_copy_(self.kept, [t.detach() for t in self.live])
+        torch._foreach_copy_(self.averaged, [t.detach() for t in self.live])
 
     @torch.no_grad()
     def update(self) -> None:
-        """After each step."""
+        """Count the weights in after a step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(self.kept, [t.detach() for t in self.live], 1 - decay)
+        torch._foreach_lerp_(self.averaged, [t.detach() for t in self.live], 1 - decay)
 
     @torch.no_grad()
     def adopt(self) -> None:
         """Put the average into the networks."""
-        torch._foreach_copy_([t.detach() for t in self.live], self.kept)
+        torch._foreach_copy_([t.detach() for t in self.live], self.averaged)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -59,14 +63,14 @@ class Average:
             with torch.no_grad():
                 torch._foreach_copy_([t.detach() for t in self.live], own)
 
-    def kept_statistics(self) -> list[Tensor]:
+    def averaged_statistics(self) -> list[Tensor]:
         """The averaged statistics, which differ between ranks."""
-        return self.kept[len(self.kept) - len(self.statistics) :]
+        return self.averaged[len(self.averaged) - len(self.statistics) :]
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "kept": [t.cpu() for t in self.kept]}
+        return {"steps": self.steps, "kept": [t.cpu() for t in self.averaged]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.steps = state["steps"]
-        for mine, stored in zip(self.kept, state["kept"], strict=True):
+        for mine, stored in zip(self.averaged, state["kept"], strict=True):
             mine.copy_(stored)

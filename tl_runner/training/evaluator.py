@@ -1,19 +1,15 @@
-"""Passes of predictions over the splits, and what can be said of them."""
+"""Scores of a run on its splits: predictions, their metrics, and the selection rules' scores."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from tl_runner import randomness
-from tl_runner.data.task import Split
 from tl_runner.errors import DivergedError
-from tl_runner.methods.base import Method
-from tl_runner.methods.phases import Phase
 from tl_runner.metrics import classification
 from tl_runner.metrics import evaluation_report as report
 from tl_runner.metrics import selection_rules as rules
@@ -21,7 +17,16 @@ from tl_runner.metrics.regression import regression
 from tl_runner.metrics.selection_scores import importance, reverse
 from tl_runner.metrics.selection_scores import unlabelled as selection
 from tl_runner.training.batches import pixels
-from tl_runner.training.device import Device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from torch import Tensor
+
+    from tl_runner.data.splits import Split
+    from tl_runner.methods.base import Method
+    from tl_runner.methods.phases import Phase
+    from tl_runner.training.device import Device
 
 CHUNK = 500  # images at once; logits are the same for any number up to rounding
 WATCHED = 2000  # target images that are looked at after every epoch, the first of a random order
@@ -30,7 +35,7 @@ EMBEDDED = 300  # test images of a domain whose features are kept
 
 
 class Evaluator:
-    """Looks at the splits on behalf of a run; nothing that it returns is seen by training.
+    """Scores phases on the splits of a run; nothing that it returns is seen by training.
 
     Args:
         method: on the device already, as ``splits`` are.
@@ -62,6 +67,15 @@ class Evaluator:
         self._compared = {
             name: _rows(seen[name], seed, COMPARED) for name in rules.COMPARED if name in splits
         }
+
+    def problems(self, phases: Sequence[Phase], selection: str) -> list[str]:
+        """Reasons why these splits cannot be scored by a selection rule."""
+        if not self.numbers or selection == "last":
+            return []
+        return [
+            f"selection={selection} goes by classes, and the labels of this data are "
+            "numbers. Leave it at last."
+        ]
 
     def after_epoch(self, phase: Phase) -> dict[str, dict[str, float]]:
         """Metrics by split: source validation, the label-free scores of target images, and for the
@@ -148,8 +162,8 @@ class Evaluator:
         found = {}
         for task, y in split.also.items():
             if task in phase.outputs.also:
-                said = outputs_of(self.method, phase.outputs.also[task], split, self.device)
-                found[f"{name}_{task}"] = metrics(said, y)
+                outputs = outputs_of(self.method, phase.outputs.also[task], split, self.device)
+                found[f"{name}_{task}"] = metrics(outputs, y)
         return found
 
     def at_the_end(self, phase: Phase) -> tuple[dict[str, report.Report], dict[str, np.ndarray]]:
@@ -159,8 +173,8 @@ class Evaluator:
         for name, split in self.splits.items():
             for task, y in split.also.items():
                 if task in phase.outputs.also:
-                    said = outputs_of(self.method, phase.outputs.also[task], split, self.device)
-                    self._report(f"{name}_{task}", split, said, y, reports, predictions)
+                    outputs = outputs_of(self.method, phase.outputs.also[task], split, self.device)
+                    self._report(f"{name}_{task}", split, outputs, y, reports, predictions)
             if not _known_to(phase, name):
                 continue
             self._report(
@@ -172,26 +186,24 @@ class Evaluator:
         self,
         name: str,
         split: Split,
-        said: Tensor,
+        outputs: Tensor,
         y: Tensor | None,
         reports: dict[str, report.Report],
         predictions: dict[str, np.ndarray],
     ) -> None:
         """The report and the predictions of one task on one split: of classes, or of a number."""
         numbers = self.numbers if y is None else y.is_floating_point()
-        kind, values = ("values", said[:, 0]) if numbers else ("probabilities", said.softmax(1))
+        kind, values = (
+            ("values", outputs[:, 0]) if numbers else ("probabilities", outputs.softmax(1))
+        )
         predictions |= {
             f"{name}/{kind}": values.cpu().numpy(),
             f"{name}/ids": split.ids.cpu().numpy(),
         }
         if y is None:
-            reports[name] = {
-                "metrics": {
-                    key: value
-                    for key, value in self._label_free(said).items()
-                    if math.isfinite(value)
-                }
-            }
+            scores = self._label_free(outputs)
+            finite = {key: value for key, value in scores.items() if math.isfinite(value)}
+            reports[name] = {"metrics": finite}
             return
         labels = predictions[f"{name}/labels"] = y.cpu().numpy()
         reports[name] = (report.regression if numbers else report.classification)(
@@ -205,27 +217,20 @@ class Evaluator:
         """Features float16 (N, d) and labels (N,) of a few test images of each domain, the same for
         every run.
 
-        And, where the phase has a classifier for it, the probabilities that it says of the
-        target's, ``target/said`` (N, K).
+        Where the phase has a classifier for it, also its probabilities of the target's,
+        ``target/said`` (N, K).
         """
         arrays: dict[str, np.ndarray] = {}
         for domain, encode in phase.outputs.embed.items():
             if f"{domain}_test" in self.splits:
                 some = _some(self.splits[f"{domain}_test"], 0, EMBEDDED)
                 assert some.y is not None
-                arrays[domain] = (
-                    outputs_of(self.method, encode, some, self.device)
-                    .flatten(1)
-                    .half()
-                    .cpu()
-                    .numpy()
-                )
+                features = outputs_of(self.method, encode, some, self.device).flatten(1)
+                arrays[domain] = features.half().cpu().numpy()
                 arrays[f"{domain}/labels"] = some.y.cpu().numpy()
                 if domain == "target" and "target" in phase.outputs.domains and not self.numbers:
-                    said = outputs_of(
-                        self.method, phase.outputs.predict, some, self.device
-                    ).softmax(1)
-                    arrays["target/said"] = said.half().cpu().numpy()
+                    logits = outputs_of(self.method, phase.outputs.predict, some, self.device)
+                    arrays["target/said"] = logits.softmax(1).half().cpu().numpy()
         return arrays
 
     def _logits(self, phase: Phase, name: str, split: Split) -> Tensor:
@@ -243,7 +248,7 @@ class Evaluator:
 
 
 def _known_to(phase: Phase, name: str) -> bool:
-    """Whether a split's classes are those of the phase's classifier."""
+    """True where a split's classes are those of the phase's classifier."""
     return name.partition("_")[0] in phase.outputs.domains
 
 
@@ -260,7 +265,7 @@ def _some(split: Split, seed: int, most: int = WATCHED) -> Split:
 def outputs_of(
     method: Method, predict: Callable[[Tensor], Tensor], split: Split, device: Device
 ) -> Tensor:
-    """What a network makes of a whole split, float32 (N, ...), in eval mode, without augmentation.
+    """A network's outputs for a whole split, float32 (N, ...), in eval mode, without augmentation.
 
     Raises:
         DivergedError: one is NaN or infinite.
@@ -282,15 +287,17 @@ def outputs_of(
     return logits
 
 
-def metrics(said: Tensor, y: Tensor | None) -> dict[str, float]:
-    """Accuracy (a fraction) and log loss (nats) of logits (N, K), or of numbers (N, 1) how far they
-    are off."""
+def metrics(outputs: Tensor, y: Tensor | None) -> dict[str, float]:
+    """Accuracy (a fraction) and log loss (nats) of logits (N, K), or the errors of numbers (N,
+    1)."""
     assert y is not None
-    return regression(said[:, 0], y) if y.is_floating_point() else labelled_metrics(said, y)
+    if y.is_floating_point():
+        return regression(outputs[:, 0], y)
+    return labelled_metrics(outputs, y)
 
 
 def labelled_metrics(logits: Tensor, y: Tensor) -> dict[str, float]:
-    """Accuracy (a fraction) and log loss (nats)."""
+    """Accuracy (a fraction) and log loss (nats) of logits (N, K) against classes (N,)."""
     return {
         "accuracy": classification.accuracy(logits, y).item(),
         "log_loss": classification.log_loss(logits, y).item(),

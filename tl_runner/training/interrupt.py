@@ -1,5 +1,4 @@
-"""Ctrl-C and a scheduler's signals end a run between two steps, after a checkpoint; a second one
-ends it at once."""
+"""Signals that end a run between two steps, after a checkpoint: Ctrl-C's and a scheduler's."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ class Interrupted(Exception):
 
 
 def ignore_termination() -> None:
-    """SIGTERM does nothing from here on."""
+    """Let SIGTERM do nothing from here on."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 

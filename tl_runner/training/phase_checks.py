@@ -1,14 +1,19 @@
-"""Whether a method's phases can run on the data that there is."""
+"""Checks of a method's phases against the data, before any runs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from tl_runner.data.episodes import Episodes
-from tl_runner.data.task import Split, without
-from tl_runner.methods.phases import Phase
+from tl_runner.data.splits import Split, without
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.training.early_stopping import unvalidated
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from tl_runner.data.episodes import Episodes
+    from tl_runner.methods.base import Method
+    from tl_runner.methods.phases import Phase
 
 HOW = {
     "target_val": " Set data.target_labels, and data.val_fraction above 0, where the data has "
@@ -19,9 +24,9 @@ HOW = {
 def unfit(
     phases: Sequence[Phase], splits: Mapping[str, Split | Episodes], selection: str
 ) -> list[str]:
-    """What is wrong: splits that are read and not there, or not for training; a rule without its
-    scores; batches that cannot be cut."""
-    read = {split for phase in phases for split in phase.reads.values()}
+    """Problems of a run's phases: splits that are read and not there, or not for training; a rule
+    without its scores; batches that cannot be cut."""
+    read = _read(phases)
     learned = {
         split
         for phase in phases
@@ -71,3 +76,29 @@ def unfit(
                 "batch_size."
             )
     return problems
+
+
+def use_target_labels(phases: Sequence[Phase], selection: str, method: Method) -> bool:
+    """True where labels of the target shape the result: those that training reads, the selection
+    rule, or what the method's networks had learned before."""
+    return (
+        rules.RULES[selection].target_labels
+        or bool({"target_labelled", "target_val"} & _read(phases))
+        or method.saw_target_labels
+    )
+
+
+def unread_target_labels(
+    phases: Sequence[Phase], splits: Collection[str], method: Method
+) -> str | None:
+    """A warning where the data has target labels for training, and no phase reads them."""
+    if "target_labelled" not in splits or "target_labelled" in _read(phases):
+        return None
+    return (
+        f"{type(method).__name__} does not read target labels: data.target_labels changes nothing."
+    )
+
+
+def _read(phases: Sequence[Phase]) -> set[str]:
+    """The splits that training reads."""
+    return {split for phase in phases for split in phase.reads.values()}

@@ -7,55 +7,34 @@ once a window.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tl_runner import randomness
-from tl_runner.data.task import Split
-from tl_runner.methods.base import Method
-from tl_runner.methods.batch import Batch
-from tl_runner.methods.phases import Phase
-from tl_runner.training.batches import Batches
-from tl_runner.training.device import Device
+from tl_runner.errors import DivergedError
 from tl_runner.training.distributed import ALONE, Ranks
-from tl_runner.training.early_stopping import EarlyStopping
 from tl_runner.training.ema import Average
-from tl_runner.training.evaluator import outputs_of
-from tl_runner.training.task_batches import TaskBatches
+from tl_runner.training.split_passes import PhasePasses
 from tl_runner.training.update_runner import Meter, UpdateRunner
 
-TRIALS = 3  # of each plan
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
+    from torch import Tensor
 
-class Whole:
-    """Passes over the whole splits of a phase."""
+    from tl_runner.methods.base import Method
+    from tl_runner.methods.batch import Batch
+    from tl_runner.methods.phases import Phase
+    from tl_runner.training.batches import Batches
+    from tl_runner.training.device import Device
+    from tl_runner.training.early_stopping import EarlyStopping
+    from tl_runner.training.task_batches import TaskBatches
 
-    def __init__(self, loop: PhaseLoop, epoch: int):
-        self.loop, self.epoch = loop, epoch
-
-    def __call__(
-        self, network: Callable[[Tensor], Tensor], domain: str, most: int | None = None
-    ) -> Tensor:
-        return outputs_of(self.loop.method, network, self._some(domain, most), self.loop.device)
-
-    def size(self, domain: str) -> int:
-        return len(self.loop.batches.splits[domain])
-
-    def _some(self, domain: str, most: int | None) -> Split:
-        split = self.loop.batches.splits[domain]
-        if most is None or len(split) <= most:
-            return split
-        return split.take(torch.arange(most, device=split.x.device) * len(split) // most)
-
-    def labels(self, domain: str, most: int | None = None) -> Tensor:
-        y = self._some(domain, most).y
-        assert y is not None, f"{domain} has no labels"
-        return y
+TRIALS = 3  # of each way of batching
 
 
 class PhaseLoop:
@@ -81,14 +60,8 @@ class PhaseLoop:
         epochs: int,
         ranks: Ranks = ALONE,
     ):
-        self.method, self.phase, self.batches, self.device, self.seed = (
-            method,
-            phase,
-            batches,
-            device,
-            seed,
-        )
-        self.epochs, self.ranks = epochs, ranks
+        self.method, self.phase, self.batches = method, phase, batches
+        self.device, self.seed, self.epochs, self.ranks = device, seed, epochs, ranks
         method.requires_grad_(False)
         self.updates = [
             UpdateRunner(u, device, ranks, phase.length.accumulate) for u in phase.updates
@@ -97,8 +70,8 @@ class PhaseLoop:
         self.average = Average(trained, phase.ema) if phase.ema is not None and trained else None
         self.stopping: EarlyStopping | None = None
         self.meter = Meter()
-        self.kept: dict[str, Tensor] = {}
-        self.once: dict[str, Tensor] | None = None
+        self.precomputed: dict[str, Tensor] | None = None  # once, as the phase starts
+        self.of_epoch: dict[str, Tensor] = {}  # anew as every epoch begins
         self._learning: UpdateRunner | None = None
 
     @property
@@ -114,24 +87,27 @@ class PhaseLoop:
         self.meter.reset()
         for runner in self.updates:
             runner.ran = 0
-        self._begin(epoch)
+        self._precompute(epoch)
         if self.phase.hooks.each_epoch:
-            self.kept = self.phase.hooks.each_epoch(Whole(self, epoch))
+            self.of_epoch = self.phase.hooks.each_epoch(self._passes(epoch))
         if self.average and not self.average.steps:
             # what began the phase may have changed the weights since the loop was made
             self.average.restart()
 
-    def _begin(self, epoch: int) -> None:
-        """What is computed once, as the networks predict."""
-        if self.phase.hooks.precompute and self.once is None:
+    def _passes(self, epoch: int) -> PhasePasses:
+        return PhasePasses(self.method, self.batches.splits, self.device, epoch)
+
+    def _precompute(self, epoch: int) -> None:
+        """Call the hook of that name, once, with the networks as they predict."""
+        if self.phase.hooks.precompute and self.precomputed is None:
             self.method.eval()
-            self.once = self.phase.hooks.precompute(Whole(self, epoch))
+            self.precomputed = self.phase.hooks.precompute(self._passes(epoch))
 
     def run_epoch(self, epoch: int, first_step: int, after_step: Callable[[int], bool]) -> bool:
         """Steps ``first_step`` to the last of ``epoch``; False if ``after_step(steps done)`` asked
         to stop."""
-        self._begin(epoch)  # where the epoch is resumed
-        self._precomputed = {**(self.once or {}), **self.kept}
+        self._precompute(epoch)  # where the epoch is resumed
+        self._for_batches = {**(self.precomputed or {}), **self.of_epoch}
         self._train_mode()
         for step in range(first_step, self.steps):
             self._step(epoch * self.steps + step, step)
@@ -149,26 +125,25 @@ class PhaseLoop:
             layer.eval()
 
     def fastest(self) -> str:
-        """The plan of the phase whose gradients of a first batch take the least time on this
+        """The way of batching tasks whose gradients of a first batch take the least time on this
         device; those that do not fit are left out.
 
         A phase that is shorter than the measurement is not measured.
         """
-        if len(self.phase.batching.choices) == 1 or self.epochs * self.steps <= TRIALS * len(
-            self.phase.batching.choices
-        ):
-            return [*self.phase.batching.choices][min(1, len(self.phase.batching.choices) - 1)]
+        choices = [*self.phase.batching.choices]
+        if len(choices) == 1 or self.epochs * self.steps <= TRIALS * len(choices):
+            return choices[min(1, len(choices) - 1)]
         self.batches.begin_epoch(0)
         batch, times = self.batches[0], dict[str, float]()
         self._train_mode()
-        for trial in range(TRIALS):  # in turns: a slow moment of the machine is no plan's own
-            for plan in self.phase.batching.choices if trial == 0 else [*times]:
-                self.follow(plan)
+        for trial in range(TRIALS):  # in turns: a slow moment of the machine is no choice's own
+            for choice in choices if trial == 0 else [*times]:
+                self.follow(choice)
                 with suppress(torch.OutOfMemoryError):
-                    times[plan] = min(self._seconds(batch), times.get(plan, math.inf))
+                    times[choice] = min(self._seconds(batch), times.get(choice, math.inf))
         for p in self.method.parameters():
             p.grad = None
-        return min(times, key=times.__getitem__, default=next(iter(self.phase.batching.choices)))
+        return min(times, key=times.__getitem__, default=choices[0])
 
     def _seconds(self, batch: Batch) -> float:
         self.device.synchronize()
@@ -182,11 +157,11 @@ class PhaseLoop:
         self.device.synchronize()
         return perf_counter() - began
 
-    def follow(self, plan: str) -> None:
-        """Compute as a plan of the phase says."""
+    def follow(self, choice: str) -> None:
+        """Batch tasks by one of the phase's choices."""
         for runner in self.updates:
-            runner.accumulate = self.phase.batching.choices[plan]
-        self.phase.batching.follow(plan)
+            runner.accumulate = self.phase.batching.choices[choice]
+        self.phase.batching.follow(choice)
 
     def _step(self, count: int, step: int) -> None:
         name, device = self.phase.name, self.device
@@ -194,7 +169,7 @@ class PhaseLoop:
         device.begin_step()
         randomness.seed_device(device.torch, self.seed, name, count, "batch")
         batch = self.batches[step]
-        batch.precomputed = self._precomputed
+        batch.precomputed = self._for_batches
         reported: dict[str, Tensor] = {}
         for runner in self.updates:
             if runner.gate and not runner.gate.open:
@@ -221,23 +196,37 @@ class PhaseLoop:
             self._learning = runner
 
     def fit(self) -> Sequence[str]:
-        """What the phase computes from its whole splits in one go; what the user should know of
-        it."""
+        """Call the phase's hook that computes from whole splits in one go; returns warnings."""
         assert self.phase.hooks.fit
         randomness.seed_all(self.seed, self.phase.name, "fit")
-        return self.phase.hooks.fit(Whole(self, self.epochs))
+        return self.phase.hooks.fit(self._passes(self.epochs))
 
     def as_predicted(self) -> AbstractContextManager:
-        """The networks as they predict: with their averaged weights, where these are kept."""
+        """Context in which the networks have their averaged weights, where there are any."""
         return self.average.in_place() if self.average else nullcontext()
 
     def end(self) -> dict[str, Any]:
-        """Leave the weights that the phase is to leave; what the record should say of that."""
+        """Leave the phase's final weights in the networks; returns what the record says of that."""
         if self.stopping and self.stopping.weights:
             return {"early_stopping": self.stopping.go_back()}
         if self.average:
             self.average.adopt()
         return {}
+
+    def means(self, epoch: int) -> dict[str, float]:
+        """Means of losses and metrics over the steps of an epoch, and over ranks.
+
+        Raises:
+            DivergedError: one is NaN or infinite.
+        """
+        means = self.ranks.means(self.meter.means())
+        bad = [name for name, value in means.items() if not math.isfinite(value)]
+        if bad:
+            raise DivergedError(
+                f"{self.phase.name}, epoch {epoch + 1}: the loss {bad[0]} became "
+                f"{means[bad[0]]}. {self.method.if_diverged}"
+            )
+        return means
 
     def rates(self) -> dict[str, float]:
         """The learning rates of the last step, by update where there are several."""
@@ -254,11 +243,10 @@ class PhaseLoop:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step needs beyond the weights and the counters."""
-        kept = {name: tensor.cpu() for name, tensor in self.kept.items()}
         return {
             "meter": self.meter.state_dict(),
             "updates": {r.update.name: r.state_dict() for r in self.updates},
-            "kept": kept,
+            "kept": {name: tensor.cpu() for name, tensor in self.of_epoch.items()},
             **{name: part.state_dict() for name, part in self._parts().items()},
         }
 
@@ -271,7 +259,9 @@ class PhaseLoop:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.meter.load_state_dict(state["meter"], self.device)
-        self.kept = {name: tensor.to(self.device.torch) for name, tensor in state["kept"].items()}
+        self.of_epoch = {
+            name: tensor.to(self.device.torch) for name, tensor in state["kept"].items()
+        }
         for runner in self.updates:
             runner.load_state_dict(state["updates"][runner.update.name])
         for name, part in self._parts().items():
@@ -281,11 +271,11 @@ class PhaseLoop:
         """The floating-point buffers of the networks that train: batch norm's running
         statistics."""
         networks = [n for update in self.phase.updates for n in update.networks]
-        averaged = self.average.kept_statistics() if self.average else []
+        averaged = self.average.averaged_statistics() if self.average else []
         return [*(b for b in nn.ModuleList(networks).buffers() if b.is_floating_point()), *averaged]
 
     def own_state(self) -> dict[str, Any]:
-        """What differs between ranks inside an epoch."""
+        """The state that differs between ranks inside an epoch."""
         return {
             "meter": self.meter.state_dict(),
             "gates": {r.update.name: r.gate.state_dict() for r in self.updates if r.gate},

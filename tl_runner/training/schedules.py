@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tl_runner.methods.phases import Group
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from tl_runner.methods.phases import Group
 
 
 def make_optimizer(options: Mapping[str, Any], groups: Sequence[Group]) -> torch.optim.Optimizer:
@@ -35,7 +37,7 @@ def make_optimizer(options: Mapping[str, Any], groups: Sequence[Group]) -> torch
 
 
 def factor(options: Mapping[str, Any], progress: float) -> float:
-    """What the base rate is multiplied with at ``progress`` in [0, 1) of the phase."""
+    """The multiplier of the base learning rate at ``progress`` in [0, 1) of the phase."""
     warmup = options["warmup"]
     rise = min(1.0, progress / warmup) if warmup else 1.0
     shape = {

@@ -1,5 +1,4 @@
-"""One update of a phase at work: its gradients, its optimiser, its gate, and the means of what it
-reports.
+"""One update of a phase at work: its gradients, its optimiser, its gate, and its metrics' means.
 
 Nothing here waits for the device: losses add up there and are read once an epoch, a gate's metric
 once a window.
@@ -7,19 +6,25 @@ once a window.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tl_runner.methods.batch import Batch, Losses, Metrics
-from tl_runner.methods.phases import Gate, Group, Update
-from tl_runner.training.device import Device
-from tl_runner.training.distributed import Ranks
+from tl_runner.methods.phases import Group
 from tl_runner.training.schedules import factor, make_optimizer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from tl_runner.methods.batch import Batch, Losses, Metrics
+    from tl_runner.methods.phases import Gate, Update
+    from tl_runner.training.device import Device
+    from tl_runner.training.distributed import Ranks
 
 
 class Meter:
@@ -39,7 +44,7 @@ class Meter:
                 self.counts[name] = 1
 
     def means(self) -> dict[str, float]:
-        """Waits for the device."""
+        """The mean of each; waits for the device."""
         return {name: self.sums[name].item() / self.counts[name] for name in self.sums}
 
     def reset(self) -> None:
@@ -56,7 +61,8 @@ class Meter:
 
 @torch.no_grad()
 def cut_back(parameters: Sequence[Tensor], most: float) -> None:
-    """No unit's incoming weights, a row (of a convolution a filter), stay longer than ``most``.
+    """Scale every unit's incoming weights, a row (of a convolution a filter), down to a norm of
+    ``most``.
 
     Hinton, Srivastava, Krizhevsky, Sutskever & Salakhutdinov, "Improving neural networks by
     preventing co-adaptation of feature detectors", 2012, section 2.
@@ -67,13 +73,13 @@ def cut_back(parameters: Sequence[Tensor], most: float) -> None:
 
 
 class GateKeeper:
-    """Whether a gated update runs in this window."""
+    """The state of a gated update: ``open`` while it runs, for a window of steps."""
 
     def __init__(self, gate: Gate, ranks: Ranks):
         self.gate, self.ranks, self.open, self.meter = gate, ranks, True, Meter()
 
     def see(self, values: Mapping[str, Tensor]) -> None:
-        """Called once a step with what the phase's updates reported."""
+        """Count a step in: the metrics that the phase's updates reported."""
         self.meter.add({self.gate.metric: values[self.gate.metric]})
         if self.meter.counts[self.gate.metric] == self.gate.window:
             self.open = self.ranks.means(self.meter.means())[self.gate.metric] > self.gate.above
@@ -101,7 +107,8 @@ class UpdateRunner:
         self.ran = 0  # steps of this epoch
 
     def __call__(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Forward, backward and step, ``repeats`` times. What it reports, on the device."""
+        """Forward, backward and step, ``repeats`` times; returns its losses and metrics, on the
+        device."""
         self.ran += 1
         if self.optimizer is None:
             with torch.no_grad(), self.device.autocast():
@@ -137,7 +144,8 @@ class UpdateRunner:
         return reported
 
     def gradients(self, batch: Batch, progress: float) -> dict[str, Tensor]:
-        """Put the losses' gradients into the parameters. What it reports, on the device."""
+        """Put the losses' gradients into the parameters; returns losses and metrics, on the
+        device."""
         assert self.optimizer
         self.optimizer.zero_grad(set_to_none=True)
         if self.accumulate == 1:
@@ -149,7 +157,8 @@ class UpdateRunner:
         return {name: torch.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
 
     def _backward(self, batch: Batch, progress: float, share: float) -> dict[str, Tensor]:
-        """Add ``share`` of the gradients of a batch's losses; what it reports, without a graph."""
+        """Add ``share`` of the gradients of a batch's losses; returns losses and metrics, without a
+        graph."""
         with self.device.autocast():
             losses, metrics = _both(self.update.step(batch, progress))
         if self.update.gradients:

@@ -11,7 +11,7 @@ from scipy.io import loadmat, savemat
 from support.digit_tasks import load, sizes
 from support.runs import TINY, results
 from tl_runner.data.images import fit, fitted
-from tl_runner.data.task import Split, joined
+from tl_runner.data.splits import Split, joined
 from tl_runner.errors import ConfigError, DataError
 from tl_runner.training import device as devices
 from tl_runner.training.batches import Batches

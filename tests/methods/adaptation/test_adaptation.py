@@ -15,7 +15,8 @@ from support.host_copies import NoHostCopies
 from support.methods import build, go, loop_of, same, state
 from support.runs import ROOT, TINY, results
 from support.shipped import method_class
-from tl_runner.backbones._base import DomainBatchNorm, norms_of, use_domain
+from tl_runner.backbones._base import DomainBatchNorm
+from tl_runner.backbones._batch_norm import norms_of, use_domain
 from tl_runner.cli import help
 from tl_runner.config.compose import check
 from tl_runner.config.paths import CONF_DIR
@@ -23,7 +24,7 @@ from tl_runner.losses.adversarial import adaptation_factor
 from tl_runner.losses.coral import coral
 from tl_runner.losses.mmd import median_bandwidths, mmd
 from tl_runner.losses.self_training import centroid_pseudo_labels, minimum_class_confusion
-from tl_runner.methods.adaptation._base import Adaptation, SharedEncoder, TargetEncoder
+from tl_runner.methods.adaptation import SharedEncoder, TargetEncoder
 from tl_runner.methods.distillation._base import Distillation
 from tl_runner.methods.features._base import OnFeatures
 from tl_runner.methods.fewshot._base import MetaLearner
@@ -61,7 +62,7 @@ def step_of(loop, name=None, progress=0.5, batch=None):
         layer.eval()
     loop._learn(runner)
     batch = batch or loop.batches[0]
-    batch.precomputed = loop.kept
+    batch.precomputed = loop.of_epoch
     found = runner.update.step(batch, progress)
     losses, metrics = found if isinstance(found, tuple) else (found, {})
     loop.method.zero_grad()
@@ -84,7 +85,7 @@ def gradients(network) -> torch.Tensor:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_without_a_right_to_target_labels_has_none(name):
     _, task, method, _ = build(f"method={name}")
-    if isinstance(method, Adaptation):
+    if isinstance(method, SharedEncoder | TargetEncoder):
         assert task.splits["target_train"].y is None
         assert "target_labelled" not in task.splits
         assert all("target_labelled" not in phase.reads.values() for phase in method.phases())
@@ -148,7 +149,7 @@ def test_losses_that_relate_samples_to_each_other_say_so(name):
         whole = loop.batches[0]
 
         def part(rows, whole=whole):
-            piece = type(whole)(precomputed=loop.kept)
+            piece = type(whole)(precomputed=loop.of_epoch)
             for domain in loop.phase.reads:
                 samples = getattr(whole, domain)
                 y = None if samples.y is None else samples.y[rows]
@@ -491,7 +492,7 @@ def test_shots_pseudo_labels_are_those_of_the_epochs_start_by_sample():
     split = loop.batches.splits["target"]
     features = outputs_of(method, method.target_encoder, split, loop.device)
     expected = centroid_pseudo_labels(features, method.head(features).softmax(1))
-    assert torch.equal(loop.kept["pseudo_labels"], expected)
+    assert torch.equal(loop.of_epoch["pseudo_labels"], expected)
     batch = loop.batches[0]
     losses, _ = step_of(loop, batch=batch)
     method.target_encoder.train()

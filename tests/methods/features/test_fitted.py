@@ -12,7 +12,7 @@ from support.runs import TINY, results
 from support.shipped import method_class
 from tl_runner.cli import help
 from tl_runner.config.paths import CONF_DIR
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.data.tasks import digits
 from tl_runner.methods.features import _components as components
 from tl_runner.methods.features._base import Domains, OnFeatures

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from support.meta_learners import SHAPE, SHOTS, TASKS, WAYS, batch, made
 from tl_runner.methods.batch import Batch, TaskSet
-from tl_runner.methods.fewshot.anil import ANIL
+from tl_runner.methods.fewshot import MetaLearner
+from tl_runner.methods.fewshot._inner_loop import inner_step
+from tl_runner.methods.fewshot.anil import ANIL, linear
 from tl_runner.methods.fewshot.fomaml import FOMAML
 from tl_runner.methods.fewshot.maml import MAML
 from tl_runner.methods.fewshot.meta_sgd import MetaSGD
@@ -22,7 +24,7 @@ from tl_runner.methods.fewshot.protonet import ProtoNet
 from tl_runner.methods.fewshot.reptile import Reptile
 
 
-def gradients(method: MAML, of: Batch) -> dict[str, Tensor]:
+def gradients(method: MetaLearner, of: Batch) -> dict[str, Tensor]:
     """By parameter, of the method's loss."""
     method.zero_grad()
     losses, _ = method.step(of, 0.0)
@@ -30,7 +32,7 @@ def gradients(method: MAML, of: Batch) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}
 
 
-def differences(method: MAML, of: Batch, step: float = 1e-6) -> dict[str, Tensor]:
+def differences(method: MetaLearner, of: Batch, step: float = 1e-6) -> dict[str, Tensor]:
     """The same by central differences."""
     found = {}
     with torch.no_grad():
@@ -73,7 +75,7 @@ def test_the_meta_gradient_of_numbers_is_that_of_finite_differences():
 
 
 def manual(
-    method: MAML,
+    method: MetaLearner,
     x: Tensor,
     y: Tensor,
     asked: Tensor,
@@ -133,15 +135,15 @@ def test_first_order_is_not_second_order():
 class Line(MAML):
     """y = theta z: the loss of one point is a / 2 (theta - c)^2 with a = 2 z^2, c = y / z."""
 
-    def start(self) -> dict[str, Tensor]:
+    def theta(self) -> dict[str, Tensor]:
         return {"theta": self.head.bias}
 
     def outputs(self, weights: dict[str, Tensor], z: Tensor) -> Tensor:
         return weights["theta"] * z.flatten(1)[:, :1]
 
 
-class FirstOrderLine(Line):
-    first_order = True
+class FirstOrderLine(FOMAML):
+    theta, outputs = Line.theta, Line.outputs
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
@@ -209,8 +211,8 @@ def test_the_query_loss_is_of_the_last_step_alone():
     method, of = made(MAML, 2), batch(1)
     weights = {k: p.detach() for k, p in method.named_parameters()}
     for _ in range(2):
-        weights = method.descended(
-            weights, method.rates(test=False), of.support.x[0], of.support.y[0]
+        weights = inner_step(
+            method.outputs, weights, dict.fromkeys(weights, 0.4), of.support.x[0], of.support.y[0]
         )
     expected = F.cross_entropy(
         torch.func.functional_call(method, weights, (of.query.x[0],)), of.query.y[0]
@@ -229,7 +231,7 @@ def test_the_loss_of_every_step_is_the_mean_over_numbers_of_steps(kind):
 
 def test_anil_moves_the_head_inside_and_the_body_outside():
     method, of = made(ANIL, 2), batch(1)
-    assert {*method.start()} == {"head.weight", "head.bias"}
+    assert {*method.theta()} == {"head.weight", "head.bias"}
     found = gradients(method, of)
     assert all(
         found[name].abs().max() > 0
@@ -242,7 +244,8 @@ def test_anil_moves_the_head_inside_and_the_body_outside():
     )
     loss = F.cross_entropy(F.linear(features, weight, bias), of.support.y[0])
     g = torch.autograd.grad(loss, (weight, bias))
-    adapted = method.descended(method.start(), method.rates(test=False), features, of.support.y[0])
+    theta = method.theta()
+    adapted = inner_step(linear, theta, dict.fromkeys(theta, 0.4), features, of.support.y[0])
     assert torch.allclose(adapted["head.weight"], weight - 0.4 * g[0], rtol=1e-12)
     assert torch.allclose(adapted["head.bias"], bias - 0.4 * g[1], rtol=1e-12)
 
@@ -323,7 +326,7 @@ def test_reptile_with_one_step_of_sgd_is_joint_training():
 @pytest.mark.parametrize("norm", [False, True])
 def test_prototypes_by_brute_force(bn, norm):
     method, of = made(ProtoNet, norm=norm and bn != "running", bn=bn), batch()
-    said = method.outputs(of.support, of.query)
+    said = method.logits(of.support, of.query)
 
     def features(x: Tensor, by: Tensor) -> Tensor:
         """Of inputs x, normalised by the statistics of inputs ``by``."""
@@ -356,7 +359,7 @@ def test_prototypes_by_running_statistics_take_those_of_training_in_tests():
     every = torch.cat([of.support.x, of.query.x], 1).flatten(0, 1)
     linear = method.encoder.layers[:2](every)
     method.train()
-    said = method.outputs(of.support, of.query)
+    said = method.logits(of.support, of.query)
     # of all tasks' images at once
     assert torch.allclose(norm.running_mean, 0.1 * linear.mean(0), rtol=1e-12)
     features = torch.tanh(
@@ -365,14 +368,14 @@ def test_prototypes_by_running_statistics_take_those_of_training_in_tests():
     assert torch.allclose(said, by_hand(features, of), rtol=1e-10)
     method.eval()
     features = torch.tanh((linear - norm.running_mean) / (norm.running_var + norm.eps).sqrt())
-    assert torch.allclose(method.outputs(of.support, of.query), by_hand(features, of), rtol=1e-10)
+    assert torch.allclose(method.logits(of.support, of.query), by_hand(features, of), rtol=1e-10)
     alone = Batch(
         support=of.support,
         query=TaskSet(of.query.x[:, :1], of.query.y[:, :1], of.query.index[:, :1], WAYS),
     )
     # not transductive
     assert torch.allclose(
-        method.outputs(alone.support, alone.query), by_hand(features, of)[:, :1], rtol=1e-10
+        method.logits(alone.support, alone.query), by_hand(features, of)[:, :1], rtol=1e-10
     )
 
 

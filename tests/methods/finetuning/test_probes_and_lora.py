@@ -32,7 +32,7 @@ def test_a_probe_trains_the_head_on_features_that_are_computed_once(monkeypatch)
     assert same(before, state(method.encoder))
     loop._learn(loop.updates[0])
     batch = loop.batches[0]
-    batch.precomputed = loop.once
+    batch.precomputed = loop.precomputed
     features = outputs_of(method, method.features, split, loop.device)
     expected = F.cross_entropy(
         method.head(features[batch.target.index]), batch.target.y, label_smoothing=0.1

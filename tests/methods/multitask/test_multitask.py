@@ -91,10 +91,10 @@ def test_dwa_weighs_by_the_means_of_the_last_two_epochs():
     for epoch in range(4):
         loop.begin_epoch(epoch)
         if epoch < 2:
-            assert torch.equal(loop.kept["weights"], torch.ones(4))
+            assert torch.equal(loop.of_epoch["weights"], torch.ones(4))
         else:
             expected = dynamic_weight_average(means[-1], means[-2], 2.0)
-            torch.testing.assert_close(loop.kept["weights"], expected, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(loop.of_epoch["weights"], expected, rtol=1e-4, atol=1e-5)
         loop.run_epoch(epoch, 0, lambda done: False)
         found = loop.meter.means()
         means.append(torch.tensor([found[f"loss_{name}"] for name in method.sizes]))

@@ -1,2 +1,4 @@
-"""The digits tasks' domains. A name in ``data.source`` or ``data.target`` is a module of this
-package with a ``Domain``."""
+"""Domains of the digits tasks.
+
+A name in ``data.source`` or ``data.target`` is a module of this package with a ``Domain``.
+"""

@@ -1,5 +1,6 @@
-"""CIFAR-10: 50,000 and 10,000 photographs of ten kinds of things, 32x32 in colour (Krizhevsky
-2009).
+"""CIFAR-10: 50,000 and 10,000 photographs of ten kinds of things, 32x32 in colour.
+
+Krizhevsky, "Learning Multiple Layers of Features from Tiny Images", 2009.
 
 Its files are pickles. torchvision reads them only if their MD5 sums are the published ones.
 """
@@ -17,7 +18,7 @@ FOLDER = "cifar-10-batches-py"
 
 
 class CIFAR10(Downloaded):
-    """(N, 3, 32, 32)."""
+    """CIFAR-10's photographs, (N, 3, 32, 32)."""
 
     title = "CIFAR-10"
     classes = (

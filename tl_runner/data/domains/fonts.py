@@ -1,5 +1,7 @@
-"""Printed digits, rendered at run time from matplotlib's fonts; every seed draws its own jitter. No
-files."""
+"""Printed digits, rendered at run time from matplotlib's fonts. No files.
+
+Every seed draws its own jitter.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,15 @@ from tl_runner import randomness
 from tl_runner.data.augment import Affine
 from tl_runner.data.domain import Domain
 from tl_runner.data.rendered import font_digits
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 
 
 class Fonts(Domain):
-    """(N, 1, 28, 28): ``per_face`` images of each digit in each face, a tenth of that to test on,
-    each jittered by ``jitter``."""
+    """Printed digits, (N, 1, 28, 28).
+
+    ``per_face`` images of each digit in each face, a tenth of that to test on, each jittered by
+    ``jitter``.
+    """
 
     title = "rendered"
 

@@ -10,7 +10,7 @@ from tl_runner.data.domain import Downloaded, torchvision_datasets
 
 
 class MNIST(Downloaded):
-    """(N, 1, 28, 28)."""
+    """MNIST's digits, (N, 1, 28, 28)."""
 
     title = "MNIST"
     files = (

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tl_runner.data.domain import Domain, Stamp, read_once, stamp, torchvision_datasets
 from tl_runner.data.domains.mnist import MNIST
-from tl_runner.data.task import Split
+from tl_runner.data.splits import Split
 from tl_runner.errors import DataError
 
 SIDE = 28
@@ -47,7 +47,9 @@ class Photo(NamedTuple):
 
 
 class MNISTM(Domain):
-    """(N, 3, 28, 28); ``photos`` is the folder of the photographs, searched with all that it holds.
+    """MNIST-M's digits, (N, 3, 28, 28).
+
+    ``photos`` is the folder of the photographs, searched with all that it holds.
 
     Photographs in a folder named ``train`` or ``val`` serve the training digits, those in ``test``
     the test digits, as in BSDS500. Where the two are not there, every fifth photograph in the order
@@ -69,8 +71,10 @@ class MNISTM(Domain):
 
 @cache
 def made(root: Path, digits: Stamp, folder: Path, files: Stamp) -> tuple[Split, Split, str]:
-    """(train, test, SHA-256 over the photographs), made once by the runs of a process until a file
-    changes."""
+    """Training and test images, and SHA-256 over the photographs.
+
+    Made once by the runs of a process until a file changes.
+    """
     photos, digest = measure(folder, [Path(path) for path, _, _ in files])
     generator = torch.Generator().manual_seed(SEED)
     train, test = (
@@ -81,7 +85,7 @@ def made(root: Path, digits: Stamp, folder: Path, files: Stamp) -> tuple[Split, 
 
 
 def find(folder: Path) -> list[Path]:
-    """The image files below ``folder``, by name."""
+    """Image files below ``folder``, by name."""
     if not folder.is_dir():
         raise DataError(
             f"MNIST-M is made of MNIST and photographs: data.photos={folder} is no folder.\n{CURE}"
@@ -96,8 +100,10 @@ def find(folder: Path) -> list[Path]:
 
 
 def measure(folder: Path, files: Sequence[Path]) -> tuple[list[Photo], str]:
-    """The photographs that a patch fits into, and a SHA-256 over their names and content. Nothing
-    is decoded yet."""
+    """Photographs that a patch fits into, and a SHA-256 over their names and content.
+
+    Nothing is decoded yet.
+    """
     photos, digest, small = [], hashlib.sha256(), 0
     for file in files:
         try:
@@ -126,7 +132,7 @@ def measure(folder: Path, files: Sequence[Path]) -> tuple[list[Photo], str]:
 
 
 def divide(folder: Path, photos: Sequence[Photo]) -> tuple[list[Photo], list[Photo]]:
-    """The photographs of the training and of the test digits."""
+    """Photographs of the training and of the test digits."""
     above = [set(photo.path.relative_to(folder).parts[:-1]) for photo in photos]
     train = [photo for photo, names in zip(photos, above, strict=True) if names & {"train", "val"}]
     test = [photo for photo, names in zip(photos, above, strict=True) if "test" in names]
@@ -141,8 +147,10 @@ def divide(folder: Path, photos: Sequence[Photo]) -> tuple[list[Photo], list[Pho
 
 
 def blend(digits: Tensor, photos: Sequence[Photo], generator: torch.Generator) -> Tensor:
-    """|digit - patch| of a random patch for each digit, uint8 (N, 1, 28, 28) to (N, 3, 28, 28);
-    each photograph is decoded once."""
+    """Digits blended over a random patch each: |digit - patch|.
+
+    uint8 (N, 1, 28, 28) to (N, 3, 28, 28); each photograph is decoded once.
+    """
     which = torch.randint(len(photos), (len(digits),), generator=generator)
     room = torch.tensor([(p.high, p.wide) for p in photos])[which] - SIDE
     top, left = (
@@ -164,7 +172,7 @@ def blend(digits: Tensor, photos: Sequence[Photo], generator: torch.Generator) -
 
 
 def decode(photo: Photo) -> Tensor:
-    """The pixels in colour, uint8 (3, H, W)."""
+    """Pixels of a photograph in colour, uint8 (3, H, W)."""
     try:
         with Image.open(photo.path) as image:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)

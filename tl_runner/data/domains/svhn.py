@@ -1,5 +1,7 @@
-"""SVHN: 73,257 and 26,032 house numbers from street photographs, cut to 32x32 in colour (Netzer et
-al. 2011), format 2."""
+"""SVHN: 73,257 and 26,032 house numbers from street photographs, 32x32 in colour.
+
+Netzer et al. 2011, format 2.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from tl_runner.data.domain import Downloaded, torchvision_datasets
 
 
 class SVHN(Downloaded):
-    """(N, 3, 32, 32); without the half million of easier ``extra`` images."""
+    """SVHN's digits, (N, 3, 32, 32), without the half million of easier ``extra`` images."""
 
     title = "SVHN"
     files = (("SVHN/train_32x32.mat",), ("SVHN/test_32x32.mat",))

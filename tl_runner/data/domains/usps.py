@@ -1,5 +1,7 @@
-"""USPS: 7,291 and 2,007 digits from envelopes, 16x16 (Hull 1994). torchvision's is LIBSVM's copy, a
-slightly smoothed one."""
+"""USPS: 7,291 and 2,007 digits from envelopes, 16x16 (Hull 1994).
+
+torchvision's is LIBSVM's copy, a slightly smoothed one.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,13 @@ import torch
 from torch import Tensor
 
 from tl_runner.data.domain import Downloaded, torchvision_datasets
-from tl_runner.data.task import Split, hold_out
+from tl_runner.data.splits import Split, hold_out
 
 RANDOM_SPLIT = 1_860  # test images of usps_split=random: 7,438 / 1,860 of the 9,298, drawn once
 
 
 class USPS(Downloaded):
-    """(N, 1, 16, 16); ``usps_split`` is official or random."""
+    """USPS's digits, (N, 1, 16, 16); ``usps_split`` is official or random."""
 
     title = "USPS"
     sampled = 1800

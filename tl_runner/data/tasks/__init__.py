@@ -1,2 +1,1 @@
-"""Choices of ``data=``: each module has a function ``load`` that makes a
-:class:`~tl_runner.data.task.Task`."""
+"""Choices of ``data=``: each module has a function ``load`` that makes a Task."""

@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tl_runner.data.task import Split, Task, hold_out, see_labels
+from tl_runner.data.splits import Split, hold_out, see_labels
+from tl_runner.data.task import Task
 from tl_runner.errors import DataError
 
 # what NumPy raises for a file that is damaged or no archive of arrays
@@ -36,8 +37,10 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class Arrays:
-    """One file: vectors float32 (N, d) and labels, text or where they are numbers float32, of
-    training and of the test part, if any."""
+    """One file: its training part, its test part if it has one, and the digest.
+
+    Vectors float32 (N, d); labels text, or float32 where they are numbers.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -50,7 +53,7 @@ class Arrays:
 
     @property
     def classes(self) -> list[str]:
-        """Every label, integers by size; none of numbers."""
+        """Names of the classes, integers by size; none of numbers."""
         if self.numbers:
             return []
         names = {*self.y, *(self.test[1] if self.test else ())}
@@ -72,8 +75,10 @@ def load(
     target_labels: int | str,
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws the validation part; a test part that a file does not have is drawn
-    as well, the same for every seed.
+    """Task of one file, or of a source's and a target's.
+
+    ``seed`` draws the validation part; a test part that a file does not have is drawn as well, the
+    same for every seed.
 
     Args:
         target_file, source_file: the files; without a source there is only a target.
@@ -154,7 +159,7 @@ def load(
 
 
 def read(file: Path, key: str) -> Arrays:
-    """What a file holds.
+    """Content of a file, checked.
 
     Raises:
         DataError: it is not there, no ``.npz``, or holds something else.
@@ -199,7 +204,7 @@ def read(file: Path, key: str) -> Arrays:
 
 
 def read_vectors(file: Path) -> np.ndarray:
-    """``x`` of a file alone, float32 (N, d).
+    """Array ``x`` of a file alone, float32 (N, d).
 
     Raises:
         UNREADABLE: it is no such file.
@@ -212,7 +217,7 @@ def read_vectors(file: Path) -> np.ndarray:
 
 
 def checked(x: np.ndarray, y: np.ndarray, where: str, form: str) -> tuple[np.ndarray, np.ndarray]:
-    """float32 (N, d) and text (N,), or float32 where these are numbers."""
+    """Vectors float32 (N, d), and labels as text (N,), or float32 where these are numbers."""
     if x.ndim != 2 or not len(x) or not x.shape[1] or x.dtype.kind not in "fiub":
         raise DataError(f"{where} is {x.dtype} of shape {x.shape}. {form}")
     if y.shape != (len(x),) or y.dtype.kind not in "iuUbf":
@@ -242,7 +247,10 @@ def checked(x: np.ndarray, y: np.ndarray, where: str, form: str) -> tuple[np.nda
 def divided(
     arrays: Arrays, test: float, val: float, generators: Mapping[str, torch.Generator]
 ) -> dict[str, Split]:
-    """Train, val and test, class by class, of numbers at random; an empty val is left out."""
+    """Train, val and test splits, drawn class by class, or at random where labels are numbers.
+
+    An empty val is left out.
+    """
     numbers = {name: i for i, name in enumerate(arrays.classes)}
 
     def split(x: np.ndarray, y: np.ndarray, start: int = 0) -> Split:

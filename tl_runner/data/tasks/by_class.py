@@ -1,4 +1,4 @@
-"""One set of pictures as two tasks: some of its classes are the source, others the target."""
+"""One set of pictures as a source and a target: some of its classes are one, others the other."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from tl_runner.data.images import fitted
-from tl_runner.data.task import Split, Task, see_labels
-from tl_runner.data.tasks.digits import build, draw, spoken
-from tl_runner.errors import ConfigError, DataError, nearest
+from tl_runner.data.splits import Split, see_labels
+from tl_runner.data.task import Task
+from tl_runner.data.tasks.digits import build, draw
+from tl_runner.errors import ConfigError, DataError, human_list, nearest
 
 
 def load(
@@ -28,7 +29,7 @@ def load(
     seed: int,
     **own: Any,
 ) -> Task:
-    """The task; ``seed`` draws the validation images and the labels that may be seen.
+    """Task of one domain's classes; ``seed`` draws validation images and visible labels.
 
     Args:
         of: the name of the domain.
@@ -55,12 +56,12 @@ def load(
     )
     if both := [name for name in source if name in target]:
         raise DataError(
-            f"data.source_classes and data.target_classes both name {spoken(both)}: a class is in "
-            "one of them."
+            f"data.source_classes and data.target_classes both name {human_list(both)}: a class is "
+            "in one of them."
         )
     if len(target) < 2:
         raise DataError(
-            f"data.source_classes leaves {spoken(target) if target else 'no class'} to the "
+            f"data.source_classes leaves {human_list(target) if target else 'no class'} to the "
             "target, which needs two classes or more."
         )
     train, test, checksums = domain.read(Path(root).expanduser(), download, seed)
@@ -81,9 +82,9 @@ def load(
     if "target_labelled" in splits:
         splits["target_val"] = held_out
     splits["target_test"] = of_classes(test, domain.classes, target)
-    notes = [f"{len(kept):,} training images of {spoken(target)}", *domain.notes()]
+    notes = [f"{len(kept):,} training images of {human_list(target)}", *domain.notes()]
     if source:
-        notes.insert(0, f"{len(splits['source_train']):,} training images of {spoken(source)}")
+        notes.insert(0, f"{len(splits['source_train']):,} training images of {human_list(source)}")
     return Task(
         name=f"{of}: {' '.join(source)} to {' '.join(target)}" if source else of,
         classes=target,
@@ -95,7 +96,7 @@ def load(
 
 
 def chosen(side: str, names: Sequence[Any], known: Sequence[str]) -> tuple[str, ...]:
-    """The names, in the order of the domain's classes.
+    """Chosen names in the order of the domain's classes.
 
     Raises:
         DataError: the domain has no such class.
@@ -104,14 +105,14 @@ def chosen(side: str, names: Sequence[Any], known: Sequence[str]) -> tuple[str, 
     if unknown := [name for name in wanted if name not in known]:
         hints = "".join(nearest(name, known) for name in unknown)
         raise DataError(
-            f"data.{side}_classes: there is no class {spoken(unknown)}. There are "
-            f"{spoken(known)}.{hints}"
+            f"data.{side}_classes: there is no class {human_list(unknown)}. There are "
+            f"{human_list(known)}.{hints}"
         )
     return tuple(name for name in known if name in wanted)
 
 
 def of_classes(split: Split, classes: Sequence[str], wanted: Sequence[str]) -> Split:
-    """The samples of the ``wanted`` classes, their labels counted in these."""
+    """Samples of the ``wanted`` classes, their labels counted in these."""
     assert split.y is not None
     new = torch.tensor([wanted.index(name) if name in wanted else -1 for name in classes])
     rows = (new[split.y] >= 0).nonzero().squeeze(1)

@@ -1,5 +1,4 @@
-"""Tasks between domains of the ten digits: one or several sources, one or several targets, whatever
-the domains.
+"""Tasks between domains of the ten digits: one or several sources, one or several targets.
 
 Protocols: ``full`` uses every training image; ``sampled`` draws 2,000 of MNIST and 1,800 of USPS by
 the run's seed, as CoGAN (Liu & Tuzel 2016) and ADDA (Tzeng et al. 2017) do, and 2,000 of any other
@@ -20,8 +19,9 @@ from tl_runner import plugins
 from tl_runner.data import domains
 from tl_runner.data.domain import Domain
 from tl_runner.data.images import fitted
-from tl_runner.data.task import Split, Task, hold_out, joined, see_labels
-from tl_runner.errors import ConfigError, nearest
+from tl_runner.data.splits import Split, hold_out, joined, see_labels
+from tl_runner.data.task import Task
+from tl_runner.errors import ConfigError, human_list, nearest
 
 DIGITS = tuple("0123456789")
 
@@ -60,7 +60,7 @@ def load(
     made = {name: build(name, own) for name in (*sources, *targets)}
     if others := [name for name, domain in made.items() if tuple(domain.classes) != DIGITS]:
         raise ConfigError(
-            [f"data.source or data.target names {spoken(others)}, which is not of digits."]
+            [f"data.source or data.target names {human_list(others)}, which is not of digits."]
         )
     generator = torch.Generator().manual_seed(seed)
     parts: dict[str, dict[str, Split]] = {"train": {}, "val": {}, "test": {}}
@@ -72,7 +72,7 @@ def load(
         parts["train"][name], parts["val"][name] = draw(images, sample, held_out, generator)
         checksums |= sums
 
-    drawn = spoken(
+    drawn = human_list(
         [f"{len(parts['train'][name]):,} {domain.title}" for name, domain in made.items()]
     )
     notes = [note for domain in made.values() for note in domain.notes()]
@@ -86,7 +86,7 @@ def load(
     return Task(
         name=f"{sources[0]}2{targets[0]}"
         if len(made) == 2
-        else f"{spoken(sources)} to {spoken(targets)}",
+        else f"{human_list(sources)} to {human_list(targets)}",
         classes=DIGITS,
         splits={
             role: joined([fitted(split, size, channels) for split in splits])
@@ -109,8 +109,10 @@ def roles(
     transductive: bool,
     generator: torch.Generator,
 ) -> dict[str, list[Split]]:
-    """What each split of the task is made of; ``parts`` are the domains' splits, by train, val and
-    test, then by name."""
+    """Splits that each split of the task is made of.
+
+    ``parts`` are the domains' splits, by train, val and test, then by name.
+    """
     source = {
         f"source_{part}": [splits[name] for name in sources] for part, splits in parts.items()
     }
@@ -134,7 +136,7 @@ def roles(
 
 
 def besides(images: Split, labelled: Split | None) -> Split:
-    """Those of ``images`` whose labels training does not see."""
+    """Samples of ``images`` whose labels training does not see."""
     return (
         images
         if labelled is None
@@ -145,7 +147,7 @@ def besides(images: Split, labelled: Split | None) -> Split:
 def named(
     source: str | Sequence[str], target: str | Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the sources and of the targets, each of them once."""
+    """Names of the sources and of the targets, each of them once."""
     sources, targets = (
         (names,) if isinstance(names, str) else tuple(names) for names in (source, target)
     )
@@ -153,8 +155,8 @@ def named(
     if both:
         raise ConfigError(
             [
-                f"data.source and data.target both name {spoken(both)}: a domain is either source "
-                "or target."
+                f"data.source and data.target both name {human_list(both)}: a domain is either "
+                "source or target."
             ]
         )
     for key, names in (("source", sources), ("target", targets)):
@@ -162,21 +164,21 @@ def named(
         if twice or not names:
             raise ConfigError(
                 [
-                    f"data.{key} names {spoken(twice) + ' twice' if twice else 'no domain'}: name "
-                    "each domain once."
+                    f"data.{key} names {human_list(twice) + ' twice' if twice else 'no domain'}: "
+                    "name each domain once."
                 ]
             )
     return sources, targets
 
 
 def build(name: str, own: Mapping[str, Any]) -> Domain:
-    """The domain of that name, with those of the keys ``own`` that it takes."""
+    """Domain of that name, with those of the keys ``own`` that it takes."""
     known = [module.name for module in pkgutil.iter_modules(domains.__path__)]
     if "." not in name and name not in known:
         raise ConfigError(
             [
                 f"data.source or data.target names {name}: no such domain. There are "
-                f"{spoken(known)}.{nearest(name, known)}"
+                f"{human_list(known)}.{nearest(name, known)}"
             ]
         )
     kind = plugins.class_in("data/domains", name, Domain)
@@ -185,9 +187,9 @@ def build(name: str, own: Mapping[str, Any]) -> Domain:
     if missing:
         raise ConfigError(
             [
-                f"the domain {name} needs {spoken(missing)}, which this data choice does not have. "
-                f"Start from one that reads {name} "
-                "(tl-run --help lists them), or write your own with --config-dir."
+                f"the domain {name} needs {human_list(missing)}, which this data choice does not "
+                f"have. Start from one that reads {name} (tl-run --help lists "
+                "them), or write your own with --config-dir."
             ]
         )
     return kind(**{key: own[key] for key in keys})
@@ -196,8 +198,10 @@ def build(name: str, own: Mapping[str, Any]) -> Domain:
 def draw(
     images: Split, sample: int | None, val_fraction: float, generator: torch.Generator
 ) -> tuple[Split, Split]:
-    """(train, validation). A sample leaves its size whole, as far as there are images, and
-    validates on the rest."""
+    """Training and validation samples.
+
+    A sample leaves its size whole, as far as there are images, and validates on the rest.
+    """
     if sample is None:
         kept, held_out = hold_out(len(images), val_fraction, generator)
         return images.take(kept), images.take(held_out)
@@ -207,8 +211,3 @@ def draw(
     return images.take(order[:sample].sort().values), images.take(
         order[sample : sample + extra].sort().values
     )
-
-
-def spoken(words: Sequence[str]) -> str:
-    """``a, b and c``."""
-    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))

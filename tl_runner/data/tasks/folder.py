@@ -1,5 +1,4 @@
-"""Your own pictures: a folder of ``class/...`` for the target, and for methods that want one
-another for the source.
+"""Your own pictures: a folder of ``class/...`` for the target, and one for a source if wanted.
 
 Each is ``class/...``, drawn into train, val and test by the seed, or ``train/class/...``,
 ``val/class/...``, ``test/class/...``.
@@ -15,8 +14,9 @@ import torch
 from torch import Tensor
 
 from tl_runner.data.pictures import SUFFIXES, decode
-from tl_runner.data.task import Split, Task, hold_out, see_labels
-from tl_runner.errors import DataError, nearest
+from tl_runner.data.splits import Split, hold_out, see_labels
+from tl_runner.data.task import Task
+from tl_runner.errors import DataError, human_list, nearest
 
 PARTS = ("train", "val", "test")
 NAMED = 5  # paths of a longer list that a message names
@@ -24,7 +24,7 @@ NAMED = 5  # paths of a longer list that a message names
 
 @dataclass(frozen=True)
 class Listing:
-    """The pictures of a folder.
+    """Pictures of a folder.
 
     Attributes:
         root: the folder.
@@ -62,8 +62,10 @@ def load(
     cache: str,
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws the validation part of folders that have none. A test part is drawn
-    as well, the same for every seed.
+    """Task of one folder, or of a source's and a target's.
+
+    ``seed`` draws the validation part of folders that have none. A test part is drawn as well, the
+    same for every seed.
 
     Args:
         target_dir, source_dir: the folders; without a source there is only a target.
@@ -91,7 +93,7 @@ def load(
     chosen = {"target": target_classes, "source": source_classes}
     tested = {"target": test_fraction, "source": source_test_fraction}
     listings = {
-        domain: listed(Path(folder).expanduser(), domain, chosen[domain])
+        domain: listing_of(Path(folder).expanduser(), domain, chosen[domain])
         for domain, folder in folders.items()
     }
     once(listings)
@@ -144,8 +146,8 @@ def load(
     )
 
 
-def listed(root: Path, domain: str, chosen: Sequence[str] | None = None) -> Listing:
-    """What a folder holds, or its ``chosen`` classes alone.
+def listing_of(root: Path, domain: str, chosen: Sequence[str] | None = None) -> Listing:
+    """Pictures that a folder holds, or those of its ``chosen`` classes alone.
 
     Raises:
         DataError: it is not there, is no folder, has no class or not a chosen one, or one without
@@ -175,8 +177,8 @@ def listed(root: Path, domain: str, chosen: Sequence[str] | None = None) -> List
         if unknown := [name for name in wanted if name not in classes]:
             hints = "".join(nearest(name, classes) for name in unknown)
             raise DataError(
-                f"data.{domain}_classes: {root} has no class {spoken(unknown)}. It has "
-                f"{spoken(classes)}.{hints}"
+                f"data.{domain}_classes: {root} has no class {human_list(unknown, NAMED)}. It has "
+                f"{human_list(classes, NAMED)}.{hints}"
             )
         classes = sorted({*wanted})
     rows: list[tuple[int, Path, str]] = []
@@ -196,8 +198,8 @@ def listed(root: Path, domain: str, chosen: Sequence[str] | None = None) -> List
     if empty:
         kinds = ", ".join(SUFFIXES)
         raise DataError(
-            f"{key}={root}: no picture ({kinds}) in {spoken(empty)}. Add some, or remove the "
-            "folder."
+            f"{key}={root}: no picture ({kinds}) in {human_list(empty, NAMED)}. Add some, or "
+            "remove the folder."
         )
     rows.sort()
     return Listing(
@@ -211,8 +213,9 @@ def listed(root: Path, domain: str, chosen: Sequence[str] | None = None) -> List
 
 
 def once(listings: Mapping[str, Listing]) -> None:
-    """Where one folder is both domains, no class may be: test pictures of one would train the
-    other.
+    """Refuse a class that is in both domains, where one folder is both.
+
+    Test pictures of one would train the other.
 
     Raises:
         DataError: a class is.
@@ -223,8 +226,8 @@ def once(listings: Mapping[str, Listing]) -> None:
         both = sorted({*listings["source"].classes} & {*listings["target"].classes})
         if both:
             raise DataError(
-                f"data.source_dir and data.target_dir are one folder, and {spoken(both)} would be "
-                "in both domains. "
+                "data.source_dir and data.target_dir are one folder, and "
+                f"{human_list(both, NAMED)} would be in both domains. "
                 "Give data.source_classes and data.target_classes that have no class in common."
             )
 
@@ -238,7 +241,7 @@ def folders_of(root: Path) -> list[Path]:
 
 
 def other_classes(listings: Mapping[str, Listing]) -> tuple[str, ...] | None:
-    """The source's classes, where their names are not the target's."""
+    """Classes of the source, where their names are not the target's."""
     classes = {domain: listing.classes for domain, listing in listings.items()}
     return (
         classes["source"] if classes.get("source", classes["target"]) != classes["target"] else None
@@ -251,8 +254,10 @@ def divided(
     fractions: Mapping[str, float],
     generators: Mapping[str, torch.Generator],
 ) -> Mapping[str, Tensor]:
-    """The rows of train, val and test, sorted; what a folder does not have is drawn from its
-    training part, class by class."""
+    """Rows of train, val and test, sorted.
+
+    A part that the folder does not have is drawn from its training part, class by class.
+    """
     labels = torch.tensor(listing.labels)
     given = (
         {part: good & torch.tensor([p == part for p in listing.parts]) for part in PARTS}
@@ -275,7 +280,7 @@ def divided(
 
 
 def cannot_be_read(listing: Listing, unreadable: Mapping[int, str]) -> str:
-    """The message for files that PIL cannot read."""
+    """Message for files that PIL cannot read."""
     some = [f"  {listing.files[i]}: {why}" for i, why in sorted(unreadable.items())]
     more = [f"  ... and {len(some) - NAMED:,} more"] if len(some) > NAMED else []
     head = f"{len(some):,} of {len(listing.files):,} pictures cannot be read:"
@@ -286,11 +291,4 @@ def cannot_be_read(listing: Listing, unreadable: Mapping[int, str]) -> str:
             *more,
             "  Mend or remove them, or leave them out with data.unreadable=skip.",
         ]
-    )
-
-
-def spoken(names: Sequence[str]) -> str:
-    """At most a few of a list of names."""
-    return ", ".join(names[:NAMED]) + (
-        f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     )

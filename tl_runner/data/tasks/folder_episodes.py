@@ -1,5 +1,6 @@
-"""Your own pictures as few-shot tasks: a folder of ``class/...``, whose classes are drawn into
-parts; or ``train/class/...`` and so on.
+"""Your own pictures as few-shot tasks: a folder of ``class/...``, or of parts of these.
+
+Without parts the classes are drawn into some.
 
 In the second form, in which few-shot sets are handed around, ``train``, ``val`` and ``test`` hold
 different classes.
@@ -13,11 +14,12 @@ from pathlib import Path
 import torch
 
 from tl_runner import randomness
-from tl_runner.data.episodes import PARTS, by_class, fewshot
+from tl_runner.data.fewshot_task import PARTS, by_class, fewshot
 from tl_runner.data.pictures import decode
-from tl_runner.data.task import Split, Task
-from tl_runner.data.tasks.folder import cannot_be_read, folders_of, listed, spoken
-from tl_runner.errors import DataError
+from tl_runner.data.splits import Split
+from tl_runner.data.task import Task
+from tl_runner.data.tasks.folder import NAMED, cannot_be_read, folders_of, listing_of
+from tl_runner.errors import DataError, human_list
 
 
 def load(
@@ -38,14 +40,16 @@ def load(
     rotations: Mapping[str, bool],
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws which classes are for training, validation and tests, where the
-    folder does not say so.
+    """Task of few-shot episodes over the classes of a folder.
+
+    ``seed`` draws which classes are for training, validation and tests, where the folder does not
+    say so.
 
     Args:
         target_dir: the folder.
         size, channels, fit, unreadable, workers, cache: as the folder data's.
         ways, shots, queries, training, tasks, rotations: as
-            :func:`tl_runner.data.episodes.fewshot`'s.
+            :func:`tl_runner.data.fewshot_task.fewshot`'s.
         classes: how many ``val`` and ``test`` have, the rest is for training; not read where the
             folder has parts.
 
@@ -59,7 +63,7 @@ def load(
     found: dict[str, tuple[Split, tuple[str, ...]]] = {}
     sums, skipped = {}, 0
     for part in [p for p in PARTS if p in inside] if parted else [""]:
-        listing = listed(root / part, "target")
+        listing = listing_of(root / part, "target")
         decoded = decode(
             listing.root,
             listing.files,
@@ -88,11 +92,11 @@ def load(
     numbers = " / ".join(
         f"{len(own.y.unique()) if own.y is not None else 0}" for own in parts.values()
     )
-    said = (
+    protocol = (
         f"{root.name}: {numbers} classes ({', '.join(parts)}), {size}x{size} in "
         f"{'colour' if channels == 3 else 'grey'}"
     )
-    said += f", {skipped:,} unreadable pictures skipped" if skipped else ""
+    protocol += f", {skipped:,} unreadable pictures skipped" if skipped else ""
     return fewshot(
         root.name,
         parts,
@@ -102,13 +106,13 @@ def load(
         training=training,
         tasks=tasks,
         rotations=rotations,
-        protocol=said,
+        protocol=protocol,
         checksums=sums,
     )
 
 
 def own_parts(root: Path, found: Mapping[str, tuple[Split, tuple[str, ...]]]) -> dict[str, Split]:
-    """The folder's own parts, once no class is in two."""
+    """Parts of the folder itself, once no class is in two."""
     names = [(part, name) for part, (_, classes) in found.items() for name in classes]
     for part, name in names:
         if twice := [other for other, same in names if same == name and other != part]:
@@ -126,11 +130,11 @@ def drawn_parts(
     classes: Mapping[str, int],
     generator: torch.Generator,
 ) -> dict[str, Split]:
-    """Its classes at random as parts."""
+    """Parts of the folder's classes at random."""
     rest = len(names) - classes["val"] - classes["test"]
     if rest < 2:
         raise DataError(
-            f"{root} has {len(names)} classes ({spoken(names)}): "
+            f"{root} has {len(names)} classes ({human_list(names, NAMED)}): "
             f"data.classes.val={classes['val']} and data.classes.test={classes['test']} "
             f"leave {max(rest, 0)} for training. Lower them; a task takes data.ways classes."
         )

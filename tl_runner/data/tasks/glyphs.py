@@ -1,5 +1,7 @@
-"""Few-shot characters rendered from the fonts that matplotlib ships: a class is a code point, its
-images are faces and views of them."""
+"""Few-shot characters rendered from the fonts that matplotlib ships.
+
+A class is a code point, its images are faces and views of them.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,10 @@ from torch import Tensor
 
 from tl_runner import randomness
 from tl_runner.data.augment import Affine
-from tl_runner.data.episodes import by_class, fewshot
+from tl_runner.data.fewshot_task import by_class, fewshot
 from tl_runner.data.rendered import draw_views, font_files, render_in
-from tl_runner.data.task import Split, Task
+from tl_runner.data.splits import Split
+from tl_runner.data.task import Task
 from tl_runner.errors import DataError
 
 # Latin, Greek, Cyrillic, signs
@@ -27,13 +30,14 @@ BLOCKS = (
     (0x2200, 0x22FF),
 )
 FACES = 8  # at least, of a class
-ALIKE = 0.9  # cosine of two characters' mean images above which the later one is left out
+SAME = 0.9  # cosine of two characters' mean images above which the later one is left out
 
 
 @cache
 def characters() -> tuple[list[int], Tensor, Tensor]:
-    """(code points, images float (N, 64, 64), position of each image's code point), of those that
-    enough faces have and that differ.
+    """Code points, images float (N, 64, 64), and the position of each image's code point.
+
+    Of characters that enough faces have and that differ.
 
     A and capital alpha are one drawing, and so are 6 and 9 turned: of such the first is kept. What
     looks like itself turned is left out, since turns may be classes.
@@ -59,11 +63,11 @@ def characters() -> tuple[list[int], Tensor, Tensor]:
     drawings = torch.from_numpy(np.stack([np.mean(images[c], 0) for c in found]))
     turns = [torch.rot90(drawings, turn, (1, 2)).flatten(1) for turn in range(4)]
     turns = [t / t.norm(dim=1, keepdim=True) for t in turns]
-    alike = torch.stack([turns[0] @ t.T > ALIKE for t in turns]).any(0)
-    itself = torch.stack([(turns[0] * t).sum(1) > ALIKE for t in turns[1:]]).any(0)
+    same = torch.stack([turns[0] @ t.T > SAME for t in turns]).any(0)
+    itself = torch.stack([(turns[0] * t).sum(1) > SAME for t in turns[1:]]).any(0)
     kept: list[int] = []
     for i in range(len(found)):
-        if not itself[i] and not alike[i, kept].any():
+        if not itself[i] and not same[i, kept].any():
             kept.append(i)
     points = [found[i] for i in kept]
     owner = torch.tensor([i for i, c in enumerate(points) for _ in images[c]])
@@ -83,11 +87,11 @@ def load(
     rotations: Mapping[str, bool],
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws the views of the characters and which of them are for training.
+    """Task of few-shot characters; ``seed`` draws their views and which are for training.
 
     Args:
         ways, shots, queries, training, tasks, rotations: as
-            :func:`tl_runner.data.episodes.fewshot`'s.
+            :func:`tl_runner.data.fewshot_task.fewshot`'s.
         images: views of each character.
         jitter: their ranges.
         classes: characters of ``val`` and ``test``; the rest is for training.

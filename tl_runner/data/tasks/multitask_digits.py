@@ -1,5 +1,6 @@
-"""Printed digits with four labels: the digit, whether it is odd, how it slants, and whether its
-font is bold. Embedded, rendered as asked.
+"""Printed digits with four labels: the digit, whether it is odd, its slant and its weight.
+
+Embedded: rendered at run time, without a download.
 
 Of matplotlib's fonts only the upright ones, so that the slant is that of the drawing.
 """
@@ -14,7 +15,8 @@ from torch import Tensor
 from tl_runner import randomness
 from tl_runner.data.augment import Affine
 from tl_runner.data.rendered import SIDE, draw_views, font_files, render
-from tl_runner.data.task import Split, Task, hold_out, see_labels
+from tl_runner.data.splits import Split, hold_out, see_labels
+from tl_runner.data.task import Task
 
 SLANTED = ("Oblique", "Italic", "BolIta", "Ita", "cmti")
 BOLD = ("Bold", "Bol", "cmb10")
@@ -29,8 +31,7 @@ def load(
     target_labels: int | str,
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws how each digit is drawn, and the validation part. There is a target
-    only.
+    """Task of a target alone; ``seed`` draws each digit's view, and the validation part.
 
     Labels beside the digit: ``parity`` (1: odd), ``weight`` (1: bold) and ``slant``, a number, in
     tens of degrees.
@@ -57,7 +58,7 @@ def load(
 
 
 def drawn(per_face: int, jitter: Affine, generator: torch.Generator) -> Split:
-    """``per_face`` images of each digit in each upright face, with all labels."""
+    """Images of each digit in each upright face, ``per_face`` of each, with all labels."""
     files = font_files()
     faces = [i for i, file in enumerate(files) if not any(word in file.stem for word in SLANTED)]
     bold = torch.tensor([any(word in files[i].stem for word in BOLD) for i in faces])
@@ -77,8 +78,10 @@ def drawn(per_face: int, jitter: Affine, generator: torch.Generator) -> Split:
 
 
 def slant(theta: Tensor) -> Tensor:
-    """The angle of the shear in affine maps (N, 2, 3), in degrees: what is left of them without
-    their rotation and scales."""
+    """Angle of the shear in affine maps (N, 2, 3), in degrees.
+
+    That is what is left of them without their rotation and scales.
+    """
     a, b, c, d = theta[:, 0, 0], theta[:, 0, 1], theta[:, 1, 0], theta[:, 1, 1]
     length = torch.hypot(a, c)
     cos, sin = a / length, c / length

@@ -20,10 +20,11 @@ from PIL import Image
 
 from tl_runner import randomness
 from tl_runner.data.domain import BY_HAND, Stamp, sha256, stamp, torchvision_datasets
-from tl_runner.data.episodes import by_class, fewshot
-from tl_runner.data.task import Split, Task
+from tl_runner.data.fewshot_task import by_class, fewshot
+from tl_runner.data.splits import Split
+from tl_runner.data.task import Task
 from tl_runner.errors import DataError
-from tl_runner.record.run_folder import claimed
+from tl_runner.files import claimed
 
 FOLDER, PARTS = "omniglot-py", ("images_background", "images_evaluation")
 CHARACTERS, DRAWINGS, SIDE = 1623, 20, 28
@@ -44,14 +45,14 @@ def load(
     rotations: Mapping[str, bool],
     seed: int,
 ) -> Task:
-    """The task; ``seed`` draws which characters are for training, validation and tests.
+    """Task of Omniglot's characters; ``seed`` draws which are for training and which for tests.
 
     Args:
         root: the folder that holds ``omniglot-py``, with the two zip files or their folders.
         download: fetch what is missing there.
         cache: the folder that keeps the decoded images.
         ways, shots, queries, training, tasks, rotations: as
-            :func:`tl_runner.data.episodes.fewshot`'s.
+            :func:`tl_runner.data.fewshot_task.fewshot`'s.
         val_classes: characters of the 1,200 that validation tasks are made of.
 
     Raises:
@@ -61,7 +62,7 @@ def load(
     split = decoded(paths, Path(cache).expanduser() / "omniglot")
     generator = randomness.generator(seed, "omniglot")
     parts = by_class(split, (TRAINED - val_classes, val_classes, CHARACTERS - TRAINED), generator)
-    said = f"{TRAINED - val_classes:,} / {val_classes} / {CHARACTERS - TRAINED} characters"
+    protocol = f"{TRAINED - val_classes:,} / {val_classes} / {CHARACTERS - TRAINED} characters"
     sums = {
         f"{FOLDER}/{path.name}": sha256(str(path), path.stat().st_mtime_ns)
         for path in paths
@@ -78,14 +79,16 @@ def load(
         training=training,
         tasks=tasks,
         rotations=rotations,
-        protocol=said,
+        protocol=protocol,
         checksums=sums,
     )
 
 
 def find(root: Path, download: bool) -> list[Path]:
-    """Each part's folder, or else its zip file; fetched first if ``download`` and one is
-    missing."""
+    """Folder of each part, or else its zip file.
+
+    Fetched first if ``download`` and one is missing.
+    """
     if (there := _there(root)) is None and download:
         try:
             for background in (True, False):
@@ -124,8 +127,9 @@ def _by_hand() -> str:
 
 
 def decoded(paths: list[Path], cache: Path) -> Split:
-    """All drawings, uint8 (32460, 1, 28, 28), ink 255, by character; decoded once, then read from
-    ``cache``.
+    """All drawings, uint8 (32460, 1, 28, 28), ink 255, by character.
+
+    Decoded once, then read from ``cache``.
 
     Raises:
         DataError: a drawing cannot be read, or some are missing; the cache cannot be written.
@@ -173,13 +177,13 @@ def _decode(paths: list[Path]) -> np.ndarray:
             ) from error
     wrong = sorted(name for name, images in by_character.items() if len(images) != DRAWINGS)
     if wrong or len(by_character) != CHARACTERS:
-        said = (
+        there = (
             f"{wrong[0]} has {len(by_character[wrong[0]])} drawings of {DRAWINGS}"
             if wrong
             else f"{len(by_character):,} characters"
         )
         raise DataError(
-            f"Omniglot in {paths[0].parent} is not whole: {said}, expected {CHARACTERS:,} "
+            f"Omniglot in {paths[0].parent} is not whole: {there}, expected {CHARACTERS:,} "
             "characters. Fetch it anew."
         )
     return np.stack([image for name in sorted(by_character) for image in by_character[name]])[

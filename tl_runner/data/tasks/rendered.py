@@ -8,7 +8,8 @@ import torch
 
 from tl_runner.data.augment import Affine
 from tl_runner.data.rendered import font_digits, handwritten_split
-from tl_runner.data.task import Task, hold_out, see_labels
+from tl_runner.data.splits import hold_out, see_labels
+from tl_runner.data.task import Task
 from tl_runner.errors import DataError
 
 
@@ -22,8 +23,9 @@ def load(
     target_labels: int | str,
     seed: int,
 ) -> Task:
-    """The task, either way round; ``seed`` draws the jitter and the held-out part, the handwritten
-    split is the same for all.
+    """Task of printed and handwritten digits, either way round.
+
+    ``seed`` draws the jitter and the held-out part; the handwritten split is the same for all.
 
     Raises:
         DataError: ``source`` and ``target`` are not ``fonts`` and ``digits``.

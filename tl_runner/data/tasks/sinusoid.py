@@ -1,5 +1,6 @@
-"""Sinusoids: y = A sin(x - phase) from a few points, a task for each amplitude and phase; the
-regression of the MAML paper.
+"""Sinusoids y = A sin(x - phase) from a few points, a task for each amplitude and phase.
+
+The regression of the MAML paper.
 
 Finn, Abbeel & Levine, "Model-Agnostic Meta-Learning", ICML 2017, section 5.1: A in [0.1, 5], phase
 in [0, pi], x in [-5, 5].
@@ -87,7 +88,7 @@ def load(
         raise ConfigError(wrong)
     usual = {"shots": shots, "queries": queries}
     trained = usual | {key: value for key, value in training.items() if value is not None}
-    said = (
+    sizes = (
         f"{shots} points, {queries} to be asked about (training {trained['shots']}, "
         f"{trained['queries']})"
     )
@@ -95,7 +96,7 @@ def load(
         name="sinusoid",
         classes=("y",),
         splits={},
-        protocol=f"{said}; A in {_range(amplitude)}, phase in {_range(phase)}, x in {_range(x)}",
+        protocol=f"{sizes}; A in {_range(amplitude)}, phase in {_range(phase)}, x in {_range(x)}",
         episodes={
             "meta_train": Sinusoids(ranges, **trained),
             "meta_val": Sinusoids(ranges, **usual, scored=tasks["val"]),

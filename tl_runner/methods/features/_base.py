@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tl_runner.backbones._base import target_from_source
+from tl_runner.backbones._batch_norm import target_from_source
 from tl_runner.errors import ConfigError, one_of
 from tl_runner.methods.base import Method, encode, overridden, supervised_phase
 from tl_runner.methods.features._fitted import Fitted

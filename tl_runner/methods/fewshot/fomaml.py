@@ -7,10 +7,71 @@ Schulman, "On First-Order Meta-Learning Algorithms", 2018, section 2.
 
 from __future__ import annotations
 
-from tl_runner.methods.fewshot.maml import MAML
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tl_runner.methods.fewshot._base import MetaLearner
+from tl_runner.methods.fewshot._inner_loop import (
+    IF_DIVERGED,
+    counted,
+    inner_loop,
+    query_loss,
+    scoring_rate,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
 
 
-class FOMAML(MAML):
-    """As :class:`MAML`, the inner gradients held constant."""
+class FOMAML(MetaLearner):
+    """MAML with the inner gradients held constant.
 
-    first_order = True
+    Args:
+        inner: as :class:`~tl_runner.methods.fewshot.maml.MAML`'s.
+    """
+
+    if_diverged = IF_DIVERGED
+
+    def __init__(self, setting: Setting, *, inner: Mapping[str, Any], **options: Any):
+        super().__init__(setting, inner=inner, **options)
+
+    def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
+        return self.mean_over_tasks(self.query_loss, batch)
+
+    def query_loss(
+        self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(loss, metric) of a task's query set after the inner loop on its support set.
+
+        Inputs (n, C, H, W) and (Q, C, H, W), labels (n,) and (Q,).
+        """
+        theta, steps = self.theta(), self.inner["steps"]
+        alpha = dict.fromkeys(theta, self.inner["rate"])
+        path = inner_loop(self.outputs, theta, alpha, support_x, support_y, steps)
+        with torch.no_grad():
+            adapted = counted(path, self.inner)
+        # theta' = theta + a constant, so the gradient at theta' is theta's
+        fast_weights = [
+            {name: w + (after[name] - w).detach() for name, w in theta.items()} for after in adapted
+        ]
+        logits = [self.query_logits(w, support_x, query_x) for w in fast_weights]
+        return query_loss(logits, query_y)
+
+    @torch.no_grad()
+    def curve(self, support: TaskSet, query: TaskSet) -> Tensor:
+        return self.over_test_tasks(self.inner_curve, support, query)
+
+    def inner_curve(
+        self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
+    ) -> Tensor:
+        """One task's query logits after each inner step, (steps + 1, Q, K)."""
+        theta, steps = self.theta(), self.inner["test_steps"]
+        alpha = dict.fromkeys(theta, scoring_rate(self.inner))
+        path = inner_loop(self.outputs, theta, alpha, support_x, support_y, steps)
+        return torch.stack([self.query_logits(w, support_x, query_x) for w in path])

@@ -6,22 +6,30 @@ eq. 4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Setting
-from tl_runner.methods.fewshot.maml import MAML
+from tl_runner.methods.fewshot._base import MetaLearner
+from tl_runner.methods.fewshot._inner_loop import counted, inner_loop, query_loss
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
+    from tl_runner.methods.fewshot._inner_loop import Weights
 
 
-class MetaSGD(MAML):
-    """As :class:`MAML`; ``inner.rate`` is what all rates start from, and ``inner.test_rate`` null.
+class MetaSGD(MetaLearner):
+    """``inner.rate`` is what all rates start from, and ``inner.test_rate`` null.
 
     Args:
-        inner: as MAML's.
+        inner: as :class:`~tl_runner.methods.fewshot.maml.MAML`'s.
     """
 
     if_diverged = (
@@ -37,7 +45,7 @@ class MetaSGD(MAML):
                 ]
             )
         super().__init__(setting, inner=inner, **options)
-        every = {name: torch.full_like(w, inner["rate"]) for name, w in self.start().items()}
+        every = {name: torch.full_like(w, inner["rate"]) for name, w in self.theta().items()}
         self.alpha = nn.ParameterDict(
             {name.replace(".", "/"): nn.Parameter(rate) for name, rate in every.items()}
         )
@@ -45,5 +53,33 @@ class MetaSGD(MAML):
     def trained(self) -> list[nn.Module]:
         return [*super().trained(), self.alpha]
 
-    def rates(self, test: bool) -> Mapping[str, Tensor | float]:
-        return {name: self.alpha[name.replace(".", "/")] for name in self.start()}
+    def rates(self) -> Weights:
+        """alpha of each of theta."""
+        return {name: self.alpha[name.replace(".", "/")] for name in self.theta()}
+
+    def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
+        return self.mean_over_tasks(self.query_loss, batch)
+
+    def query_loss(
+        self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(loss, metric) of a task's query set after the inner loop on its support set.
+
+        Inputs (n, C, H, W) and (Q, C, H, W), labels (n,) and (Q,).
+        """
+        theta, alpha, steps = self.theta(), self.rates(), self.inner["steps"]
+        path = inner_loop(self.outputs, theta, alpha, support_x, support_y, steps)  # eq. 4
+        logits = [self.query_logits(w, support_x, query_x) for w in counted(path, self.inner)]
+        return query_loss(logits, query_y)
+
+    @torch.no_grad()
+    def curve(self, support: TaskSet, query: TaskSet) -> Tensor:
+        return self.over_test_tasks(self.inner_curve, support, query)
+
+    def inner_curve(
+        self, support_x: Tensor, support_y: Tensor, query_x: Tensor, query_y: Tensor
+    ) -> Tensor:
+        """One task's query logits after each inner step, (steps + 1, Q, K)."""
+        theta, alpha, steps = self.theta(), self.rates(), self.inner["test_steps"]
+        path = inner_loop(self.outputs, theta, alpha, support_x, support_y, steps)
+        return torch.stack([self.query_logits(w, support_x, query_x) for w in path])

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.backbones._base import Backbone
+    from tl_runner.backbones import Backbone
     from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, Metrics, Samples
 

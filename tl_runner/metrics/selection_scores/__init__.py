@@ -1,2 +1,1 @@
-"""Scores without target labels, by which an epoch or a run may be chosen. Higher is better,
-each."""
+"""Scores without target labels, by which an epoch or a run may be chosen. Higher is better."""

@@ -1,5 +1,6 @@
-"""Deep embedded validation: the risk on the target, from labelled source validation images weighted
-by a density ratio.
+"""Deep embedded validation (DEV): the target's risk from labelled source validation images.
+
+These are weighted by a density ratio.
 
 You, Wang, Long & Jordan, "Towards Accurate Model Selection in Deep Unsupervised Domain Adaptation",
 ICML 2019, sec. 4.
@@ -22,8 +23,9 @@ STEEPEST = 30.0  # log odds beyond which a weight no longer grows: exp of it sta
 
 
 def density_ratio(source: Array, target: Array, at: Array) -> Array:
-    """w(z) = p_target(z) / p_source(z) at each row of ``at``, from a classifier of the two domains.
-    Deterministic.
+    """Density ratio w(z) = p_target(z) / p_source(z) at each row of ``at``.
+
+    From a classifier of the two domains; deterministic.
 
     By Bayes' rule w = n_source / n_target * p(target | z) / p(source | z) (sec. 4.2). The
     classifier is a logistic regression with an L2 penalty, fitted on four fifths of the rows; as in
@@ -54,8 +56,10 @@ def density_ratio(source: Array, target: Array, at: Array) -> Array:
 
 
 def centre_and_scale(x: Array) -> tuple[Array, float]:
-    """The mean row of ``x`` (N, d), and the root mean square of what is left without it; 1 where
-    all rows are equal."""
+    """Mean row of ``x`` (N, d), and the root mean square of what is left without it.
+
+    The latter is 1 where all rows are equal.
+    """
     centre = x.mean(0)
     return centre, float((x - centre).std()) if (x != x[0]).any() else 1.0
 
@@ -67,8 +71,9 @@ def _apart(rows: Array) -> tuple[Array, Array]:
 
 
 def dev_risk(weights: Array, losses: Array) -> float:
-    """The weighted mean loss with a control variate: mean(w l) + eta mean(w) - eta, eta = -Cov(w l,
-    w) / Var(w) (sec. 4.3).
+    """Weighted mean loss with a control variate.
+
+    mean(w l) + eta mean(w) - eta, eta = -Cov(w l, w) / Var(w) (sec. 4.3).
 
     Args:
         weights: density ratios of the validation samples (V,).

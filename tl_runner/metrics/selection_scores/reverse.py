@@ -1,5 +1,4 @@
-"""Reverse validation: can a classifier that learnt from the model's own target predictions still
-tell the source's classes?
+"""Reverse validation: source accuracy of a classifier learned from target predictions.
 
 Zhong, Fan, Yang, Verscheure & Ren, "Cross Validation Framework to Choose amongst Models and
 Datasets for Transfer Learning", ECML PKDD 2010; Ganin et al., "Domain-Adversarial Training of
@@ -30,8 +29,7 @@ def reverse_accuracy(
     labels: NDArray[np.int64],
     classes: int,
 ) -> float:
-    """Accuracy on the source of a linear classifier of target features with the model's predictions
-    as labels.
+    """Accuracy on the source of a linear classifier learned from target predictions.
 
     The classifier is ridge regression on one-hot labels, in closed form: W = (X'X + ridge n I)^-1
     X'Y of centred X and Y, all features on one common scale. A class that is never predicted is

@@ -14,14 +14,14 @@ from torch import Tensor
 
 
 def entropy(p: Tensor) -> Tensor:
-    """Minus the mean entropy of the rows of ``p`` (N, K), in nats: sure predictions score near
-    0."""
+    """Minus the mean entropy of the rows of ``p`` (N, K), in nats; sure predictions are near 0."""
     return torch.special.entr(p).sum(1).neg().mean()
 
 
 def im(p: Tensor) -> Tensor:
-    """Mutual information of sample and class: entropy of the mean row minus mean entropy, in [0,
-    log K].
+    """Mutual information of sample and class, in [0, log K].
+
+    Entropy of the mean row minus mean entropy.
 
     Bridle et al. 1991; SHOT (Liang et al., ICML 2020) eq. 2-3 trains on it. Sure and balanced
     predictions score high.
@@ -39,8 +39,9 @@ def bnm(p: Tensor) -> Tensor:
 
 
 def snd(p: Tensor, temperature: float = 0.05, chunk: int = 500) -> Tensor:
-    """Soft neighbourhood density of ``p`` (N, K), in [0, log(N - 1)] nats; NaN of one sample, which
-    has no neighbour.
+    """Soft neighbourhood density of ``p`` (N, K), in [0, log(N - 1)] nats.
+
+    NaN of one sample, which has no neighbour.
 
     Saito et al., "Tune it the Right Way: Unsupervised Validation of Domain Adaptation via Soft
     Neighborhood Density", ICCV 2021, eq. 1-3: each row's neighbours by a softmax over the cosines

@@ -1,5 +1,4 @@
-"""``track=tensorboard``: every line of ``metrics.jsonl`` as scalars in the run's ``tensorboard``
-folder."""
+"""``track=tensorboard``: every line of ``metrics.jsonl`` as scalars in the run's folder."""
 
 from __future__ import annotations
 

@@ -1,24 +1,30 @@
-"""From a phase to the loop that runs it: its batches, its lengths, when it stops."""
+"""The loop that runs a phase, made from it: its batches, its length, when it stops."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from tl_runner.data.episodes import Episodes
-from tl_runner.data.task import Split, without
-from tl_runner.methods.base import Method
-from tl_runner.methods.phases import Phase
-from tl_runner.training.batches import Augment, Batches, Labelled
-from tl_runner.training.device import Device
+from tl_runner.data.splits import without
+from tl_runner.training.batches import Batches, Labelled
 from tl_runner.training.distributed import ALONE, Ranks
 from tl_runner.training.early_stopping import EarlyStopping, validated_on
 from tl_runner.training.phase_loop import PhaseLoop
 from tl_runner.training.task_batches import TaskBatches
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_runner.data.episodes import Episodes
+    from tl_runner.data.splits import Split
+    from tl_runner.methods.base import Method
+    from tl_runner.methods.phases import Phase
+    from tl_runner.training.batches import Augment
+    from tl_runner.training.device import Device
+
 
 @dataclass(frozen=True)
-class Loops:
+class LoopFactory:
     """Makes the loops of a run's phases.
 
     Attributes:
@@ -42,10 +48,10 @@ class Loops:
     ranks: Ranks = ALONE
 
     def seed_of(self, phase: Phase) -> int:
-        """What a phase draws from: the run's seed, unless it has one of its own."""
+        """The seed of a phase's random numbers: the run's, unless it has one of its own."""
         return self.seed if phase.seed is None else phase.seed
 
-    def of(self, phase: Phase) -> PhaseLoop:
+    def make(self, phase: Phase) -> PhaseLoop:
         """The loop of a phase over its batches, as short as ``limit`` says.
 
         Raises:
@@ -53,11 +59,9 @@ class Loops:
         """
         batches = self._tasks(phase) if self.episodes else self._batches(phase)
         batches.steps = min(batches.steps, self.limit["steps"] or batches.steps)
-        epochs = (
-            phase.length.epochs
-            if phase.length.ignores_limit
-            else min(phase.length.epochs, self.limit["epochs"] or phase.length.epochs)
-        )
+        epochs = phase.length.epochs
+        if not phase.length.ignores_limit:
+            epochs = min(epochs, self.limit["epochs"] or epochs)
         loop = PhaseLoop(
             self.method, phase, batches, self.device, self.seed_of(phase), epochs, self.ranks
         )
@@ -83,26 +87,21 @@ class Loops:
         )
 
     def _batches(self, phase: Phase) -> Batches:
-        setting = self.method.setting
-        classes = {
-            d: setting.source_classes
-            if d == "source" and setting.source_classes
-            else setting.num_classes
-            for d in phase.reads
-        }
-        mixed = (
-            (phase.sampling.mixup, phase.sampling.cutmix) if phase.sampling.augment else (0.0, 0.0)
-        )
+        setting, sampling = self.method.setting, phase.sampling
+        classes = dict.fromkeys(phase.reads, setting.num_classes)
+        if "source" in classes and setting.source_classes:
+            classes["source"] = setting.source_classes
+        mixed = (sampling.mixup, sampling.cutmix) if sampling.augment else (0.0, 0.0)
         return Batches(
             {
-                domain: without(self.splits[name], phase.sampling.leave_out)
+                domain: without(self.splits[name], sampling.leave_out)
                 for domain, name in phase.reads.items()
             },
             phase.length.batch_size,
             phase.length.steps_per_epoch,
             self.device,
-            self.augment if phase.sampling.augment else None,
+            self.augment if sampling.augment else None,
             self._stream(phase),
             self.ranks,
-            Labelled(phase.sampling.balance, *mixed, classes),
+            Labelled(sampling.balance, *mixed, classes),
         )

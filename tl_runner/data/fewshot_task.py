@@ -1,0 +1,105 @@
+"""Task of few-shot episodes, from a labelled split whose classes are dealt into parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from tl_runner.data.episodes import ImageEpisodes
+from tl_runner.data.splits import Split
+from tl_runner.data.task import Task
+
+PARTS = ("train", "val", "test")  # meta-training, validation and test tasks
+
+
+def fewshot(
+    name: str,
+    parts: Mapping[str, Split],
+    *,
+    ways: int,
+    shots: int,
+    queries: int,
+    training: Mapping[str, Any],
+    tasks: Mapping[str, int],
+    rotations: Mapping[str, bool],
+    protocol: str,
+    checksums: Mapping[str, str] | None = None,
+) -> Task:
+    """Task of few-shot episodes over the classes of ``parts``: train, val and test.
+
+    No part may share a class with another.
+
+    Args:
+        ways, shots, queries: of validation and test tasks.
+        training: the same of training tasks, where they are others; None is the same.
+        tasks: how many of them validation and test scores are means over: ``val``, ``test``.
+        rotations: whether classes turned by 90, 180 and 270 degrees are classes too, in ``train``
+            and in ``test`` (and val).
+        protocol: what the parts are, in words.
+
+    Raises:
+        DataError: a part has too few classes, or too few images of one.
+    """
+    turns = [part for part, on in rotations.items() if on]
+    parts = {
+        part: turned(own) if ("train" if part == "train" else "test") in turns else own
+        for part, own in parts.items()
+    }
+    usual = {"ways": ways, "shots": shots, "queries": queries}
+    trained = usual | {key: value for key, value in training.items() if value is not None}
+    episodes = {}
+    for part, split in parts.items():
+        sizes, section = (
+            (trained, "data.training") if part == "train" and trained != usual else (usual, "data")
+        )
+        episodes[f"meta_{part}"] = ImageEpisodes(
+            split, f"{name}: meta_{part}", **sizes, scored=tasks.get(part, 0), section=section
+        )
+    protocol += f", rotations as classes in {' and '.join(turns)}" if turns else ""
+    sizes_in_words = (
+        f"{ways}-way {shots}-shot, {queries} quer{'y' if queries == 1 else 'ies'} a class"
+    )
+    if trained != usual:
+        sizes_in_words += (
+            f" (training {trained['ways']}-way {trained['shots']}-shot, {trained['queries']})"
+        )
+    return Task(
+        name=name,
+        classes=tuple(str(i) for i in range(ways)),
+        splits={},
+        protocol=f"{sizes_in_words}; {protocol}",
+        checksums=dict(checksums or {}),
+        episodes=episodes,
+    )
+
+
+def by_class(split: Split, sizes: Sequence[int], generator: torch.Generator) -> dict[str, Split]:
+    """Classes of a split at random as train, val and test parts of so many classes each.
+
+    A part of none is left out.
+    """
+    assert split.y is not None
+    classes = split.y.unique()
+    order = classes[torch.randperm(len(classes), generator=generator)]
+    parts = order[: sum(sizes)].split([*sizes])
+    found = {
+        part: split.take(torch.isin(split.y, own).nonzero().squeeze(1))
+        for part, own in zip(PARTS, parts, strict=True)
+        if len(own)
+    }
+    return found
+
+
+def turned(split: Split) -> Split:
+    """Split with each class also turned by 90, 180 and 270 degrees, as classes of their own.
+
+    Santoro et al., "Meta-Learning with Memory-Augmented Neural Networks", ICML 2016, section 4.2.
+    """
+    assert split.y is not None
+    n = int(split.y.max()) + 1
+    x = torch.cat([torch.rot90(split.x, k, (2, 3)) for k in range(4)])
+    y = torch.cat([split.y + k * n for k in range(4)])
+    return replace(split, x=x, y=y, ids=split.ids.repeat(4))

@@ -1,0 +1,118 @@
+"""Split, the samples of one part of a data set, and how splits are cut and joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Split:
+    """Samples of one split.
+
+    Attributes:
+        x: images, uint8 (N, C, H, W), or feature vectors, float32 (N, d, 1, 1).
+        y: class indices, int64 (N,), or numbers, float32 (N,), where one is asked for; None where
+            labels are not for the method's eyes.
+        ids: each sample's position in its original file or drawing order, int64 (N,).
+        domain: which of several sources or targets each sample is from, int64 (N,); None where
+            there is one.
+        also: labels of further tasks on the same samples, by name: int64 (N,), or float32 (N,)
+            where a number is asked for.
+    """
+
+    x: Tensor
+    y: Tensor | None
+    ids: Tensor
+    domain: Tensor | None = None
+    also: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def to(self, device: torch.device, channels_last: bool = False) -> Split:
+        """The split on ``device``."""
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        x = self.x.to(device).contiguous(memory_format=layout)
+        return self._with(x, lambda values: values.to(device))
+
+    def take(self, index: Tensor) -> Split:
+        """Split of the samples at ``index``, in that order."""
+        return self._with(self.x[index], lambda values: values[index])
+
+    def without_labels(self) -> Split:
+        """Split of the same samples; the labels are gone, not hidden."""
+        return replace(self, y=None, also={})
+
+    def _with(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Split:
+        """Split of other images, and ``change`` made to what goes with each of them."""
+        y, domain = (None if values is None else change(values) for values in (self.y, self.domain))
+        return Split(
+            x,
+            y,
+            change(self.ids),
+            domain,
+            {name: change(values) for name, values in self.also.items()},
+        )
+
+
+def without(split: Split, classes: Sequence[int]) -> Split:
+    """Samples of a labelled split that are of none of these classes; of any other split all."""
+    if not classes or split.y is None:
+        return split
+    return split.take(
+        (~torch.isin(split.y, torch.tensor(classes, device=split.y.device))).nonzero().squeeze(1)
+    )
+
+
+def joined(splits: Sequence[Split]) -> Split:
+    """Samples of several domains one after the other, each with the domain's number.
+
+    A single one as it is.
+    """
+    if len(splits) == 1:
+        return splits[0]
+    labels = [split.y for split in splits if split.y is not None]
+    return Split(
+        torch.cat([split.x for split in splits]),
+        torch.cat(labels) if len(labels) == len(splits) else None,
+        torch.cat([split.ids for split in splits]),
+        torch.arange(len(splits)).repeat_interleave(torch.tensor([len(split) for split in splits])),
+    )
+
+
+def hold_out(size: int, fraction: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Random (kept, held out) indices of ``size`` samples, each sorted.
+
+    The second has ``fraction`` of them.
+    """
+    order = torch.randperm(size, generator=generator)
+    n = round(size * fraction)
+    return order[n:].sort().values, order[:n].sort().values
+
+
+def see_labels(
+    split: Split, target_labels: int | str, generator: torch.Generator
+) -> dict[str, Split]:
+    """Target's training splits for a label budget (``data.target_labels``).
+
+    Returns ``target_train`` without labels, and for a budget above 0 also ``target_labelled``:
+    ``target_labels`` samples of each class, of numbers so many in all, or every sample for ``all``.
+    """
+    splits = {"target_train": split.without_labels()}
+    if target_labels == "all":
+        splits["target_labelled"] = split
+    elif target_labels:
+        assert split.y is not None
+        order = torch.randperm(len(split), generator=generator)
+        groups = (
+            [order]
+            if split.y.is_floating_point()
+            else [order[split.y[order] == c] for c in split.y.unique()]
+        )
+        picks = [group[: int(target_labels)] for group in groups]
+        splits["target_labelled"] = split.take(torch.cat(picks).sort().values)
+    return splits
