@@ -449,12 +449,15 @@ def test_a_run_killed_before_its_scores_scores_as_it_trained(tl_run, tmp_path, m
 
 
 def test_auto_takes_the_plan_of_the_least_time(monkeypatch):
+    from tl_runner.methods.phases import Batching
     from tl_runner.training.phase_loop import PhaseLoop
 
     class Made:
         epochs, steps = 1, 100
         phase = type(
-            "Phase", (), {"plans": {"loop": 4, "vmap of 2": 2, "vmap of 4": 1}, "name": "meta"}
+            "Phase",
+            (),
+            {"batching": Batching({"loop": 4, "vmap of 2": 2, "vmap of 4": 1}), "name": "meta"},
         )
         batches = type(
             "Batches",
