@@ -82,10 +82,12 @@ def fitnet(ground: Ground) -> Bare:
 def pairs(ground: Ground) -> list[tuple[Layer, Layer]]:
     """The layers that the method compares."""
     method = ground.method
+    hint = getattr(method, "hint", None)
+    paths = [(hint.guided, hint.hint)] if hint else method.layers.paths
     encoders = method.encoder, method.teachers[0].encoder
     return [
         tuple((e.get_submodule(path), []) for e, path in zip(encoders, both, strict=True))
-        for both in method.layers
+        for both in paths
     ]
 
 

@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from tl_runner.losses.adversarial import (
     adaptation_factor,
     discriminator_loss,
-    entropy_weights,
     inverted_label_loss,
-    multilinear_map,
     reverse_gradient,
 )
+from tl_runner.losses.conditional import entropy_weights, multilinear_map
 from tl_runner.losses.coral import coral
 from tl_runner.losses.discrepancy import classifier_discrepancy
 from tl_runner.losses.mmd import median_bandwidths, mmd

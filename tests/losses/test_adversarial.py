@@ -9,15 +9,13 @@ import torch.nn.functional as F
 
 from support.host_copies import NoHostCopies
 from tl_runner.losses.adversarial import (
-    RandomisedMap,
     adaptation_factor,
     discriminator_accuracy,
     discriminator_loss,
-    entropy_weights,
     inverted_label_loss,
-    multilinear_map,
     reverse_gradient,
 )
+from tl_runner.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
 from tl_runner.losses.coral import coral
 from tl_runner.losses.discrepancy import classifier_discrepancy
 from tl_runner.losses.mmd import median_bandwidths, mmd

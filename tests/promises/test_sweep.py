@@ -246,7 +246,7 @@ def test_a_misspelt_key_in_a_preset_of_ones_own(tl_run, tmp_path):
 
 @pytest.mark.parametrize("name", ["back\\slash", "a $b c", "quo'te", "x=1,y[2]", "../up/sweep"])
 def test_odd_folders(tl_run, tmp_path, monkeypatch, name):
-    from tl_runner.jobs.sweep import _quoted
+    from tl_runner.jobs.launch import _quoted
 
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")

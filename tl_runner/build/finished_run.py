@@ -18,11 +18,15 @@ from tl_runner.training import checkpoints
 
 
 class FinishedRun:
-    """A run by its folder, with the weights that its selection rule chose, on the CPU, in eval
-    mode.
+    """A run by its folder, with the weights of its selection rule, on the CPU, in eval mode.
+
+    Attributes:
+        result, config, classes, outline: read from its files.
+        method, phase: built anew with the run's weights, and the last of the phases.
 
     Raises:
-        CheckpointError: it is no folder of a finished run, or a file of it is missing or damaged.
+        CheckpointError: it is no folder of a finished run, a file of it is missing or damaged, or
+            it predicts nothing without a support set.
     """
 
     def __init__(self, folder: Path):
@@ -32,11 +36,9 @@ class FinishedRun:
         self.classes = [str(name) for name in self.result["classes"]]
         self.outline = self._outline()
         plugins.refuse_code_of(folder, self.config)
-        backbone = (
-            {**self.config["backbone"], "weights": None}
-            if "weights" in self.config["backbone"]
-            else self.config["backbone"]
-        )
+        backbone = self.config["backbone"]
+        if "weights" in backbone:
+            backbone = {**backbone, "weights": None}
         self.method = method_of({**self.config, "backbone": backbone}, self.outline, deployed=True)
         self.weights = folder / "checkpoints" / "best.pt"
         state = checkpoints.load(self.weights, self.config)
@@ -52,8 +54,8 @@ class FinishedRun:
         if self.phase.outputs.curve:
             raise CheckpointError(
                 f"{folder} learned few-shot tasks: what it says of a picture depends on a task's "
-                "support set, so it neither labels "
-                f"pictures nor teaches. Its backbone can be taken up: backbone.weights={folder}."
+                "support set, so it neither labels pictures nor teaches. "
+                f"Its backbone can be taken up: backbone.weights={folder}."
             )
 
     def _result(self) -> dict[str, Any]:
@@ -106,15 +108,10 @@ class FinishedRun:
 
     def _outline(self) -> Outline:
         try:
-            said = self.result["outline"]
-            channels, high, wide = (int(n) for n in said["shape"])
-            return Outline(
-                **{
-                    **said,
-                    "shape": (channels, high, wide),
-                    **{key: tuple(said[key]) for key in ("sources", "splits") if key in said},
-                }
-            )
+            outline = dict(self.result["outline"])
+            channels, high, wide = (int(n) for n in outline["shape"])
+            tuples = {key: tuple(outline[key]) for key in ("sources", "splits") if key in outline}
+            return Outline(**{**outline, "shape": (channels, high, wide), **tuples})
         except (TypeError, KeyError, ValueError) as error:
             raise CheckpointError(
                 f"{self.folder}/result.json is damaged: outline ({error})."

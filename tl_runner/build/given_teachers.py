@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tl_runner.backbones import Backbone
 from tl_runner.backbones._weights import fill, read
+from tl_runner.build.backbone import maker
 from tl_runner.build.finished_run import FinishedRun
-from tl_runner.build.method import maker
 from tl_runner.data.task import Outline
 from tl_runner.errors import CheckpointError, ConfigError
 from tl_runner.methods.distillation._teacher import Network, Teacher
@@ -23,8 +23,7 @@ HEADS = ("head", "fc", "classifier", "linear")  # what a file may call a network
 
 
 def given(config: Mapping[str, Any], task: Outline) -> tuple[list[Teacher], dict[str, str]]:
-    """The teachers that ``method.teacher`` names, none where it is null, and the SHA-256 of their
-    files, by path.
+    """The teachers that ``method.teacher`` names, and the SHA-256 of their files, by path.
 
     Raises:
         CheckpointError: one cannot be read, or does not fit.
@@ -36,7 +35,7 @@ def given(config: Mapping[str, Any], task: Outline) -> tuple[list[Teacher], dict
     found, sums = [], {}
     for name in named if isinstance(named, list) else [named]:
         path = Path(str(name)).expanduser()
-        if not there(path):
+        if not exists(path):
             raise CheckpointError(f"method.teacher={name}: there is no such folder or file.")
         teacher, file = of_run(path, config, task) if path.is_dir() else of_file(path, config, task)
         found.append(teacher)
@@ -44,8 +43,8 @@ def given(config: Mapping[str, Any], task: Outline) -> tuple[list[Teacher], dict
     return found, sums
 
 
-def there(path: Path) -> bool:
-    """Whether a path is of something; no file's name is longer than a few hundred characters."""
+def exists(path: Path) -> bool:
+    """True if there is such a path; a text too long for a file's name is none."""
     try:
         return path.exists()
     except OSError:
@@ -53,7 +52,7 @@ def there(path: Path) -> bool:
 
 
 def of_run(folder: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teacher, Path]:
-    """An earlier run's classifier, and the file that it is in."""
+    """A teacher from the folder of an earlier run, and the file of its weights."""
     run = FinishedRun(folder)
     choices = run.result.get("choices") or {}
     if run.classes != [str(name) for name in task.classes]:
@@ -64,11 +63,11 @@ def of_run(folder: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teac
             ]
         )
     if tuple(run.outline.shape) != tuple(task.shape):
-        there, here = ("x".join(map(str, shape)) for shape in (run.outline.shape, task.shape))
+        theirs, ours = ("x".join(map(str, shape)) for shape in (run.outline.shape, task.shape))
         raise ConfigError(
             [
-                f"method.teacher={folder} was trained on images of {there} (channels, height, "
-                f"width), and these are {here}."
+                f"method.teacher={folder} was trained on images of {theirs} (channels, height, "
+                f"width), and these are {ours}."
             ]
         )
     encoder = backbone_of(run, task)
@@ -86,9 +85,8 @@ def of_run(folder: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teac
     ):
         warnings.append(
             f"the teacher {folder} was trained with seed {run.config['seed']}: images that are "
-            "held out for validation here may have been "
-            f"among those that it learned from. Give seed={run.config['seed']}, or "
-            "data.val_fraction=0 to both."
+            "held out for validation here may have been among those that it learned from. Give "
+            f"seed={run.config['seed']}, or data.val_fraction=0 to both."
         )
     predict: Callable[[Tensor], Tensor] = run.phase.outputs.predict
     if run.outline.scale != task.scale:
@@ -153,10 +151,10 @@ def of_file(file: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teach
     """The backbone that the config gives the teacher, with a linear head, from a state dict."""
     weights = read(file, "method.teacher")
     encoder = maker({**config["teacher"], "weights": None}, task.shape, "teacher")()
-    said = fill(encoder, weights, str(file), "method.teacher")
+    origin = fill(encoder, weights, str(file), "method.teacher")
     head = nn.Linear(encoder.out_features, len(task.classes))
     head.load_state_dict(head_in(weights, head, file))
-    encoder.origin = said.replace("backbone", "teacher", 1)
+    encoder.origin = origin.replace("backbone", "teacher", 1)
     return Teacher(
         Network(encoder, head).eval().requires_grad_(False), encoder, record={"file": str(file)}
     ), file

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from tl_runner import plugins
-from tl_runner.backbones import Backbone
-from tl_runner.backbones._batch_norm import by_domain
-from tl_runner.backbones._weights import fill, read
-from tl_runner.data.task import Outline
-from tl_runner.errors import ConfigError, nearest
+from tl_runner.build._keys import check_keys
+from tl_runner.build.backbone import maker
+from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Method, Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+
+    from tl_runner.data.task import Outline
+
+NO_ARGUMENTS = ("name", "needs", "search")  # keys of a method's YAML that are for others
 
 
 def method_of(
@@ -34,13 +35,54 @@ def method_of(
         deployed: the method is to predict, with weights that it is given afterwards.
 
     Raises:
-        ConfigError: a module does not take the keys of its YAML.
+        ConfigError: a module does not take the keys of its YAML; the method is not for such data.
     """
     method_class: type[Method] = plugins.class_in("methods/*", config["method"]["name"], Method)
-    method_keys = {
-        k: v for k, v in config["method"].items() if k not in ("name", "needs", "search")
-    }
-    fits(method_class, method_keys, "method")
+    method_keys = {k: v for k, v in config["method"].items() if k not in NO_ARGUMENTS}
+    check_keys(method_class, method_keys, "method")
+    check_labels(method_class, config, task)
+    check_classes(method_class, task)
+    setting = setting_of(config, task, given, deployed)
+    try:
+        return method_class(setting, **method_keys)
+    except TypeError as error:
+        if "__init__()" not in str(error):
+            raise
+        raise ConfigError(
+            [
+                "method: the keys of its YAML do not fit "
+                f"{method_class.__module__}.{method_class.__name__}: {error}."
+            ]
+        ) from error
+
+
+def setting_of(
+    config: Mapping[str, Any], task: Outline, given: Sequence[nn.Module], deployed: bool
+) -> Setting:
+    """The setting that a config and a task make, for :func:`method_of`."""
+    wants_teacher = "teacher" in config and not given and not deployed
+    others = task.source_classes
+    return Setting(
+        num_classes=len(task.classes),
+        shape=task.shape,
+        make_backbone=maker(config["backbone"], task.shape),
+        seed=config["seed"],
+        bn=config["backbone"].get("bn", "separate"),
+        labelled=task.labelled,
+        sources=task.sources,
+        source_classes=None if others is None else len(others),
+        also=task.also,
+        splits=task.splits,
+        every_label=task.every_label,
+        views=any(config["data"].get("augment", {}).values()),
+        make_teacher=maker(config["teacher"], task.shape, "teacher") if wants_teacher else None,
+        given=given,
+        deployed=deployed,
+    )
+
+
+def check_labels(method_class: type[Method], config: Mapping[str, Any], task: Outline) -> None:
+    """Raise where a method is for classes and the labels are numbers, or the other way round."""
     if not task.classes and not method_class.numbers:
         raise ConfigError(
             [
@@ -60,137 +102,37 @@ def method_of(
         raise ConfigError(
             [
                 f"method={config['method']['name']} predicts numbers, and the labels of this data "
-                "are classes. "
-                "data=arrays reads numbers: y of floats."
+                "are classes. data=arrays reads numbers: y of floats."
             ]
         )
-    others = task.source_classes
-    if others is not None and not method_class.other_classes:
-        alone = "; ".join(
-            f"{', '.join(map(str, names))} only in the {domain}"
-            for domain, names in differing(task).items()
-        )
-        why = (
-            "this method needs the same classes in source and target, and they differ by name: "
-            f"{alone}."
-        )
-        raise ConfigError(
-            [f"{why} method=finetune and others of model transfer go on to new classes."]
-        )
-    there = None if others is None else len(others)
-    setting = Setting(
-        len(task.classes),
-        task.shape,
-        maker(config["backbone"], task.shape),
-        config["seed"],
-        config["backbone"].get("bn", "separate"),
-        task.labelled,
-        task.sources,
-        there,
-        task.also,
-        task.splits,
-        task.every_label,
-        any(config["data"].get("augment", {}).values()),
-        maker(config["teacher"], task.shape, "teacher")
-        if "teacher" in config and not given and not deployed
-        else None,
-        given,
-        deployed,
-    )
-    try:
-        return method_class(setting, **method_keys)
-    except TypeError as error:
-        if "__init__()" not in str(error):
-            raise
-        raise ConfigError(
-            [
-                "method: the keys of its YAML do not fit "
-                f"{method_class.__module__}.{method_class.__name__}: {error}."
-            ]
-        ) from error
 
 
 def for_numbers() -> list[str]:
-    """The methods that come with the package and can be asked for numbers."""
+    """The methods of the package that can predict numbers."""
     kinds: dict[str, type[Method]] = {
         name: plugins.class_in("methods/*", name, Method) for name in plugins.choices("methods/*")
     }
     return [name for name, kind in kinds.items() if kind.numbers]
 
 
-def maker(
-    options: Mapping[str, Any], shape: tuple[int, int, int], group: str = "backbone"
-) -> Callable[[], Backbone]:
-    """What makes new backbones of a section of the config, all with the same weights where it names
-    some.
-
-    Raises:
-        ConfigError: there is no such backbone, or it does not take the section's keys.
-        CheckpointError: the weights cannot be read.
-    """
-    kind = plugins.class_in("backbones", options.get("module", options["name"]), Backbone)
-    ours = ("module", "bn", "weights") if "module" in options else ("name", "bn", "weights")
-    keys = {k: v for k, v in options.items() if k not in ours}
-    fits(kind, keys, group)
-    weights = first_weights(options, f"{group}.weights")
-
-    def make() -> Backbone:
-        try:
-            backbone = kind(shape, **keys)
-        except ConfigError as error:
-            hint = ["Feature vectors are for backbone=mlp."] if shape[1:] == (1, 1) else []
-            raise ConfigError([*error.problems, *hint]) from error
-        if weights:
-            backbone.origin = fill(backbone, *weights, f"{group}.weights")
-        backbone.options, backbone.bn = (
-            {"name": options["name"], **keys},
-            options.get("bn", "separate"),
-        )
-        return by_domain(backbone) if backbone.bn == "domain_specific" else backbone
-
-    return make
-
-
-def first_weights(
-    options: Mapping[str, Any], key: str
-) -> tuple[dict[str, torch.Tensor], str] | None:
-    """The state dict that ``weights`` names, a key of the section that is ``key`` to the user, and
-    its name; None for random weights."""
-    weights = options.get("weights")
-    if not weights:
-        return None
-    path = Path(weights).expanduser()
-    if not path.exists() and "module" in options:
-        from tl_runner.backbones.torchvision import published
-
-        return published(options["name"], weights), weights
-    return read(path, key), weights
+def check_classes(method_class: type[Method], task: Outline) -> None:
+    """Raise where a method needs the same classes in both domains, and they differ."""
+    if task.source_classes is None or method_class.other_classes:
+        return
+    alone = "; ".join(
+        f"{', '.join(map(str, names))} only in the {domain}"
+        for domain, names in differing(task).items()
+    )
+    raise ConfigError(
+        [
+            "this method needs the same classes in source and target, and they differ by name: "
+            f"{alone}. method=finetune and others of model transfer go on to new classes."
+        ]
+    )
 
 
 def differing(task: Outline) -> dict[str, list[str]]:
-    """By domain, a few of the classes that the other one does not have."""
+    """A few of the classes that only one domain has, by the domain that has them."""
     source, target = task.source_classes or task.classes, task.classes
     found = {"source": sorted({*source} - {*target}), "target": sorted({*target} - {*source})}
     return {domain: names[:5] for domain, names in found.items() if names}
-
-
-def fits(made: type, keys: Mapping[str, Any], group: str) -> None:
-    """Whether a class takes one positional argument and these keywords, the keys of its YAML."""
-    takes = {
-        name: p
-        for name, p in list(inspect.signature(made).parameters.items())[1:]
-        if p.kind is not p.VAR_KEYWORD
-    }
-    anything = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(made).parameters.values())
-    where = f"{made.__module__}.{made.__name__}"
-    problems = [
-        f"{group}.{k}: {where} takes no such key.{nearest(k, takes)}"
-        for k in keys
-        if k not in takes and not anything
-    ]
-    missing = [k for k, p in takes.items() if p.default is p.empty and k not in keys]
-    problems += [
-        f"{group}.{k}: {where} needs it, and the {group}'s YAML does not set it." for k in missing
-    ]
-    if problems:
-        raise ConfigError(problems)

@@ -2,38 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-from hydra.core.override_parser.types import Override
-
-UNUSED = (
-    "train.batch_size",
-    "train.label_smoothing",
-    "train.mixup",
-    "train.cutmix",
-    "train.balance",
-)
-
-
-def idle_beside_tasks(override: Override, known: Collection[str]) -> str | None:
-    """What to say of a setting for labelled batches where the method learns from few-shot tasks."""
-    if (
-        override.key_or_group.startswith("data.inner.")
-        and "method.inner.test_rate" in known
-        and "method.inner.optimizer" in known
-    ):
-        return f"{override.input_line}: Reptile's inner loop is another. Set method.inner.* itself."
-    if override.key_or_group.startswith("data.inner.") and "method.inner.test_rate" not in known:
-        return f"{override.input_line}: this method has no inner loop. Leave it out."
-    if override.key_or_group not in UNUSED or "method.meta.batch_size" not in known:
-        return None
-    cure = (
-        " method.meta.batch_size counts tasks."
-        if override.key_or_group.endswith("batch_size")
-        else ""
-    )
-    return f"{override.input_line}: few-shot tasks make no use of it.{cure} Leave it out."
 
 
 def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:

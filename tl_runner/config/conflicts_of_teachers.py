@@ -2,60 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hydra.core.override_parser.types import Override
-
 TEACHER = "backbone@teacher"
-
-
-def place(override: Override) -> str:
-    """A group with the section that its choice is for, where the override names one; a key as it
-    is."""
-    return str(override.key_or_group) + (f"@{override.package}" if override.package else "")
-
-
-def listed(value: Any) -> list[Any]:
-    """A value as a list of values, none of nothing."""
-    return value if isinstance(value, list) else [value] if value else []
-
-
-def idle_beside_a_teacher(override: Override, parsed: Sequence[Override]) -> str | None:
-    """What to say of a setting for training a teacher, or of a run's network, where
-    ``method.teacher`` names one that is trained."""
-    named = next(
-        (
-            o.value()
-            for o in parsed
-            if o.key_or_group == "method.teacher" and not o.is_sweep_override()
-        ),
-        None,
-    )
-    paths = [Path(str(path)).expanduser() for path in listed(named)]
-    idle = ["method.teach.", "method.teachers", "method.teacher_seed"] if paths else []
-    if paths and all(is_folder(path) for path in paths):
-        idle += ["teacher.", TEACHER]
-    if place(override).startswith(tuple(idle)):
-        return (
-            f"{override.input_line}: method.teacher={override_text(named)} is trained and "
-            "brings its network. Leave one of them out."
-        )
-    return None
-
-
-def is_folder(path: Path) -> bool:
-    """Whether there is a folder; no name is longer than a few hundred characters."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def override_text(value: Any) -> str:
-    """A value as a command has it."""
-    return f"[{','.join(map(str, value))}]" if isinstance(value, list) else str(value)
 
 
 def used(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,37 +1,44 @@
-"""What a value may be. The YAML default is the type; the rules below add ranges and choices by key
-name.
+"""What a value may be: rules, and the small language that YAMLs say them in.
 
-A rule holds for a key of that name anywhere (``lr`` in any optimiser, in a user's own method too);
-a longer dotted ending wins over a shorter one.
+A YAML's section ``allowed`` names, by key, what each may be:
+
+    allowed:
+      weighting: [equal, gate]           # one of these; null may be among them
+      hidden: whole >= 1
+      adapt.gate: number 0..1            # a nested key
+      gamma: number > 0 or null
+
+The phrases are in :data:`PHRASES`. A key without a rule keeps the type of its default.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tl_runner.errors import nearest
-from tl_runner.metrics.selection_rules import RULES as SELECTION
 
+INF = float("inf")
 Rule = Callable[[Any], str | None]  # a value -> what it should have been, or None when it is fine
 
 
 def number(
-    low: float, high: float = float("inf"), *, whole: bool = False, open_low: bool = False
+    low: float = -INF, high: float = INF, *, whole: bool = False, open_low: bool = False
 ) -> Rule:
     """A number in [low, high], or (low, high] with ``open_low``."""
-    kind = "a whole number" if whole else "a number"
-    span = f"{'above' if open_low else 'of at least'} {low:g}" + (
-        f" and at most {high:g}" if high < float("inf") else ""
-    )
+    above = f" {'above' if open_low else 'of at least'} {low:g}" if low > -INF else ""
+    below = f" of at most {high:g}" if high < INF else ""
+    span = above + (below.replace("of", "and", 1) if above else below)
+    said = f"a whole number{span}" if whole else f"a number{span}"
 
     def check(value: Any) -> str | None:
         right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
         return (
             None
             if right and (low < value if open_low else low <= value) and value <= high
-            else f"{kind} {span}"
+            else said
         )
 
     return check
@@ -82,15 +89,13 @@ def pair(rule: Rule) -> Rule:
     return check
 
 
-def all_in(rule: Rule) -> Rule:
-    """A list of values that each keep ``rule``."""
+def all_in(rule: Rule, least: int = 0) -> Rule:
+    """A list of values that each keep ``rule``, ``least`` of them or more."""
 
     def check(value: Any) -> str | None:
-        return (
-            None
-            if isinstance(value, list) and all(rule(v) is None for v in value)
-            else f"a list: {rule(object())} each"
-        )
+        fine = isinstance(value, list) and len(value) >= least
+        said = f"a list{' of one or more' if least else ''}: {rule(object())} each"
+        return None if fine and all(rule(v) is None for v in value) else said
 
     return check
 
@@ -128,6 +133,11 @@ def folder(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "a path"
 
 
+def text(value: Any) -> str | None:
+    """Any text."""
+    return None if isinstance(value, str) else "text"
+
+
 def frozen(value: Any) -> str | None:
     """How many blocks, the names of some, or all."""
     named = isinstance(value, str) or (
@@ -138,14 +148,6 @@ def frozen(value: Any) -> str | None:
         if named or number(0, whole=True)(value) is None
         else "a number of blocks, a list of their names, or all"
     )
-
-
-def widths(value: Any) -> str | None:
-    """A list of whole numbers."""
-    fine = (
-        isinstance(value, list) and value and all(number(1, whole=True)(v) is None for v in value)
-    )
-    return None if fine else "a list of whole numbers of at least 1"
 
 
 def words(value: Any) -> str | None:
@@ -182,203 +184,77 @@ def domains(value: Any) -> str | None:
     return kind + "." + "".join(nearest(name, known) for name in unknown) if unknown else None
 
 
-count, at_least_0, part = number(1, whole=True), number(0), number(0, 0.9)
-RULES: dict[str, Rule] = {
-    "seed": number(0, whole=True),
-    "selection": one_of(*SELECTION),
-    "epochs": count,
-    "steps_per_epoch": either(null, count),
-    "pretrain.epochs": number(0, whole=True),
-    "batch_size": count,
-    "limit.epochs": either(null, count),
-    "limit.steps": either(null, count),
-    "limit.samples": either(null, count),
-    "lr": number(0, open_low=True),
-    "weight_decay": at_least_0,
-    "momentum": number(0, 0.9999),
-    "betas": pair(number(0, 0.9999999)),
-    "schedule": one_of("constant", "linear", "cosine", "step", "inverse"),
-    "milestones": all_in(number(0, 1)),
-    "gamma": number(0, 1),
-    "clip_norm": either(null, number(0, open_low=True)),
-    "max_norm": either(null, number(0, open_low=True)),
-    "accumulate": count,
-    "ema": either(null, number(0, 0.999999)),
-    "patience": either(null, count),
-    "balance": either(null, one_of("sampling", "weights")),
-    "mixup": at_least_0,
-    "cutmix": at_least_0,
-    "warmup": number(0, 1),
-    "optimizer.name": one_of("adam", "adamw", "sgd"),
-    "discriminator_optimizer.name": one_of("adam", "adamw", "sgd"),
-    "reconstruction_optimizer.name": one_of("adam", "adamw", "sgd"),
-    "method.teacher": either(null, folder, names),
-    "teacher_seed": either(null, number(0, whole=True)),
-    "teachers": number(2, whole=True),
-    "generations": count,
-    "form": one_of("code", "paper"),
-    "label_weight": at_least_0,
-    "distance_weight": at_least_0,
-    "angle_weight": at_least_0,
-    "start_weight": at_least_0,
-    "end_weight": at_least_0,
-    "rise": number(0, 1),
-    "leave_out": all_in(number(0, whole=True)),
-    "student_layers": either(null, words),
-    "teacher_layers": either(null, words),
-    "teacher.weights": either(null, folder),
-    "teacher.hidden": widths,
-    "input_dropout": number(0, 0.99),
-    "bn": one_of("concat", "separate", "domain_specific", "frozen"),
-    "weight": at_least_0,
-    "pseudo_weight": at_least_0,
-    "method.layers": some_of("features", "logits"),
-    "kernels": count,
-    "kernel_ratio": number(1, open_low=True),
-    "estimator": one_of("unbiased", "linear"),
-    "rank": count,
-    "backbone.weights": either(null, folder),
-    "new_head": either(null, one_of(True, False)),
-    "freeze": frozen,
-    "attention": one_of(True, False),
-    "ways": number(2, whole=True),
-    "shots": count,
-    "queries": count,
-    "training.ways": either(null, number(2, whole=True)),
-    "training.shots": either(null, count),
-    "training.queries": either(null, count),
-    "tasks.val": number(2, whole=True),
-    "tasks.test": number(2, whole=True),
-    "images": number(2, whole=True),
-    "classes.val": number(2, whole=True),
-    "classes.test": number(2, whole=True),
-    "val_classes": number(2, 1000, whole=True),
-    "amplitude": pair(number(-1e6)),
-    "phase": pair(number(-1e6)),
-    "data.x": pair(number(-1e6)),
-    "filters": count,
-    "method.bn": one_of("transductive", "support", "running"),
-    "task_batching": one_of("auto", "vmap", "loop"),
-    "chunk": either(null, count),
-    "inner.steps": number(1, whole=True),
-    "inner.every_step": one_of(True, False),
-    "inner.rate": number(0, open_low=True),
-    "inner.test_steps": number(0, whole=True),
-    "inner.test_rate": either(null, number(0, open_low=True)),
-    "inner.optimizer": one_of("sgd", "adam"),
-    "inner.batch": either(null, count),
-    "weighting": one_of(
-        "equal",
-        "uncertainty",
-        "dwa",
-        "gradnorm",
-        "pcgrad",
-        "average",
-        "agreement",
-        "validation",
-        "gate",
-    ),
-    "asymmetry": at_least_0,
-    "weight_rate": number(0, open_low=True),
-    "tasks": either(null, words),
-    "select": either(null, one_of("l1", "mutual_information")),
-    "keep": number(0, 1, open_low=True),
-    "mix": number(0, 1),
-    "points": number(2, whole=True),
-    "layer_decay": number(0, 1, open_low=True),
-    "head_rate": number(0, open_low=True),
-    "regulariser": either(null, one_of("l2_sp", "l1_sp", "bss")),
-    "alpha": at_least_0,
-    "beta": at_least_0,
-    "random_map": either(null, number(0, whole=True)),
-    "temperature": number(0, open_low=True),
-    "agree_steps": count,
-    "noise": number(0, 0.99),
-    "root": folder,
-    "cache.phases": one_of("auto", True, False),
-    "cache.dir": folder,
-    "data.source": domains,
-    "data.target": domains,
-    "data.of": domains,
-    "data.size": number(8, 512, whole=True),
-    "data.channels": one_of(1, 3),
-    "photos": folder,
-    "target_dir": folder,
-    "source_dir": either(null, folder),
-    "target_classes": either(null, names),
-    "source_classes": either(null, names),
-    "target_file": folder,
-    "source_file": either(null, folder),
-    "backbone.hidden": widths,
-    "fit": one_of("crop", "stretch"),
-    "test_fraction": part,
-    "source_test_fraction": part,
-    "unreadable": one_of("fail", "skip"),
-    "workers": number(0, whole=True),
-    "protocol": one_of("full", "sampled"),
-    "transductive": one_of(True, False),
-    "usps_split": one_of("official", "random"),
-    "val_fraction": part,
-    "target_labels": either(one_of("all"), number(0, whole=True)),
-    "per_face": count,
-    "rotate": number(0, 180),
-    "shear": number(0, 80),
-    "translate": number(0, 1),
-    "scale": number(0, 10),
-    "stretch": number(0, 10),
-    "flip": number(0, 1),
-    "brightness": number(0, 1),
-    "contrast": number(0, 1),
-    "saturation": number(0, 1),
-    "dropout": number(0, 0.99),
-    "label_smoothing": number(0, 0.99),
-    "device.name": device,
-    "precision": one_of("fp32", "tf32", "bf16", "fp16"),
-    "channels_last": one_of("auto", True, False),
-    "threads": either(null, count),
-    "discriminator_input": one_of("logits", "features"),
-    "hidden": count,
-    "gate": number(0, 1),
-    "sweep.trials": count,
-    "sweep.random": number(0, whole=True),
-    "sweep.at_once": count,
-    "sweep.direction": either(one_of("maximize", "minimize"), null),
-    "gate_window": count,
-    "learner": one_of("1nn", "logistic", "svm", "ridge", "mlp"),
-    "target_share": number(0.01, 0.99),
-    "stages": one_of(1, 2),
-    "method.steps": number(2, whole=True),
-    "method.folds": number(2, whole=True),
-    "learn_from": one_of("both", "source", "target"),
-    "strength": number(0, open_low=True),
-    "method.scale": either(null, one_of("unit", "standard", "each")),
-    "method.gamma": either(null, number(0, open_low=True)),
-    "features.epochs": number(0, whole=True),
-    "dimensions": count,
-    "mu": number(0, open_low=True),
-    "kernel": one_of("linear", "rbf"),
-    "landmarks": either(null, number(2, whole=True)),
-    "unit": one_of(True, False),
-    "rounds": count,
-    "ridge": number(0, open_low=True),
-    "bound": number(1),
-    "slack": either(null, at_least_0),
-    "centres": count,
-    "method.widths": all_in(number(0, open_low=True)),
-    "plan_entropy": number(0, open_low=True),
-    "class_weight": at_least_0,
-    "pivots": count,
-    "share": at_least_0,
-    "decay": number(0, open_low=True),
+WORDS: dict[str, Rule] = {
+    "null": null,
+    "text": text,
+    "path": folder,
+    "names": words,
+    "several names": names,
+    "domains": domains,
+    "blocks": frozen,
 }
+# what a line of `allowed` may be, for messages
+PHRASES = (
+    "a list of the values, or a line such as 'whole >= 1', 'number 0..1', 'number > 0 or null', "
+    "'list of number > 0', 'non-empty list of whole >= 1', 'pair of number', 'some of a, b', "
+    f"{', '.join(repr(word) for word in WORDS)}"
+)
+RANGE = re.compile(r"(?P<kind>whole|number)(?: (?P<bounds>.+))?")
+BOUND = re.compile(r"(>=|>|<=) (\S+)")
 
 
-def rule_for(path: str) -> Rule | None:
-    """The rule with the longest ending of the dotted ``path``."""
-    parts = path.split(".")
-    return next(
-        (RULES[key] for i in range(len(parts)) if (key := ".".join(parts[i:])) in RULES), None
-    )
+def rule_of(said: Any) -> Rule:
+    """The rule that a line of ``allowed`` says.
+
+    Raises:
+        ValueError: it says none.
+    """
+    if isinstance(said, list):
+        if not said or any(isinstance(option, dict | list) for option in said):
+            raise ValueError(said)
+        options = [option for option in said if option is not None]
+        rules = [one_of(*options)] if options else []
+        return _any_of([*rules, *([null] if None in said else [])])
+    if not isinstance(said, str):
+        raise ValueError(said)
+    return _any_of([_phrase(part.strip()) for part in said.split(" or ")])
+
+
+def _any_of(rules: list[Rule]) -> Rule:
+    """One of several rules, null first in what is said of them."""
+    rules = sorted(rules, key=lambda rule: rule is not null)
+    return rules[0] if len(rules) == 1 else either(*rules)
+
+
+def _phrase(said: str) -> Rule:
+    if said in WORDS:
+        return WORDS[said]
+    for start, least in (("list of ", 0), ("non-empty list of ", 1)):
+        if said.startswith(start):
+            return all_in(_phrase(said.removeprefix(start)), least)
+    if said.startswith("pair of "):
+        return pair(_phrase(said.removeprefix("pair of ")))
+    if said.startswith("some of "):
+        return some_of(*(word.strip() for word in said.removeprefix("some of ").split(",")))
+    if found := RANGE.fullmatch(said):
+        return _range(found["bounds"] or "", found["kind"] == "whole")
+    raise ValueError(said)
+
+
+def _range(bounds: str, whole: bool) -> Rule:
+    """``0..1``, ``>= 1``, ``> 0 and <= 1``; nothing is any number."""
+    low, high, open_low = -INF, INF, False
+    if ".." in bounds:
+        low, high = (float(end) for end in bounds.split(".."))
+    elif bounds:
+        for part in bounds.split(" and "):
+            if not (found := BOUND.fullmatch(part.strip())):
+                raise ValueError(bounds)
+            if found[1] == "<=":
+                high = float(found[2])
+            else:
+                low, open_low = float(found[2]), found[1] == ">"
+    return number(low, high, whole=whole, open_low=open_low)
 
 
 def wrong_type(value: Any, default: Any) -> str | None:
@@ -400,10 +276,11 @@ def wrong_type(value: Any, default: Any) -> str | None:
     return None if type(value) is want else kinds.get(want, want.__name__)
 
 
-def problem(path: str, value: Any, default: Any) -> str | None:
-    """One line that says what is wrong with ``value`` at ``path`` and what would be right, or
-    None."""
-    rule = rule_for(path)
+def problem(path: str, value: Any, default: Any, rule: Rule | None = None) -> str | None:
+    """One line that says what is wrong with ``value`` at ``path`` and what would be right, or None.
+
+    Without a rule it is to have the type of its default.
+    """
     said = rule(value) if rule else wrong_type(value, default)
     if said is None:
         return None

@@ -45,9 +45,9 @@ def read(path: str) -> Recorded:
     if not folder.is_dir():
         raise CheckpointError(f"resume={path}: there is no such folder.")
     if (folder / "sweep.json").is_file():
-        from tl_runner.jobs import sweep
+        from tl_runner.jobs.sweep_file import recorded
 
-        whole = sweep.recorded(folder)
+        whole = recorded(folder)
         refuse_searchpath(whole["overrides"], path)
         return Recorded(
             folder,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import atexit
-import errno
 import gc
 import json
 import time
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,29 +18,20 @@ from tl_runner import plugins, randomness
 from tl_runner.backbones import Backbone
 from tl_runner.build.given_teachers import given
 from tl_runner.build.method import method_of
-from tl_runner.config.compose import taken
+from tl_runner.config.compose import Job, taken
 from tl_runner.data.augment import Views
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
-from tl_runner.errors import (
-    EXIT_DONE,
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_USER,
-    CheckpointError,
-    ConfigError,
-    DivergedError,
-    LostError,
-    UserError,
-)
+from tl_runner.errors import CheckpointError, ConfigError, LostError
+from tl_runner.jobs.run_log import write_traceback
 from tl_runner.record.closing_table import closing_table
-from tl_runner.record.console import Progress, Silent, log
+from tl_runner.record.console import Progress, Silent
 from tl_runner.record.environment import environment
 from tl_runner.record.result import result, write_figures
-from tl_runner.record.run_folder import RunFolder, Unwritten, named_choices
+from tl_runner.record.run_folder import RunFolder, Unwritten
 from tl_runner.training import device as devices
 from tl_runner.training.distributed import here
-from tl_runner.training.interrupt import Interrupted, ignore_termination
+from tl_runner.training.interrupt import ignore_termination
 from tl_runner.training.phase_cache import PhaseCache
 from tl_runner.training.trainer import Trainer
 
@@ -54,46 +43,29 @@ atexit.register(gc.unfreeze)
 torch.set_flush_denormal(True)
 
 
-def run(
-    config: dict[str, Any],
-    choices: Mapping[str, str],
-    path: Path,
-    command: Sequence[str],
-    resume: bool,
-    sweep: bool,
-    quiet: bool,
-) -> dict[str, Any]:
-    """Train and evaluate what ``config`` describes, into the folder ``path``. The content of
+def run(job: Job) -> dict[str, Any]:
+    """Train and evaluate what ``job.config`` describes, into its folder. The content of
     ``result.json``.
 
     Under torchrun every process calls this with the same command; the settings and the folder are
     those of rank 0, which alone evaluates, writes and returns something.
-
-    Args:
-        config: resolved.
-        choices: of the config groups.
-        path: the run's folder.
-        command: as typed, for the record.
-        resume: go on from the folder's checkpoint, if there is one.
-        sweep: one of several runs, which share phases unless told otherwise.
-        quiet: keep to the log file.
 
     Raises:
         UserError: the data, the device or the checkpoint is wrong; nothing was written.
         DivergedError, Interrupted, LostError, OSError: as the trainer's.
     """
     ranks = here()
-    config, path, resume = ranks.share(lambda: (config, path, resume))
+    config, path, resume = ranks.share(lambda: (job.config, job.folder, job.resume))
     randomness.seed_all(config["seed"])
     with ranks.together():
-        device = devices.resolve(config["device"], worker=quiet)
+        device = devices.resolve(config["device"], worker=job.quiet)
         began_reading = time.perf_counter()
         task, augment = load_data(config)
         data_s = time.perf_counter() - began_reading
     folder, progress = (
-        (RunFolder(path), Progress(quiet)) if ranks.main else (Unwritten(path), Silent())
+        (RunFolder(path), Progress(job.quiet)) if ranks.main else (Unwritten(path), Silent())
     )
-    cache = phase_cache(config, sweep) if ranks.world == 1 else None
+    cache = phase_cache(config, job.sweep) if ranks.world == 1 else None
     try:
         with ranks.together():
             teachers, sums = given(config, task.outline())
@@ -131,11 +103,11 @@ def run(
         if not began:
             folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
             folder.json(
-                "environment.json", environment(device, command, task.checksums, ranks.world)
+                "environment.json", environment(device, job.command, task.checksums, ranks.world)
             )
         several = f", {ranks.world} processes" if ranks.world > 1 else ""
         progress.say(
-            f"{choices['method']} on {task.name} ({task.protocol}), seed {config['seed']}, "
+            f"{job.choices['method']} on {task.name} ({task.protocol}), seed {config['seed']}, "
             f"{device.describe()}{several}"
         )
         for said in {m.origin for m in method.modules() if isinstance(m, Backbone) and m.origin}:
@@ -156,7 +128,7 @@ def run(
                     f"the figures could not be drawn ({type(error).__name__}: {error}; traceback "
                     f"in {path / 'run.log'})."
                 )
-        content = result(trainer, task, choices, reports, device, data_s)
+        content = result(trainer, task, job.choices, reports, device, data_s)
         folder.json("result.json", content)
         progress.say(closing_table(content, path))
         return content
@@ -260,120 +232,3 @@ def release(device: devices.Device) -> None:
         torch.compiler.reset()
     if device.torch.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def guarded(
-    config: dict[str, Any],
-    choices: Mapping[str, str],
-    path: Path,
-    command: Sequence[str],
-    *,
-    resume: bool,
-    sweep: bool,
-    quiet: bool,
-) -> tuple[int, dict[str, Any] | None, str]:
-    """:func:`run` with every ending told apart: (exit code, result, message). A failure leaves a
-    result that says so."""
-    started = time.perf_counter()
-    try:
-        return EXIT_DONE, run(config, choices, path, command, resume, sweep, quiet), ""
-    except UserError as error:
-        return EXIT_USER, None, str(error)
-    except (Interrupted, KeyboardInterrupt) as error:
-        where = f"A checkpoint was written. Go on with: tl-run resume={path}"
-        if not (path / "checkpoints" / "last.pt").exists():
-            return (
-                EXIT_INTERRUPTED,
-                None,
-                "Stopped before the first checkpoint; there is nothing to resume.",
-            )
-        message = (
-            where
-            if isinstance(error, Interrupted)
-            else f"Stopped at once. The last checkpoint stands: tl-run resume={path}"
-        )
-        return (
-            EXIT_INTERRUPTED,
-            record_failure(path, "interrupted", "", config, choices, started),
-            message,
-        )
-    except Exception as error:
-        message = explain(error, path, config)
-        write_traceback(path)
-        return (
-            EXIT_FAILED,
-            record_failure(path, "failed", message, config, choices, started),
-            message,
-        )
-
-
-def follow(
-    config: dict[str, Any], choices: Mapping[str, str], path: Path, command: Sequence[str]
-) -> int:
-    """:func:`run` on a rank other than 0: the exit code of an ending that rank 0 records and speaks
-    of."""
-    try:
-        run(config, choices, path, command, resume=False, sweep=False, quiet=True)
-    except UserError:
-        return EXIT_USER
-    except Interrupted:
-        return EXIT_INTERRUPTED
-    except (DivergedError, LostError):
-        return EXIT_FAILED
-    return EXIT_DONE
-
-
-def explain(error: Exception, path: Path, config: Mapping[str, Any]) -> str:
-    """One line for the user."""
-    if isinstance(error, (DivergedError, LostError)):
-        return str(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return f"The disk is full: {error}. Free some space, then: tl-run resume={path}"
-    if isinstance(error, torch.OutOfMemoryError):
-        smaller = "train.batch_size"
-        if "meta" in config["method"]:
-            smaller = (
-                "method.meta.batch_size, method.task_batching=loop"
-                if "task_batching" in config["method"]
-                else "data.training.ways"
-            )
-        return f"Out of memory: {error}. Try a smaller {smaller}, or device.precision=bf16."
-    return f"{type(error).__name__}: {error} (traceback in {path / 'run.log'})"
-
-
-def record_failure(
-    path: Path,
-    status: str,
-    message: str,
-    config: Mapping[str, Any],
-    choices: Mapping[str, str],
-    started: float,
-) -> dict[str, Any]:
-    """``result.json`` of a run that did not get to its end, as far as the disk allows."""
-    content = {
-        "status": status,
-        "error": message,
-        "score": None,
-        "metric": None,
-        "uses_target_labels": None,
-        "protocol": None,
-        "metrics": {},
-        "seed": config["seed"],
-        "selection": config["selection"],
-        "choices": named_choices(choices),
-        "wall_s": round(time.perf_counter() - started, 3),
-    }
-    try:
-        RunFolder(path).json("result.json", content)
-    except OSError as error:
-        log.error(f"result.json could not be written: {error}")
-    return content
-
-
-def write_traceback(path: Path) -> None:
-    """The traceback, at the end of ``run.log``."""
-    try:
-        with open(path / "run.log", "a", encoding="utf-8") as file:
-            file.write(traceback.format_exc())
-    except OSError:
-        traceback.print_exc()

@@ -27,7 +27,8 @@ from hydra.core.override_parser.types import (
 
 from tl_runner.config.compose import Job, Plan, make
 from tl_runner.errors import ConfigError, UserError, nearest
-from tl_runner.jobs import sweep
+from tl_runner.jobs.launch import launch
+from tl_runner.jobs.sweep_file import record
 from tl_runner.record.run_folder import state
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ def described(plan: Plan) -> str:
     return "\n".join([f"{plan.search['trials']} trials, {plan.search['objective']}, over", *lines])
 
 
-def run(plan: Plan, folder: Path, typed: Sequence[str]) -> list[Job]:
+def run_search(plan: Plan, folder: Path) -> list[Job]:
     """:func:`explore`, with the complaints of a storage that cannot be read made ours."""
     try:
-        return explore(plan, folder, typed)
+        return explore(plan, folder)
     except UserError:
         raise
     except (ValueError, AssertionError, KeyError, OSError) as error:
@@ -64,7 +65,7 @@ def run(plan: Plan, folder: Path, typed: Sequence[str]) -> list[Job]:
         ) from error
 
 
-def explore(plan: Plan, folder: Path, typed: Sequence[str]) -> list[Job]:
+def explore(plan: Plan, folder: Path) -> list[Job]:
     """Ask, run and tell until the study has its trials. Every job there was.
 
     A trial with a run that fails counts as failed, and the search goes on; one that was cut off is
@@ -96,8 +97,8 @@ def explore(plan: Plan, folder: Path, typed: Sequence[str]) -> list[Job]:
         batch = [(trial, jobs_of(plan, trial, len(first))) for trial in open_trials]
         new = [job for _, jobs in batch for job in jobs]
         plan.jobs += new
-        sweep.record(plan, folder, plan.jobs, typed)
-        sweep.launch(plan, folder, new, typed)
+        record(plan, folder, plan.jobs)
+        launch(plan, folder, new)
         for trial, jobs in batch:
             tell(study, trial, plan.search["objective"], [folder / job.name for job in jobs])
     print(summary(study, plan), file=sys.stderr)
@@ -194,6 +195,7 @@ def jobs_of(plan: Plan, trial: FrozenTrial, seeds: int) -> list[Job]:
         config_dir=plan.config_dir,
         first=trial.number * seeds,
         came_from=plan.came_from,
+        command=plan.command,
     ).jobs
 
 

@@ -1,4 +1,4 @@
-"""What a student learns from a teacher's answers: logits, attention, relations.
+"""Losses between a student's outputs and a teacher's: of logits, hidden layers and relations.
 
 Every loss is a mean over the batch. A teacher's part gets no gradient.
 """
@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tl_runner.losses.precision import full_precision
+
+ATTENTION_FORMS = ("code", "paper")
 
 
 def softened_cross_entropy(logits: Tensor, recorded: Tensor, temperature: float) -> Tensor:
@@ -52,8 +54,9 @@ def soft_targets(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 def decoupled(
     logits: Tensor, teacher: Tensor, y: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """T^2 times the two parts of :func:`soft_targets`, each (B,): TCKD, of the label's class
-    against all others, and NCKD, among these.
+    """T^2 times TCKD and NCKD, the two parts of :func:`soft_targets`, each (B,).
+
+    TCKD is of the label's class against all others, NCKD among these.
 
     Zhao, Cui, Song, Qiu & Liang, "Decoupled Knowledge Distillation", CVPR 2022, eq. 4-7: TCKD + (1
     - p_y) NCKD is the whole, with p_y the teacher's probability of the label at this temperature.
@@ -91,8 +94,10 @@ def hint_distance(guided: Tensor, hint: Tensor) -> Tensor:
 
 
 def attention(maps: Tensor) -> Tensor:
-    """Where a layer looks: the sum of squares over the channels of maps (B, C, H, W), as vectors of
-    length 1, (B, H W).
+    """Attention of a layer, as vectors of length 1 (B, H W): squares of its maps over the channels.
+
+    Args:
+        maps: (B, C, H, W).
 
     Zagoruyko & Komodakis, "Paying More Attention to Attention", ICLR 2017, F_sum^2 of section 3.1,
     over its norm as in eq. 2.
@@ -101,18 +106,23 @@ def attention(maps: Tensor) -> Tensor:
 
 
 def attention_distance(student: Tensor, teacher: Tensor, form: str) -> Tensor:
-    """How far two layers' :func:`attention` is apart, (B, H W) each.
+    """Distance between the :func:`attention` of two layers, (B, H W) each.
 
-    ``paper``: half the norm of the difference, as eq. 2 has it; ``code``: the mean of its squares,
-    as the authors' program has it, H W times smaller than the squared norm.
+    Args:
+        form: ``paper`` is half the norm of the difference, as eq. 2 has it; ``code`` the mean of
+            its squares, as the authors' program has it, H W times smaller than the squared norm.
+
+    Raises:
+        ValueError: there is no such form.
     """
+    if form not in ATTENTION_FORMS:
+        raise ValueError(f"form={form} should be one of {', '.join(ATTENTION_FORMS)}")
     difference = student - teacher.detach()
     return difference.square().mean() if form == "code" else difference.norm(dim=1).mean() / 2
 
 
 def relation_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """RKD-D: Huber's loss between the distances of all pairs, in units of each network's mean
-    distance.
+    """RKD-D: Huber's loss between both networks' distances of all pairs, over their means.
 
     Park, Kim, Lu & Cho, "Relational Knowledge Distillation", CVPR 2019, eq. 4-7; a mean over the
     pairs, as in the authors' program, so that its weight of 25 means the same for every batch.
@@ -126,8 +136,14 @@ def relation_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def relation_angle(student: Tensor, teacher: Tensor) -> Tensor:
-    """RKD-A: Huber's loss between the cosines of the angles that all triples of images form, eq.
-    8-9; a mean over the triples."""
+    """RKD-A: Huber's loss between both networks' cosines of the angles of all triples, eq. 8-9.
+
+    A mean over the triples of different images.
+
+    Args:
+        student: features (B, d_s).
+        teacher: features (B, d_t).
+    """
     own, taught = (_cosines(full_precision(z)) for z in (student, teacher.detach()))
     n = len(own)
     same = torch.eye(n, dtype=torch.bool, device=own.device)
@@ -153,11 +169,13 @@ def _cosines(z: Tensor) -> Tensor:
 
 
 def agreement(probabilities: Tensor) -> Tensor:
-    """How much each of M teachers is believed about each image, (B, M), by how the others answer:
-    shares that add up to 1.
+    """Shares of M teachers for each image, (B, M), by their agreement; they add up to 1.
 
-    A teacher counts as the chance that its answer is another's too, both drawn from their
-    probabilities (B, M, K).
+    A teacher counts as the chance that its class is another's too, both drawn from their
+    probabilities.
+
+    Args:
+        probabilities: (B, M, K).
     """
     others = (probabilities * (probabilities.sum(1, keepdim=True) - probabilities)).sum(2)
     total = others.sum(1, keepdim=True)
@@ -166,7 +184,26 @@ def agreement(probabilities: Tensor) -> Tensor:
 
 
 def mixture(logits: Tensor, shares: Tensor, temperature: float) -> Tensor:
-    """Logits (B, K) whose softmax at T is the mixture of those of M teachers' logits (B, M, K), by
-    ``shares`` (B, M) or (M,)."""
+    """Logits (B, K) whose softmax at T is the mixture of M teachers' softmax at T.
+
+    Args:
+        logits: (B, M, K).
+        shares: of the teachers, (B, M) or (M,).
+        temperature: T.
+    """
     p = F.softmax(full_precision(logits) / temperature, dim=2)
     return temperature * (shares.expand(len(p), -1)[:, :, None] * p).sum(1).clamp(min=1e-30).log()
+
+
+def gate_loss(log_shares: Tensor, logits: Tensor, y: Tensor) -> Tensor:
+    """-log sum_m g_m p_m(y): the mixture of M teachers gives the labels much.
+
+    Jacobs, Jordan, Nowlan & Hinton, "Adaptive Mixtures of Local Experts", 1991, for classes.
+
+    Args:
+        log_shares: log g, (B, M).
+        logits: of the teachers, (B, M, K).
+        y: labels, int64 (B,).
+    """
+    of_label = logits.log_softmax(2).gather(2, y[:, None, None].expand(-1, logits.shape[1], 1))
+    return -(log_shares + of_label[:, :, 0]).logsumexp(1).mean()

@@ -7,8 +7,7 @@ from torch import Tensor
 
 
 def uncertainty(loss: Tensor, log_variance: Tensor, regression: bool) -> Tensor:
-    """e^-s L + s/2 for a classification, 1/2 e^-s L + s/2 for a regression: a task weighs what its
-    noise leaves it.
+    """A task's loss weighed by its noise: e^-s L + s/2, for a regression 1/2 e^-s L + s/2.
 
     Kendall, Gal & Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
     Geometry and Semantics", CVPR 2018, eq. 5 and 10, with s = log sigma^2. Below 0 where s is;
@@ -22,10 +21,13 @@ def uncertainty(loss: Tensor, log_variance: Tensor, regression: bool) -> Tensor:
 
 
 def dynamic_weight_average(last: Tensor, before: Tensor, temperature: float) -> Tensor:
-    """T softmax(r / temperature) with r = last / before: what falls slowly weighs more. (T,) from
-    the epoch means (T,) of T losses.
+    """Weights (T,) of which a task has more whose loss falls slowly: T softmax(r / temperature).
 
-    Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, eq. 7 (DWA).
+    Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, eq. 7 (DWA),
+    with r = last / before.
+
+    Args:
+        last, before: mean losses (T,) of the last epoch and of the one before.
     """
     return len(last) * (last / before / temperature).softmax(0)
 
@@ -33,12 +35,12 @@ def dynamic_weight_average(last: Tensor, before: Tensor, temperature: float) -> 
 def gradnorm(
     weights: Tensor, norms: Tensor, losses: Tensor, first: Tensor, asymmetry: float
 ) -> Tensor:
-    """sum_i |w_i n_i - mean(w n) r_i^asymmetry|, the target a constant: a scalar that only
-    ``weights`` (T,) get a gradient from.
+    """The loss that the tasks' weights learn from: sum_i |w_i n_i - mean(w n) r_i^asymmetry|.
 
     Chen, Badrinarayanan, Lee & Rabinovich, "GradNorm: Gradient Normalization for Adaptive Loss
     Balancing in Deep Multitask Networks", ICML 2018, eq. 1 and 2. r_i is the share of its first
-    loss that a task still has, over the mean share.
+    loss that a task still has, over the mean share. The target of w_i n_i is a constant, so that
+    only ``weights`` (T,) get a gradient from this scalar.
 
     Args:
         norms: of each task's gradient with respect to the last shared layer, its weight left out.

@@ -19,8 +19,8 @@ class Samples:
 
     Attributes:
         x: images, float (B, C, H, W).
-        y: labels, int64 (B,), or where images are mixed the shares of the classes, float (B, K); or
-            None.
+        y: labels, int64 (B,); where images are mixed, the shares of the classes, float (B, K); None
+            without labels.
         index: positions in the split, int64 (B,).
         domain: which of several sources or targets each image is from, int64 (B,); None where there
             is one.
@@ -67,14 +67,18 @@ class TaskSet:
 
 
 class Batch(SimpleNamespace):
-    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``;
-    ``batch.precomputed`` is what its hooks made of whole splits.
+    """The domains that a phase reads, by name: ``batch.source.x``, ``batch.target.x``.
 
-    Of few-shot tasks these are ``batch.support`` and ``batch.query``.
+    Of few-shot tasks these are ``batch.support`` and ``batch.query``. ``batch.precomputed`` has the
+    tensors that the phase's hooks made of whole splits, by name.
     """
 
+    def samples(self) -> dict[str, Samples]:
+        """Samples of every domain by name, in the order that the phase reads them."""
+        return {name: part for name, part in vars(self).items() if isinstance(part, Samples)}
+
     def part(self, number: int, parts: int) -> Batch:
-        """The same, with one of several equal parts of each domain."""
+        """A batch of one of several equal parts of each domain."""
         return Batch(
             **{
                 k: v.part(number, parts) if isinstance(v, Samples | TaskSet) else v
@@ -84,7 +88,7 @@ class Batch(SimpleNamespace):
 
 
 class SplitPasses(Protocol):
-    """What hooks of a phase are given: passes over whole splits of the phase.
+    """Passes over whole splits of a phase, for its hooks.
 
     Attributes:
         epoch: the number of the one that begins.
@@ -95,14 +99,14 @@ class SplitPasses(Protocol):
     def __call__(
         self, network: Callable[[Tensor], Tensor], domain: str, most: int | None = None
     ) -> Tensor:
-        """What a network makes of a domain's split, in eval mode, without augmentation, float32 (N,
-        ...).
+        """Outputs of a network for a domain's split, float32 (N, ...).
 
-        With ``most`` of so many samples at the most, spread evenly over the split.
+        The network is in eval mode, and the images are not augmented. With ``most`` only so many
+        samples at the most are passed, spread evenly over the split.
         """
 
     def labels(self, domain: str, most: int | None = None) -> Tensor:
-        """Of a labelled split, int64 (N,), or of the same ones of it."""
+        """Labels of a labelled split, int64 (N,), or of the same samples of it."""
 
     def size(self, domain: str) -> int:
-        """How many images a domain's split has."""
+        """Number of images of a domain's split."""

@@ -1,4 +1,4 @@
-"""Phases, their updates and gates: all that the training loop knows of a method."""
+"""Phases, updates and gates, which are all that the training loop knows of a method."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class Gate:
-    """Let an update run only while a metric of its phase stays above a bound, over windows of
-    steps.
+    """Condition for an update to run: a metric of its phase, as a mean over windows of steps.
 
-    The first window is open. The window's mean is read once at its end, so the device is asked once
-    a window.
+    The update runs in a window if the mean over the window before was above the bound, and in the
+    first one. The mean is read once, at a window's end, so that the device is rarely waited for.
     """
 
     metric: str
@@ -50,7 +49,7 @@ class Update:
         networks: what it trains; every other network has its gradients off while it runs.
         optimizer: name, lr, betas, ..., as in ``conf/train/_optimizer.yaml``; None is forward
             passes alone, for batch norm's statistics.
-        step: (batch, progress in [0, 1) of the phase) to losses, or to (losses, metrics).
+        step: (batch, progress of the phase in [0, 1)) to losses, or to (losses, metrics).
         repeats: times per step; without an optimiser once.
         gate: when to run; None is always.
         couples: the loss is no mean over the batch's samples, so several ranks would change what it
@@ -75,10 +74,9 @@ class Update:
     after: Callable[[], None] | None = None
 
 
-# in a section's YAML
 @dataclass
 class Length:
-    """How long a phase is, and how its batches are cut.
+    """Length of a phase, and size of its batches.
 
     Attributes:
         epochs, steps_per_epoch, batch_size: ``steps_per_epoch`` None is one pass over the first
@@ -98,13 +96,13 @@ class Length:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], **more: Any) -> Length:
-        """The lengths that a section of the config says."""
+        """Lengths from a section of the config; ``more`` goes before it."""
         return cls(**named(options, "epochs batch_size steps_per_epoch accumulate patience") | more)
 
 
 @dataclass
 class Sampling:
-    """How a phase draws its batches from the splits.
+    """Sampling of a phase's batches from its splits.
 
     Attributes:
         augment: batches are random views of the images, as ``data.augment`` says.
@@ -123,16 +121,16 @@ class Sampling:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], **more: Any) -> Sampling:
-        """The draws that a section of the config asks for."""
+        """Sampling from a section of the config; ``more`` goes before it."""
         return cls(**named(options, "augment mixup cutmix balance") | more)
 
 
 @dataclass
 class Outputs:
-    """What a phase makes, and what it is scored by.
+    """Classifiers and features that a phase makes, and where it is scored.
 
     Attributes:
-        predict: images (B, C, H, W) to logits (B, K): the classifier that the phase is making.
+        predict: the classifier that the phase is making, images (B, C, H, W) to logits (B, K).
         source_predict: the same for images of the source, where batch norm keeps a branch for each
             domain; None: ``predict``.
         also: the same as ``predict`` for further tasks on the target, by name, to logits (B, K) or
@@ -140,8 +138,8 @@ class Outputs:
         embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures
             of the two domains and the selection rules that compare them. ``target``'s are what
             ``predict`` classifies.
-        domains: whose splits the classifier is scored on: a phase that knows the source's classes
-            alone has only those.
+        domains: whose splits the classifier is scored on; where it knows the source's classes
+            alone, only the source's.
         curve: of a phase that learns few-shot tasks, by which it is scored instead: the support and
             the query sets of T tasks to outputs after 0, 1, ... inner steps, (T, steps + 1, Q, K).
     """
@@ -156,7 +154,7 @@ class Outputs:
 
 @dataclass
 class Hooks:
-    """What a phase does beside its steps.
+    """Functions that a phase runs beside its steps.
 
     Attributes:
         begin: run once when the phase starts, not when it is resumed.
@@ -182,7 +180,7 @@ class Batching:
     Attributes:
         choices: by name, and into how many parts each cuts a batch. They are measured as the phase
             starts, and what was taken is recorded; one alone is taken as it is.
-        follow: told the name that is taken.
+        follow: called with the name that is taken.
     """
 
     choices: Mapping[str, int] = field(default_factory=dict)
@@ -197,7 +195,7 @@ class Phase:
         name: ``pretrain``, ``adapt``, ...
         reads: the batch's domains and the split that each comes from.
         updates: run in this order in every step.
-        length, sampling, outputs, hooks, batching: see there.
+        length, sampling, outputs, hooks, batching: see these classes.
         ema: the decay of an exponential moving average of the weights, which predicts and which the
             phase leaves behind; None: none.
         seed: from which its random numbers come; None: from the run's.
@@ -230,11 +228,11 @@ class Phase:
 
     @classmethod
     def of(cls, options: Mapping[str, Any], **fields: Any) -> Phase:
-        """A phase as a section of the config says how long it is, how it draws and averages."""
+        """A phase whose length, sampling and ``ema`` are from a section of the config."""
         usual: dict[str, Any] = {"length": Length.of(options), "sampling": Sampling.of(options)}
         return cls(**usual | named(options, "ema") | fields)
 
 
 def named(options: Mapping[str, Any], keys: str) -> dict[str, Any]:
-    """The options of these names, separated by spaces, that there are."""
+    """The options that are there, of names separated by spaces."""
     return {key: options[key] for key in keys.split() if key in options}

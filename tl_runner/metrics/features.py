@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-METHODS = ("l1", "mutual_information")
-
 
 def chosen(
     method: str, features: np.ndarray, labels: np.ndarray, keep: int, seed: int
@@ -17,6 +15,7 @@ def chosen(
     with an L1 penalty, the strongest that leaves that many (Bi et al., JMLR 2003).
 
     Args:
+        method: one of :data:`METHODS`.
         features: float (N, d).
         labels: int (N,); ``mutual_information`` needs a class with two samples or more.
         keep: at least 1.
@@ -26,9 +25,7 @@ def chosen(
     if keep >= d:
         return np.ones(d, dtype=bool)
     scaled = (features - features.mean(0)) / np.maximum(features.std(0), 1e-8)
-    scores = (_mutual_information if method == "mutual_information" else _l1)(
-        scaled.astype(np.float64), labels, keep, seed
-    )
+    scores = METHODS[method](scaled.astype(np.float64), labels, keep, seed)
     found = np.zeros(d, dtype=bool)
     found[np.argsort(-scores, kind="stable")[:keep]] = True
     return found
@@ -61,3 +58,6 @@ def _l1(features: np.ndarray, labels: np.ndarray, keep: int, seed: int) -> np.nd
         if (weights > 0).sum() >= keep:
             break
     return weights
+
+
+METHODS = {"l1": _l1, "mutual_information": _mutual_information}

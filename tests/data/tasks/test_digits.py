@@ -136,7 +136,9 @@ def test_embedded_digits(source, target):
         "val_fraction": 0.1,
         "target_labels": 0,
     }
-    task, again, other = (rendered.load(**options, seed=s) for s in (0, 0, 1))
+    from tl_runner.data.tasks import rendered as of_rendered
+
+    task, again, other = (of_rendered.load(**options, seed=s) for s in (0, 0, 1))
     assert len(rendered.font_files()) >= 20
     assert task.splits["source_train"].y.bincount().min() > 40
     assert task.name == f"{source}2{target}"

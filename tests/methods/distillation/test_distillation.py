@@ -16,7 +16,8 @@ from tl_runner.backbones._inner_layers import Watched, outputs
 from tl_runner.backbones._inner_layers import parts as parts_of
 from tl_runner.backbones.resnet20 import ResNet20
 from tl_runner.losses.distillation import soft_targets, softened_cross_entropy
-from tl_runner.methods.distillation.fitnet_joint import regressor
+from tl_runner.methods.distillation._hints import regressor
+from tl_runner.methods.distillation._prior import shift_biases
 
 METHODS = (
     "kd",
@@ -57,8 +58,8 @@ def test_the_teacher_stays_as_it_is_to_the_bit(name, views):
     )
     teachers = method.teachers
     begun = method.phases()[last(method)]
-    if begun.begin:
-        begun.begin()
+    if begun.hooks.begin:
+        begun.hooks.begin()
     loop = loop_of(method, last(method), task, device)
     before = state(teachers)
     assert any("running_mean" in key for key in before)
@@ -118,7 +119,7 @@ def test_it_is_asked_once_where_the_images_are_always_the_same(name):
 
 def test_too_many_answers_are_not_kept(monkeypatch):
     task, method, device = made("method=kd", "method.distil.augment=false")
-    monkeypatch.setattr("tl_runner.methods.distillation._base.KEPT", 100)
+    monkeypatch.setattr("tl_runner.methods.distillation._teacher.MAX_BYTES", 100)
     loop = loop_of(method, last(method), task, device)
     go(loop)
     assert loop.precomputed == {}
@@ -207,7 +208,7 @@ def test_the_labels_loss_is_of_every_labelled_image():
     loop = loop_of(method, last(method), task, device)
     loop.begin_epoch(0)
     batch = loop.batches[0]
-    _, losses = method.learned(batch)
+    losses = method.label_loss(batch, method.student_outputs(batch))
     images, y = (
         torch.cat([batch.source.x, batch.labelled.x]),
         torch.cat([batch.source.y, batch.labelled.y]),
@@ -604,7 +605,7 @@ def test_a_sweep_trains_its_teacher_once(tl_run, tmp_path, made_up_root):
 
 def test_the_hint_trains_the_student_up_to_the_guided_layer_alone():
     task, method, device = made("method=fitnet", "backbone.dropout=0.3")
-    ((guided, hint),) = method.layers
+    guided, hint = method.hint.guided, method.hint.hint
     assert (guided, hint) == ("layers.8", "layers.8")  # the middle of LeNet's three blocks
     where = number(method, "hint")
     before = state(method)
@@ -648,7 +649,7 @@ def test_the_joint_variant_adds_the_mean_squared_distance():
     batch = loop.batches[0]
     batch.precomputed = {}
     method.eval()
-    ((guided, hint),) = method.layers
+    guided, hint = method.hint.guided, method.hint.hint
     student = Watched(method, method.encoder, [guided])(batch.target.x).layers[guided]
     teacher = Watched(method.teachers[0], method.teachers[0].encoder, [hint])(
         batch.target.x
@@ -705,7 +706,7 @@ def test_layers_that_cannot_be_compared_are_refused_with_those_there_are(tl_run,
 
 def test_attention_is_compared_at_every_size_that_both_have():
     _, method, _ = made("method=attention_transfer")
-    assert method.layers == [
+    assert method.layers.paths == [
         ("layers.1", "layers.1"),
         ("layers.3", "layers.3"),
         ("layers.6", "layers.6"),
@@ -856,7 +857,7 @@ def test_one_class_is_answered_exactly_as_often_as_its_prior():
             return y
 
     before = method.head.bias.detach().clone()
-    (move,) = method.match(SplitPasses())["moved"].tolist()
+    (move,) = shift_biases(method, SplitPasses())["moved"].tolist()
     shifted = logits.clone()
     shifted[:, 2] += move
     assert int((shifted.argmax(1) == 2).sum()) == 125

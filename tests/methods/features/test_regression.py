@@ -214,12 +214,12 @@ def test_boosting_is_the_papers_written_with_loops(stage):
         torch.full((68,), 1 / 68, dtype=DOUBLE),
         (1 / (1 + np.sqrt(2 * np.log(60) / 6)) if stage == 1 else None),
     )
-    learned, votes = one.boosted(x, y, 60, w, fade)
+    learned, votes = one.boost(x, y, 60, w, fade)
     said, expected = by_hand(x.numpy(), y.numpy(), 60, w.numpy(), 6, fade)
     assert len(votes) == len(expected) > 2
     np.testing.assert_allclose(votes, expected, rtol=1e-6)
     np.testing.assert_allclose(
-        np.stack([one.answers(state, x) for state in learned]), said, rtol=1e-6
+        np.stack([tradaboost_r2.predict(state, x) for state in learned]), said, rtol=1e-6
     )
 
 

@@ -54,7 +54,10 @@ def test_every_trained_parameter_is_in_one_group(freeze, more):
     (runner,) = loop.updates
     grouped = [id(p) for group in runner.groups for p in group.parameters]
     frozen = {
-        id(p) for name in method.frozen for unit in method.blocks[name] for p in unit.parameters()
+        id(p)
+        for name in method.tuning.frozen
+        for unit in method.tuning.blocks[name]
+        for p in unit.parameters()
     }
     every = {id(p) for network in (method.encoder, method.head) for p in network.parameters()}
     assert len(grouped) == len(set(grouped))
@@ -81,14 +84,17 @@ def test_frozen_blocks_keep_weights_and_statistics_to_the_bit(freeze):
     )
     before = state(method.encoder)
     seen = []
-    for name in method.frozen:
-        for unit in method.blocks[name]:
+    for name in method.tuning.frozen:
+        for unit in method.tuning.blocks[name]:
             unit.register_forward_hook(lambda unit, given, out: seen.append(unit.training))
     go(loop, epochs=2)
     after = state(method.encoder)
     paths = {f"layers.{path}" for path in (k.removeprefix("layers.") for k in before)}
     units = {
-        id(m) for name in method.frozen for unit in method.blocks[name] for m in unit.modules()
+        id(m)
+        for name in method.tuning.frozen
+        for unit in method.tuning.blocks[name]
+        for m in unit.modules()
     }
     frozen = {
         f"{path}.{k}"

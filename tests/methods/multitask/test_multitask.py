@@ -153,7 +153,7 @@ def test_without_a_conflict_pcgrad_is_the_plain_gradient():
 
     plain = gradients(lambda losses: sum(losses.values()).backward())
     same_task = gradients(
-        lambda losses: method.by_pcgrad(
+        lambda losses: method.weighting.gradients(
             {t: losses["class"] if t == "class" else 0 * v for t, v in losses.items()}
         )
     )
@@ -163,7 +163,7 @@ def test_without_a_conflict_pcgrad_is_the_plain_gradient():
             or sum(0 * v for v in method.step(batch, 0.0)[0].values()).backward()
         )
     )
-    surgery = gradients(method.by_pcgrad)
+    surgery = gradients(method.weighting.gradients)
     for name in plain:
         if name.startswith("layers"):
             torch.testing.assert_close(surgery[name], plain[name])

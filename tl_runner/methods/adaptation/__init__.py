@@ -4,13 +4,7 @@ The bases here are for methods of one's own: :class:`SharedEncoder` trains one e
 domains, :class:`TargetEncoder` a second one for the target, and leaves the source's alone.
 """
 
-from tl_runner.methods.adaptation._base import (
-    Activations,
-    Adaptation,
-    Layers,
-    SharedEncoder,
-    TargetEncoder,
-    mlp,
-)
+from tl_runner.methods.adaptation._base import Activations, Layers, SharedEncoder, mlp
+from tl_runner.methods.adaptation._target_encoder import TargetEncoder
 
-__all__ = ["Activations", "Adaptation", "Layers", "SharedEncoder", "TargetEncoder", "mlp"]
+__all__ = ["Activations", "Layers", "SharedEncoder", "TargetEncoder", "mlp"]

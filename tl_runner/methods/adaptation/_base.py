@@ -1,112 +1,89 @@
-"""What adaptation methods have in common: source only first, then a phase on both domains. No
-method by itself."""
+"""Adaptation with one encoder for both domains, and what all adaptation methods have in common.
+
+Each begins with phase ``pretrain``, which is source_only's to the bit; ``adapt`` follows, on images
+of both domains.
+"""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from tl_runner.backbones._batch_norm import norms_of, target_from_source
-from tl_runner.methods.adaptation.source_only import SourceOnly
-from tl_runner.methods.base import Setting, cross_entropy
-from tl_runner.methods.batch import Batch, Losses, Metrics, SplitPasses
+from tl_runner.methods.base import Method, cross_entropy, encode, overridden, supervised_phase
 from tl_runner.methods.phases import Hooks, Outputs, Phase, Update
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_runner.methods.adaptation._target_encoder import TargetEncoder
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses, Metrics
+
 Layers = dict[str, Tensor]  # activations of one domain: features (B, d) and logits (B, K)
+LAYERS = ("features", "logits")
 
 
 @dataclass
 class Activations:
-    """What a batch comes to: the :data:`Layers` of both domains, and the cross-entropy of
-    everything that has a label."""
+    """Activations of both domains of a batch, and the cross-entropy of all that has a label."""
 
     source: Layers
     target: Layers
     cross_entropy: Tensor
 
 
-class Adaptation(SourceOnly):
-    """Phase ``pretrain`` is source only's, to the bit; a subclass adds ``adapt``.
+class SharedEncoder(Method):
+    """One encoder and head for both domains: ``adapt`` trains them by :meth:`step`.
+
+    How batch norm sees the two is ``backbone.bn``: ``concat`` normalises both together, in one
+    forward pass; ``separate`` each batch by itself, the running statistics following both;
+    ``domain_specific`` keeps statistics, scale and shift for either; ``frozen`` keeps the source's
+    statistics.
 
     Args:
         pretrain: lengths and optimiser of the source classifier; 0 epochs leave the phase out.
         adapt: lengths and optimisers of the second phase.
     """
 
-    def __init__(self, setting: Setting, *, pretrain: Mapping[str, Any], adapt: Mapping[str, Any]):
-        super().__init__(setting, pretrain=pretrain)
-        self.adapt = adapt
-
-    def eval_layers(self, encoder: nn.Module) -> list[nn.Module]:
-        """The layers of an adapting encoder whose statistics stay the source's: all batch norms
-        under ``bn=frozen``."""
-        return [*norms_of(encoder)] if self.setting.bn == "frozen" else []
-
-    def with_pretraining(
-        self, encoder: nn.Module, updates: Sequence[Update], reads: Mapping[str, str], **fields: Any
-    ) -> list[Phase]:
-        """``pretrain``, and ``adapt`` of these updates, which adapt ``encoder``."""
-        adapt = Phase.of(
-            self.adapt,
-            name="adapt",
-            reads=reads,
-            updates=updates,
-            eval_layers=self.eval_layers(encoder),
-            **fields,
-        )
-        return [*(super().phases() if self.pretrain["epochs"] else []), adapt]
-
-
-class SharedEncoder(Adaptation):
-    """One encoder and head for both domains: ``adapt`` trains them in a single update on
-    :meth:`step`.
-
-    How batch norm sees the two is ``backbone.bn``: ``concat`` normalises both together, in one
-    forward pass; ``separate`` each batch by itself, the running statistics following both;
-    ``domain_specific`` keeps statistics, scale and shift for either; ``frozen`` keeps the source's
-    statistics.
-    """
-
     couples = False  # whether step's losses relate samples of a batch to each other
+
+    def __init__(self, setting: Setting, *, pretrain: Mapping[str, Any], adapt: Mapping[str, Any]):
+        super().__init__(setting)
+        self.encoder, self.head = self.encoder_and_head()
+        self.pretrain, self.adapt = pretrain, adapt
+
+    # ---- a method's own
 
     @abstractmethod
     def step(self, batch: Batch, progress: float) -> Losses | tuple[Losses, Metrics]:
-        """What ``adapt`` minimises; batch.source.x, .y and batch.target.x, without labels."""
+        """Losses that ``adapt`` minimises.
+
+        Args:
+            batch: ``source.x`` and ``.y``; ``target.x``, without labels; where the run has labelled
+                target images, ``labelled.x`` and ``.y``.
+            progress: of the phase, in [0, 1).
+        """
 
     def trained(self) -> list[nn.Module]:
         """The networks that ``adapt`` trains."""
         return [self.encoder, self.head]
 
     def updates(self) -> list[Update]:
-        """Of the phase ``adapt``."""
-        return [
-            Update(
-                "model", self.trained(), self.adapt["optimizer"], self.step, couples=self.couples
-            )
-        ]
-
-    def phases(self) -> list[Phase]:
-        return self.with_pretraining(
-            self.encoder,
-            self.updates(),
-            self.reads(source="source_train", target="target_train"),
-            outputs=Outputs(
-                lambda x: self.classify(self.features(x, "target")),
-                lambda x: self.classify(self.features(x, "source")),
-                embed={"source": self.features, "target": lambda x: self.features(x, "target")},
-            ),
-            hooks=Hooks(begin=lambda: target_from_source(self.encoder)),
-        )
+        """The updates of ``adapt``: one, on :meth:`step`."""
+        optimizer = self.adapt["optimizer"]
+        return [Update("model", self.trained(), optimizer, self.step, couples=self.couples)]
 
     def classify(self, features: Tensor) -> Tensor:
         """Features (B, d) to logits (B, K), as ``adapt`` predicts."""
         return self.head(features)
+
+    # ---- for steps
 
     def activations(self, batch: Batch) -> Activations:
         """Features and logits of both domains of a batch, and the classification loss."""
@@ -115,16 +92,16 @@ class SharedEncoder(Adaptation):
         source, target = (
             {"features": features[d], "logits": logits[d]} for d in ("source", "target")
         )
-        return Activations(
-            source=source, target=target, cross_entropy=self.cross_entropy(logits, batch)
-        )
+        return Activations(source, target, self.cross_entropy(logits, batch))
 
     def encode(self, batch: Batch, *wanted: str) -> dict[str, Tensor]:
-        """Features (B, d) by domain: of source, target and labelled target images, or of those
-        among them that are wanted.
+        """Features (B, d) of a batch by domain: ``source``, ``target`` and ``labelled``.
 
         Under ``bn=concat`` all of a batch goes through the encoder, since its statistics are those
         of all.
+
+        Args:
+            wanted: the domains among these, by default all that the batch has.
         """
         present = [d for d in ("source", "target", "labelled") if hasattr(batch, d)]
         fed = [d for d in present if d in wanted] if wanted else present
@@ -144,59 +121,75 @@ class SharedEncoder(Adaptation):
         return {d: found[d] for d in fed}
 
     def cross_entropy(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """Of logits (B, K) by domain: the source's and those of labelled target images, each image
-        weighing the same."""
+        """Mean cross-entropy over source images and labelled target images.
+
+        Args:
+            logits: (B, K) by domain; ``target``'s are left out.
+            batch: has the labels.
+        """
         domains = [d for d in ("source", "labelled") if d in logits]
-        found = torch.cat([logits[d] for d in domains]) if len(domains) > 1 else logits["source"]
+        together = torch.cat([logits[d] for d in domains]) if len(domains) > 1 else logits["source"]
         return cross_entropy(
-            found, [getattr(batch, d) for d in domains], self.adapt["label_smoothing"]
+            together, [getattr(batch, d) for d in domains], self.adapt["label_smoothing"]
         )
 
+    # ---- networks and phases
 
-class TargetEncoder(Adaptation):
-    """A second encoder for the target, which starts as a copy of the source's; encoder and head
-    stay as ``pretrain`` left them."""
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to logits (B, K)."""
+        return self.head(self.features(x))
 
-    def __init__(self, setting: Setting, *, pretrain: Mapping[str, Any], adapt: Mapping[str, Any]):
-        super().__init__(setting, pretrain=pretrain, adapt=adapt)
-        self.target_encoder = self.fresh("backbone", setting.make_backbone)
+    def features(self, x: Tensor, domain: str = "source") -> Tensor:
+        """Images (B, C, H, W) to features (B, d), under the batch norm of ``domain``."""
+        return encode(self.encoder, x, domain)
 
-    def start(self) -> None:
-        """Once, as ``adapt`` begins."""
-        self.target_encoder.load_state_dict(self.encoder.state_dict())
-
-    def adapting(
-        self,
-        updates: Sequence[Update],
-        reads: Mapping[str, str],
-        *,
-        source_predict: Callable[[Tensor], Tensor] | None = None,
-        each_epoch: Callable[[SplitPasses], dict[str, Tensor]] | None = None,
-        **fields: Any,
-    ) -> list[Phase]:
-        """``pretrain``, and ``adapt`` of these updates."""
-        return self.with_pretraining(
-            self.target_encoder,
-            updates,
-            reads,
+    def phases(self) -> list[Phase]:
+        adapt = Phase.of(
+            self.adapt,
+            name="adapt",
+            reads=self.reads(source="source_train", target="target_train"),
+            updates=self.updates(),
             outputs=Outputs(
-                lambda x: self.head(self.target_encoder(x)),
-                source_predict,
-                embed={"source": self.encoder, "target": self.target_encoder},
+                lambda x: self.classify(self.features(x, "target")),
+                lambda x: self.classify(self.features(x, "source")),
+                embed={"source": self.features, "target": lambda x: self.features(x, "target")},
             ),
-            hooks=Hooks(begin=self.start, each_epoch=each_epoch),
-            **fields,
+            hooks=Hooks(begin=lambda: target_from_source(self.encoder)),
+            eval_layers=frozen_norms(self.encoder, self.setting.bn),
         )
+        return [*pretraining(self, SharedEncoder), adapt]
 
-    def labelled_cross_entropy(self, batch: Batch) -> Losses:
-        """Of the labelled target images under the target encoder; nothing where the run has
-        none."""
-        if not self.setting.labelled:
-            return {}
-        logits = self.head(self.target_encoder(batch.labelled.x))
-        return {
-            "cross_entropy": cross_entropy(logits, [batch.labelled], self.adapt["label_smoothing"])
-        }
+
+def pretraining(
+    method: SharedEncoder | TargetEncoder, family: type[SharedEncoder | TargetEncoder]
+) -> list[Phase]:
+    """Phase ``pretrain``, which is source_only's to the bit; none where it has no epochs.
+
+    Args:
+        family: whose ``forward`` and ``features`` the phase is shared for with other runs.
+    """
+    if not method.pretrain["epochs"]:
+        return []
+    phase = supervised_phase(
+        "pretrain",
+        method.pretrain,
+        method.reads(source="source_train"),
+        method.encoder,
+        method.head,
+        method.features,
+        method,
+        shared=not overridden(method, family, "forward", "features"),
+    )
+    return [phase]
+
+
+def frozen_norms(encoder: nn.Module, bn: str) -> list[nn.Module]:
+    """Layers of an adapting encoder whose statistics stay the source's: under ``frozen`` all norms.
+
+    Args:
+        bn: how batch norm sees the domains, ``backbone.bn``.
+    """
+    return [*norms_of(encoder)] if bn == "frozen" else []
 
 
 def mlp(*widths: int) -> nn.Sequential:

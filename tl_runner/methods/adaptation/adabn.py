@@ -6,26 +6,30 @@ Recognition 2018, algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from tl_runner.backbones._batch_norm import norms_of
 from tl_runner.errors import ConfigError
-from tl_runner.methods.adaptation._base import TargetEncoder
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses
-from tl_runner.methods.phases import Phase, Sampling, Update
+from tl_runner.methods.adaptation._target_encoder import TargetEncoder
+from tl_runner.methods.phases import Sampling, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.phases import Phase
 
 
 class AdaBN(TargetEncoder):
-    """Two phases: ``pretrain`` and ``adapt``: one pass over the target's images, whose statistics
-    the target encoder keeps.
+    """Two phases: ``pretrain``; and ``adapt``, one pass that gives the target encoder its norms'
+    statistics.
 
-    They are means over the batches of that pass, what fills no batch left out. Source images keep
-    the source's.
+    They are means over the batches of that pass, without images that fill no batch. Source images
+    keep the source's.
 
     Raises:
         ConfigError: the backbone has no batch norm, or ``backbone.bn`` keeps its statistics.
@@ -59,15 +63,17 @@ class AdaBN(TargetEncoder):
         )
 
     def eval_layers(self, encoder: nn.Module) -> list[nn.Module]:
-        """Dropout too: the statistics are those of the network that predicts."""
+        """Dropout too, since the statistics are those of the network that predicts."""
         return [
             *super().eval_layers(encoder),
             *(m for m in encoder.modules() if isinstance(m, _DropoutNd)),
         ]
 
     def update_statistics(self, batch: Batch, progress: float) -> Losses:
-        """A forward pass of batch.target.x; each norm's statistics become the means over all
-        batches so far."""
+        """A forward pass of batch.target.x, (B, C, H, W), that trains nothing.
+
+        Each norm's statistics become the means over all batches so far (algorithm 1).
+        """
         names = ("running_mean", "running_var")
         statistics = [
             (norm.get_buffer(name), norm.get_buffer("num_batches_tracked"))

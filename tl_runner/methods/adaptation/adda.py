@@ -10,33 +10,40 @@ classifier is the target encoder under the source's head.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
+from tl_runner.errors import one_of
 from tl_runner.losses.adversarial import (
     discriminator_accuracy,
     discriminator_loss,
     inverted_label_loss,
 )
-from tl_runner.methods.adaptation._base import TargetEncoder, mlp
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses, Metrics
-from tl_runner.methods.phases import Gate, Phase, Update
+from tl_runner.methods.adaptation._base import mlp
+from tl_runner.methods.adaptation._target_encoder import TargetEncoder
+from tl_runner.methods.phases import Gate, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor, nn
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses, Metrics
+    from tl_runner.methods.phases import Phase
 
 
 class Adda(TargetEncoder):
-    """Two phases: ``pretrain`` (source only's, to the bit) and ``adapt``.
+    """Two phases: ``pretrain`` and ``adapt``.
 
     Args:
         pretrain: lengths and optimiser of the source classifier.
         adapt: lengths, the target encoder's and the discriminator's optimisers, ``gate`` and
-            ``gate_window``: the encoder's weights rest (its batch-norm statistics still follow the
-            target's batches) while the discriminator's accuracy is not above the gate, and the
-            phase ends after an epoch in which they rested throughout (Hoffman et al., CyCADA 2018,
-            trained it above 0.6).
+            ``gate_window``: the encoder's weights stay as they are (its batch-norm statistics still
+            follow the target's batches) while the discriminator's accuracy is not above the gate,
+            and the phase ends after an epoch in which they stayed throughout (Hoffman et al.,
+            CyCADA 2018, trained it above 0.6).
         discriminator_input: ``logits`` or ``features``.
         hidden: units of the discriminator's two hidden layers.
     """
@@ -51,17 +58,20 @@ class Adda(TargetEncoder):
         hidden: int,
     ):
         super().__init__(setting, pretrain=pretrain, adapt=adapt)
+        one_of("method.discriminator_input", discriminator_input, ("logits", "features"))
         self.on_logits = discriminator_input == "logits"
         width = setting.num_classes if self.on_logits else self.encoder.out_features
         self.discriminator = self.fresh("discriminator", lambda: mlp(width, hidden, hidden, 1))
 
     def code(self, encoder: nn.Module, x: Tensor) -> Tensor:
-        """What the discriminator sees of images (B, C, H, W): logits (B, K) or features (B, d)."""
+        """Input of the discriminator for images (B, C, H, W): logits (B, K) or features (B, d)."""
         return self.head(encoder(x)) if self.on_logits else encoder(x)
 
     def discriminate(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
-        """batch.source.x, batch.target.x (B, C, H, W); the codes carry no gradient (eq. 9, line
-        2)."""
+        """Loss of the discriminator that tells source codes from target codes (eq. 9, line 2).
+
+        batch.source.x and batch.target.x, (B, C, H, W); the codes carry no gradient.
+        """
         with torch.no_grad():
             codes = (
                 self.code(self.encoder, batch.source.x),
@@ -74,8 +84,10 @@ class Adda(TargetEncoder):
         }
 
     def fool(self, batch: Batch, progress: float) -> Losses:
-        """batch.target.x (B, C, H, W), labelled as source (eq. 9, line 3); labelled target images,
-        if any, are classified as well."""
+        """Loss of the target encoder: its codes are to pass for the source's (eq. 9, line 3).
+
+        batch.target.x, (B, C, H, W); labelled target images, if any, are classified as well.
+        """
         fooled = inverted_label_loss(
             self.discriminator(self.code(self.target_encoder, batch.target.x))
         )
@@ -105,12 +117,11 @@ class Adda(TargetEncoder):
 
 
 def collapse(means: Mapping[str, float]) -> str | None:
-    """What to try when the discriminator has won and its gradient says nothing any more."""
+    """Advice for when the discriminator has won, so that its gradient vanishes; else None."""
     if means["discriminator_accuracy"] < 0.98 or means["discriminator"] > 0.1:
         return None
     return (
         f"the discriminator is right on {means['discriminator_accuracy']:.1%} of the samples, so "
-        "the target encoder learns "
-        "little. Try a lower method.adapt.discriminator_optimizer.lr, a smaller method.hidden, or "
-        "backbone.batch_norm=true."
+        "the target encoder learns little. Try a lower method.adapt.discriminator_optimizer.lr, "
+        "a smaller method.hidden, or backbone.batch_norm=true."
     )

@@ -10,21 +10,25 @@ DANN's.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+import torch
 
 from tl_runner.losses.adversarial import (
-    RandomisedMap,
     adaptation_factor,
-    entropy_weights,
-    multilinear_map,
+    discriminator_accuracy,
+    discriminator_loss,
     reverse_gradient,
 )
-from tl_runner.methods.adaptation._base import Layers, SharedEncoder, mlp
-from tl_runner.methods.adaptation.dann import adversarial
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses, Metrics
+from tl_runner.losses.conditional import RandomisedMap, entropy_weights, multilinear_map
+from tl_runner.methods.adaptation._base import SharedEncoder, mlp
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from tl_runner.methods.adaptation._base import Layers
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses, Metrics
 
 LARGEST = 4096  # entries of the exact map (the paper's section 3)
 
@@ -69,7 +73,7 @@ class Cdan(SharedEncoder):
         return [*super().trained(), self.discriminator]
 
     def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
-        """Eq. 5, or with entropy conditioning eq. 7, minimised by all at once thanks to the
+        """Loss of eq. 5, or with entropy conditioning eq. 7, minimised by all at once thanks to the
         reversal."""
         at = self.activations(batch)
         scale = self.weight * adaptation_factor(progress)
@@ -78,14 +82,22 @@ class Cdan(SharedEncoder):
             if self.entropy
             else []
         )
-        return adversarial(at, self.domain_logits, scale, *weights)
-
-    def domain_logits(self, layers: Layers, scale: float) -> Tensor:
-        """The discriminator's logits (B, 1) for one domain's features, given its predictions."""
-        features, probabilities = layers["features"], layers["logits"].detach().softmax(1)
-        joint = (
-            self.map(features, probabilities)
-            if self.map
-            else multilinear_map(features, probabilities)
+        source, target = (
+            self.discriminator(reverse_gradient(self.joint(layers), scale))
+            for layers in (at.source, at.target)
         )
-        return self.discriminator(reverse_gradient(joint, scale))
+        losses = {
+            "cross_entropy": at.cross_entropy,
+            "domain": discriminator_loss(source, target, *weights),
+        }
+        return losses, {
+            "discriminator_accuracy": discriminator_accuracy(source, target),
+            "lambda": torch.full_like(at.cross_entropy, scale),
+        }
+
+    def joint(self, layers: Layers) -> Tensor:
+        """Features (B, d) times predictions (B, K) without a gradient: (B, K d), or a random
+        projection of it."""
+        features, probabilities = layers["features"], layers["logits"].detach().softmax(1)
+        combine = self.map or multilinear_map
+        return combine(features, probabilities)

@@ -9,16 +9,21 @@ source-trained network stands where they begin from ImageNet's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from tl_runner.losses.mmd import median_bandwidths, mmd
-from tl_runner.methods.adaptation._base import SharedEncoder
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses
+from tl_runner.errors import one_of
+from tl_runner.losses.mmd import ESTIMATORS, median_bandwidths, mmd
+from tl_runner.methods.adaptation._base import LAYERS, SharedEncoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
 
 
 class Dan(SharedEncoder):
@@ -48,11 +53,14 @@ class Dan(SharedEncoder):
         **phases: Any,
     ):
         super().__init__(setting, **phases)
+        one_of("method.estimator", estimator, ESTIMATORS)
+        for layer in layers:
+            one_of("method.layers", layer, LAYERS)
         self.weight, self.layers, self.estimator = weight, layers, estimator
         self.kernels, self.kernel_ratio = kernels, kernel_ratio
 
     def step(self, batch: Batch, progress: float) -> Losses:
-        """Eq. 4 on both domains of a batch."""
+        """Classification loss and the weighted sum of the layers' MMDs (eq. 4)."""
         at = self.activations(batch)
         distances = [self.distance(at.source[layer], at.target[layer]) for layer in self.layers]
         return {

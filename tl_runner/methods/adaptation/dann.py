@@ -10,11 +10,9 @@ published code, so weight 1 is lambda = 1/2 of the paper's eq. 9, which adds the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
 
 from tl_runner.losses.adversarial import (
     adaptation_factor,
@@ -22,9 +20,13 @@ from tl_runner.losses.adversarial import (
     discriminator_loss,
     reverse_gradient,
 )
-from tl_runner.methods.adaptation._base import Activations, Layers, SharedEncoder, mlp
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses, Metrics
+from tl_runner.methods.adaptation._base import SharedEncoder, mlp
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses, Metrics
 
 
 class Dann(SharedEncoder):
@@ -46,36 +48,18 @@ class Dann(SharedEncoder):
         return [*super().trained(), self.discriminator]
 
     def step(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
-        """Eq. 9, minimised by all at once thanks to the reversal (eq. 18)."""
-        return adversarial(
-            self.activations(batch), self.domain_logits, self.weight * adaptation_factor(progress)
+        """Loss of eq. 9, minimised by all at once thanks to the reversal (eq. 18)."""
+        at = self.activations(batch)
+        scale = self.weight * adaptation_factor(progress)  # lambda_p
+        source, target = (
+            self.discriminator(reverse_gradient(layers["features"], scale))
+            for layers in (at.source, at.target)
         )
-
-    def domain_logits(self, layers: Layers, scale: float) -> Tensor:
-        """The discriminator's logits (B, 1) for one domain's features."""
-        return self.discriminator(reverse_gradient(layers["features"], scale))
-
-
-def adversarial(
-    at: Activations,
-    domain_logits: Callable[[Layers, float], Tensor],
-    scale: float,
-    *weights: Tensor,
-) -> tuple[Losses, Metrics]:
-    """The classification loss and the discriminator's, whose gradient into the encoder is reversed
-    times ``scale``.
-
-    Args:
-        domain_logits: a domain's activations and ``scale`` to the discriminator's logits (B, 1).
-        weights: of the source's and of the target's samples, (B_s,) and (B_t,); without them all
-            weigh the same.
-    """
-    source, target = domain_logits(at.source, scale), domain_logits(at.target, scale)
-    losses = {
-        "cross_entropy": at.cross_entropy,
-        "domain": discriminator_loss(source, target, *weights),
-    }
-    return losses, {
-        "discriminator_accuracy": discriminator_accuracy(source, target),
-        "lambda": torch.full_like(at.cross_entropy, scale),
-    }
+        losses = {
+            "cross_entropy": at.cross_entropy,
+            "domain": discriminator_loss(source, target),
+        }
+        return losses, {
+            "discriminator_accuracy": discriminator_accuracy(source, target),
+            "lambda": torch.full_like(at.cross_entropy, scale),
+        }

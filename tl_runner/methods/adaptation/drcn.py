@@ -10,16 +10,19 @@ the paper's lambda, a factor on their learning rates, is a rate for each.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
+from tl_runner.backbones._decoder import decoder
 from tl_runner.methods.adaptation._base import SharedEncoder
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses
+from tl_runner.methods.batch import Batch
 from tl_runner.methods.phases import Update
+
+if TYPE_CHECKING:
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Losses
 
 
 class Drcn(SharedEncoder):
@@ -48,35 +51,18 @@ class Drcn(SharedEncoder):
         ]
 
     def step(self, batch: Batch, progress: float) -> Losses:
-        """batch.source.x and .y, and the labelled target images if any."""
+        """Classification loss of batch.source, and of labelled target images if there are any."""
         logits = {
             domain: self.head(f) for domain, f in self.encode(batch, "source", "labelled").items()
         }
         return {"cross_entropy": self.cross_entropy(logits, batch)}
 
     def reconstruct(self, batch: Batch, progress: float) -> Losses:
-        """batch.target.x, float (B, C, H, W), from a noisy copy of itself: the mean squared error
-        of a pixel."""
+        """Mean squared error of a pixel of batch.target.x, (B, C, H, W), restored from a noisy
+        copy."""
         clean = batch.target.x
         noisy = replace(batch.target, x=clean * (torch.rand_like(clean) >= self.noise))
         restored = self.decoder(
             self.encode(Batch(**{**vars(batch), "target": noisy}), "target")["target"]
         )
         return {"reconstruction": F.mse_loss(restored, clean)}
-
-
-def decoder(features: int, shape: tuple[int, int, int]) -> nn.Sequential:
-    """LeNet backwards: features (B, d) to images (B, C, H, W), by two convolutions of 5x5 after
-    upsampling."""
-    channels, high, wide = shape
-    small, middle = (-(-high // 4), -(-wide // 4)), (-(-high // 2), -(-wide // 2))
-    return nn.Sequential(
-        nn.Linear(features, 50 * small[0] * small[1]),
-        nn.ReLU(),
-        nn.Unflatten(1, (50, *small)),
-        nn.Upsample(middle),
-        nn.Conv2d(50, 20, 5, padding=2),
-        nn.ReLU(),
-        nn.Upsample((high, wide)),
-        nn.Conv2d(20, channels, 5, padding=2),
-    )

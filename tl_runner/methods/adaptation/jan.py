@@ -9,14 +9,17 @@ features and predictions is compared, not each by itself. The weight rises as 2 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tl_runner.errors import one_of
 from tl_runner.losses.adversarial import adaptation_factor
-from tl_runner.losses.mmd import median_bandwidths, mmd
+from tl_runner.losses.mmd import ESTIMATORS, median_bandwidths, mmd
 from tl_runner.losses.precision import full_precision
 from tl_runner.methods.adaptation._base import SharedEncoder
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses
+
+if TYPE_CHECKING:
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
 
 
 class Jan(SharedEncoder):
@@ -41,11 +44,12 @@ class Jan(SharedEncoder):
         **phases: Any,
     ):
         super().__init__(setting, **phases)
+        one_of("method.estimator", estimator, ESTIMATORS)
         self.weight, self.estimator = weight, estimator
         self.kernels, self.kernel_ratio = kernels, kernel_ratio
 
     def step(self, batch: Batch, progress: float) -> Losses:
-        """The classification loss and the JMMD of features (B, d) and probabilities (B, K)."""
+        """Classification loss and the weighted JMMD of features (B, d) and probabilities (B, K)."""
         at = self.activations(batch)
         source, target = (
             [layers["features"], full_precision(layers["logits"]).softmax(1)]

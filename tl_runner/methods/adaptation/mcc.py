@@ -7,12 +7,14 @@ section 3.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tl_runner.losses.self_training import minimum_class_confusion
 from tl_runner.methods.adaptation._base import SharedEncoder
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses
+
+if TYPE_CHECKING:
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
 
 
 class Mcc(SharedEncoder):
@@ -30,7 +32,7 @@ class Mcc(SharedEncoder):
         self.weight, self.temperature = weight, temperature
 
     def step(self, batch: Batch, progress: float) -> Losses:
-        """The source's classification loss and the target's class confusion."""
+        """Classification loss of the source and the weighted class confusion of the target."""
         at = self.activations(batch)
         confusion = minimum_class_confusion(at.target["logits"], self.temperature)
         return {"cross_entropy": at.cross_entropy, "class_confusion": self.weight * confusion}

@@ -8,16 +8,19 @@ source and disagree on the target; encoder alone, n times: agree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from tl_runner.losses.discrepancy import classifier_discrepancy
 from tl_runner.methods.adaptation._base import SharedEncoder, mlp
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses
 from tl_runner.methods.phases import Update
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
 
 
 class Mcd(SharedEncoder):
@@ -49,12 +52,12 @@ class Mcd(SharedEncoder):
         return (self.head_a(features) + self.head_b(features)) / 2
 
     def step(self, batch: Batch, progress: float) -> Losses:
-        """Step A: batch.source.x and .y, and the labelled target images if any."""
+        """Step A: the heads' classification loss of the source."""
         features = self.encode(batch, "source", "labelled")
         return {"cross_entropy": self.classification_loss(features, batch)}
 
     def disagree(self, batch: Batch, progress: float) -> Losses:
-        """Step B: step A's loss minus the discrepancy on batch.target.x."""
+        """Step B: step A's loss minus the heads' discrepancy on the target."""
         features = self.encode(batch, "source", "target", "labelled")
         return {
             "heads_cross_entropy": self.classification_loss(features, batch),
@@ -62,11 +65,11 @@ class Mcd(SharedEncoder):
         }
 
     def agree(self, batch: Batch, progress: float) -> Losses:
-        """Step C: the discrepancy on batch.target.x."""
+        """Step C: the heads' discrepancy on the target."""
         return {"discrepancy": self.discrepancy(self.encode(batch, "target")["target"])}
 
     def classification_loss(self, features: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """The two heads' cross-entropies."""
+        """Sum of the two heads' cross-entropies, of labelled target images too if there are any."""
         logits = [
             {d: head(f) for d, f in features.items() if d != "target"}
             for head in (self.head_a, self.head_b)
@@ -74,5 +77,5 @@ class Mcd(SharedEncoder):
         return self.cross_entropy(logits[0], batch) + self.cross_entropy(logits[1], batch)
 
     def discrepancy(self, features: Tensor) -> Tensor:
-        """Of the two heads on features (B, d)."""
+        """Discrepancy of the two heads on features (B, d)."""
         return classifier_discrepancy(self.head_a(features), self.head_b(features))

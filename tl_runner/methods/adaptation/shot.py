@@ -8,16 +8,20 @@ Every epoch starts with new pseudo-labels from the centroids of the target's fea
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
-from torch import Tensor
 
 from tl_runner.losses.self_training import centroid_pseudo_labels, information_maximisation
-from tl_runner.methods.adaptation._base import TargetEncoder
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses, SplitPasses
-from tl_runner.methods.phases import Phase, Update
+from tl_runner.methods.adaptation._target_encoder import TargetEncoder
+from tl_runner.methods.phases import Update
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses, SplitPasses
+    from tl_runner.methods.phases import Phase
 
 
 class Shot(TargetEncoder):
@@ -46,12 +50,12 @@ class Shot(TargetEncoder):
         )
 
     def pseudo_labels(self, passes: SplitPasses) -> dict[str, Tensor]:
-        """Of every target image, int64 (N,), eq. 4-6."""
+        """Pseudo-labels of all target images, int64 (N,), as an epoch begins (eq. 4-6)."""
         features = passes(self.target_encoder, "target")
         return {"pseudo_labels": centroid_pseudo_labels(features, self.head(features).softmax(1))}
 
     def step(self, batch: Batch, progress: float) -> Losses:
-        """batch.target.x and batch.precomputed["pseudo_labels"] (N,), eq. 7."""
+        """Loss of eq. 7 on batch.target.x, (B, C, H, W), and the epoch's pseudo-labels, (N,)."""
         logits = self.head(self.target_encoder(batch.target.x))
         entropy, diversity = information_maximisation(logits)
         losses = {

@@ -1,19 +1,25 @@
-"""Source only: supervised training on the source, no adaptation. The floor for every other
-method."""
+"""Source only: supervised training on the source, no adaptation.
+
+The floor for every other method.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Classifier, Setting
-from tl_runner.methods.phases import Phase
+from tl_runner.methods.base import Classifier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.phases import Phase
 
 
 class SourceOnly(Classifier):
-    """One phase, ``pretrain``: cross-entropy on labelled source images, and on the labelled target
-    images if there are any.
+    """One phase, ``pretrain``: cross-entropy on source images, and on labelled target images if
+    there are any.
 
     Args:
         pretrain: lengths and optimiser.

@@ -1,5 +1,7 @@
-"""Distillation: a student learns from what teachers say. :class:`Distillation` is the base for
-methods of one's own."""
+"""Distillation: a student learns from the outputs of teachers.
+
+:class:`Distillation` is the base for methods of one's own.
+"""
 
 from tl_runner.methods.distillation._base import Distillation
 

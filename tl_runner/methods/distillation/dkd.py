@@ -1,25 +1,25 @@
-"""DKD: the two parts of KD's loss, of the label's class and among the other classes, weighed apart.
+"""DKD: the two parts of KD's loss, of the label's class and among the others, weighted apart.
 
 Zhao, Cui, Song, Qiu & Liang, "Decoupled Knowledge Distillation", CVPR 2022, eq. 8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from tl_runner.backbones._inner_layers import Seen
 from tl_runner.errors import ConfigError
 from tl_runner.losses.distillation import decoupled
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Losses, Samples
 from tl_runner.methods.distillation._base import Distillation
+
+if TYPE_CHECKING:
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
 
 
 class DKD(Distillation):
-    """Phases: ``teach``, the student by labels alone, ``distil``, on the labelled target images.
+    """Phases: ``teach``, ``alone`` (the student by labels alone), ``distil``.
+
+    The student is distilled on the labelled target images.
 
     Args:
         temperature: T of both networks' softmax.
@@ -45,7 +45,7 @@ class DKD(Distillation):
     ):
         super().__init__(setting, **options)
         self.temperature, self.alpha, self.beta, self.rise = temperature, alpha, beta, rise
-        if self.distil["mixup"] or self.distil["cutmix"]:
+        if self.distil_options["mixup"] or self.distil_options["cutmix"]:
             raise ConfigError(
                 [
                     "method=dkd tells the label's class from the others: set method.distil.mixup "
@@ -53,13 +53,14 @@ class DKD(Distillation):
                 ]
             )
 
-    def transfer(
-        self, student: Seen, teacher: Mapping[str, Tensor], taught: Samples, progress: float
-    ) -> Losses:
-        assert taught.y is not None
-        tckd, nckd = decoupled(student.logits, teacher["logits"], taught.y, self.temperature)
+    def step(self, batch: Batch, progress: float) -> Losses:
+        student, teacher = self.student_outputs(batch), self.teacher_outputs(batch)
+        losses = self.label_loss(batch, student)
+        assert batch.target.y is not None
+        tckd, nckd = decoupled(student.logits, teacher["logits"], batch.target.y, self.temperature)
         share = min(1.0, progress / self.rise) if self.rise else 1.0
         return {
+            **losses,
             "target_class": share * self.alpha * tckd.mean(),
             "other_classes": share * self.beta * nckd.mean(),
         }

@@ -1,5 +1,6 @@
-"""FitNets: the student's first half learns to foretell a hidden layer of the teacher, then the
-whole student is distilled from there.
+"""FitNets: the student's first half learns to predict a hidden layer of the teacher.
+
+Then the whole student is distilled from there.
 
 Romero, Ballas, Kahou, Chassang, Gatta & Bengio, "FitNets: Hints for Thin Deep Nets", ICLR 2015,
 section 2.2-2.3 and algorithm 1.
@@ -7,27 +8,31 @@ section 2.2-2.3 and algorithm 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from tl_runner.backbones._inner_layers import Seen
+from tl_runner.backbones._inner_layers import parts
 from tl_runner.losses.distillation import hint_distance, softened_cross_entropy
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Batch, Losses, Samples
-from tl_runner.methods.distillation.fitnet_joint import Hinted
+from tl_runner.methods.distillation._base import Distillation
+from tl_runner.methods.distillation._hints import Hint
+from tl_runner.methods.distillation._teacher import teacher_outputs
 from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Update
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
-class FitNet(Hinted):
-    """Phases: ``teach``, the student by labels alone, ``hint``, ``distil``.
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
+
+
+class FitNet(Distillation):
+    """Phases: ``teach``, ``alone`` (the student by labels alone), ``hint``, ``distil``.
 
     Args:
         hint: lengths and optimiser of the phase that trains the student up to the guided layer, and
             a regressor.
         temperature: tau of ``distil``, whose soft loss has no tau^2 (eq. 2).
         start_weight, end_weight: lambda of that loss falls from one to the other, linearly.
+        student_layers, teacher_layers: the guided layer and the hint, see :class:`Hint`.
     """
 
     def __init__(
@@ -38,55 +43,61 @@ class FitNet(Hinted):
         temperature: float,
         start_weight: float,
         end_weight: float,
+        student_layers: Sequence[str] | None,
+        teacher_layers: Sequence[str] | None,
         **options: Any,
     ):
         super().__init__(setting, **options)
-        self.hint, self.temperature, self.start_weight, self.end_weight = (
-            hint,
-            temperature,
-            start_weight,
-            end_weight,
-        )
+        self.hint_options, self.temperature = hint, temperature
+        self.start_weight, self.end_weight = start_weight, end_weight
+        self.scaffold = (*self.scaffold, "regressor")
+        if not setting.deployed:
+            self.hint = Hint(self, student_layers, teacher_layers)
+            self.regressor = self.fresh("regressor", self.hint.make_regressor)
 
-    def distilling(self) -> list[Phase]:
-        return [*self.hinting(), self.distil_phase("distil", self.distil)]
+    def distil_phases(self) -> list[Phase]:
+        return [*self.hint_phases(), self.student_phase("distil", self.distil_options)]
 
-    def hinting(self) -> list[Phase]:
-        """Stage 1; the layers behind the guided one rest, their statistics too."""
+    # ---- stage 1
+
+    def hint_phases(self) -> list[Phase]:
+        """Stage 1; the layers behind the guided one are not trained, nor are their statistics."""
         if self.setting.deployed:
             return []
-        before, behind = self.up_to_guided()
-        networks = [self.encoder, self.regressor]
-        groups = [Group([*before, *self.regressor.parameters()])]
-        update = Update("hint", networks, self.hint["optimizer"], self.foretell, groups=groups)
-        reads = {"target": self.taught()["target"]}
-        precompute = self.asking(self.hints) if self.fixed(self.hint) else None
+        options = self.hint_options
+        weights, behind = parts(self.encoder, self.hint.guided, self.setting.shape)
+        update = Update(
+            "hint",
+            [self.encoder, self.regressor],
+            options["optimizer"],
+            self.hint_step,
+            groups=[Group([*weights, *self.regressor.parameters()])],
+        )
         return [
-            self.distil_phase(
+            self.student_phase(
                 "hint",
-                self.hint,
+                options,
                 updates=[update],
-                reads=reads,
-                hooks=Hooks(precompute=precompute),
+                reads={"target": self.distil_reads()["target"]},
+                hooks=Hooks(precompute=self.precompute(options, self.hint.query)),
                 eval_layers=behind,
                 outputs=Outputs(self, domains=()),
             )
         ]
 
-    def foretell(self, batch: Batch, progress: float) -> Losses:
+    def hint_step(self, batch: Batch, progress: float) -> Losses:
         """1/2 ||hint - r(guided)||^2 (eq. 3)."""
-        (guided, hint), *_ = self.layers
-        student = self.student(batch.target.x).layers[guided]
-        return {"hint": hint_distance(self.regressor(student), self.told(batch, self.hints)[hint])}
+        _, _, layers = self.hint.student(batch.target.x)
+        hint = teacher_outputs(batch, self.hint.query)["hint"]
+        return {"hint": hint_distance(self.regressor(layers[self.hint.guided]), hint)}
 
-    def hints(self, teacher: Seen) -> dict[str, Tensor]:
-        return dict(teacher.layers)
+    # ---- stage 2
 
-    def transfer(
-        self, student: Seen, teacher: Mapping[str, Tensor], taught: Samples, progress: float
-    ) -> Losses:
+    def step(self, batch: Batch, progress: float) -> Losses:
+        student, teacher = self.student_outputs(batch), self.teacher_outputs(batch)
         weight = self.start_weight + (self.end_weight - self.start_weight) * progress
         return {
+            **self.label_loss(batch, student),
             "soft_targets": weight
-            * softened_cross_entropy(student.logits, teacher["logits"], self.temperature)
+            * softened_cross_entropy(student.logits, teacher["logits"], self.temperature),
         }

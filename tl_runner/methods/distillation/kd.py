@@ -1,5 +1,4 @@
-"""KD: a student learns the probabilities that a teacher gives all classes, softened by a
-temperature, beside the labels.
+"""KD: a student learns the probabilities that a teacher gives all classes, beside the labels.
 
 Hinton, Vinyals & Dean, "Distilling the Knowledge in a Neural Network", NIPS 2014 Deep Learning
 Workshop, section 2.
@@ -7,20 +6,18 @@ Workshop, section 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from tl_runner.backbones._inner_layers import Seen
 from tl_runner.losses.distillation import soft_targets
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Losses, Samples
 from tl_runner.methods.distillation._base import Distillation
+
+if TYPE_CHECKING:
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
 
 
 class KD(Distillation):
-    """Phases: ``teach``, the student by labels alone, ``distil``.
+    """Phases: ``teach``, ``alone`` (the student by labels alone), ``distil``.
 
     Args:
         temperature: T of both networks' softmax.
@@ -31,10 +28,10 @@ class KD(Distillation):
         super().__init__(setting, **options)
         self.temperature, self.weight = temperature, weight
 
-    def transfer(
-        self, student: Seen, teacher: Mapping[str, Tensor], taught: Samples, progress: float
-    ) -> Losses:
+    def step(self, batch: Batch, progress: float) -> Losses:
+        student, teacher = self.student_outputs(batch), self.teacher_outputs(batch)
         return {
+            **self.label_loss(batch, student),
             "soft_targets": self.weight
-            * soft_targets(student.logits, teacher["logits"], self.temperature)
+            * soft_targets(student.logits, teacher["logits"], self.temperature),
         }

@@ -1,26 +1,27 @@
-"""RKD: the student's features of a batch stand to each other as the teacher's do, by distances and
-by angles.
+"""RKD: a batch's features relate to each other as the teacher's do, by distances and by angles.
 
 Park, Kim, Lu & Cho, "Relational Knowledge Distillation", CVPR 2019, eq. 4-9.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
-from tl_runner.backbones._inner_layers import Seen
+from tl_runner.backbones._inner_layers import Watched
 from tl_runner.losses.distillation import relation_angle, relation_distance
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Losses, Samples
 from tl_runner.methods.distillation._base import Distillation
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
 
 
 class RKD(Distillation):
-    """Phases: ``teach``, the student by labels alone, ``distil``, on the features that each head
-    reads.
+    """Phases: ``teach``, ``alone`` (the student by labels alone), ``distil``.
+
+    The features are those that each network's head reads.
 
     Args:
         distance_weight, angle_weight: of the two losses.
@@ -33,15 +34,18 @@ class RKD(Distillation):
     ):
         super().__init__(setting, **options)
         self.distance_weight, self.angle_weight = distance_weight, angle_weight
+        if not setting.deployed:
+            (teacher,) = self.teacher_list
+            self.watched_teacher = Watched(teacher, teacher.encoder)
 
-    def answers(self, teacher: Seen) -> dict[str, Tensor]:
-        return {"features": teacher.features}
+    def query_teachers(self, x: Tensor) -> dict[str, Tensor]:
+        return {"features": self.watched_teacher(x).features}
 
-    def transfer(
-        self, student: Seen, teacher: Mapping[str, Tensor], taught: Samples, progress: float
-    ) -> Losses:
+    def step(self, batch: Batch, progress: float) -> Losses:
+        student, teacher = self.student_outputs(batch), self.teacher_outputs(batch)
+        own, others = student.features, teacher["features"]
         return {
-            "distance": self.distance_weight
-            * relation_distance(student.features, teacher["features"]),
-            "angle": self.angle_weight * relation_angle(student.features, teacher["features"]),
+            **self.label_loss(batch, student),
+            "distance": self.distance_weight * relation_distance(own, others),
+            "angle": self.angle_weight * relation_angle(own, others),
         }

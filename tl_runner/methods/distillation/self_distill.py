@@ -1,5 +1,6 @@
-"""Born-again networks: each generation learns from the one before it, a network of the same size;
-the first from the labels.
+"""Born-again networks: each generation learns from the one before, a network of the same size.
+
+The first learns from the labels.
 
 Furlanello, Lipton, Tschannen, Itti & Anandkumar, "Born-Again Neural Networks", ICML 2018, section 3
 and figure 1.
@@ -7,30 +8,33 @@ and figure 1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from tl_runner.backbones._inner_layers import Seen
 from tl_runner.losses.distillation import soft_targets
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import Losses, Samples
 from tl_runner.methods.distillation._base import Distillation
 from tl_runner.methods.distillation._teacher import Network, Teacher
-from tl_runner.methods.phases import Phase
+from tl_runner.methods.phases import Hooks, Phase
+
+if TYPE_CHECKING:
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
 
 
 class SelfDistill(Distillation):
-    """Phases: the first generation by labels alone; ``generation_1`` to ``generation_n``, each from
-    new first weights.
+    """Phases: ``alone``, the first generation, by labels; ``generation_1`` to ``generation_n``.
+
+    Each generation starts from new first weights.
 
     Args:
         generations: n, how many are born again.
         temperature: T; the paper's is 1.
         weight: of T^2 KL(generation before || this one).
     """
+
+    without_labels = ""
 
     def __init__(
         self,
@@ -44,39 +48,42 @@ class SelfDistill(Distillation):
         super().__init__(setting, teacher=None, teacher_seed=None, teach={}, alone=True, **options)
         self.generations, self.temperature, self.weight = generations, temperature, weight
 
-    without_labels = ""
-
-    def _teacher(self, number: int) -> Teacher:
+    def make_teacher(self, number: int) -> Teacher:
+        """A copy of the student, which takes the weights of each generation in turn."""
         encoder, head = self.encoder_and_head()
         return Teacher(Network(encoder, head), encoder)
 
-    def teaching(self) -> list[Phase]:
+    def teacher_phases(self) -> list[Phase]:
+        """None: the generation before teaches."""
         return []
 
-    def distilling(self) -> list[Phase]:
-        generations = range(1, self.generations + 1)
-        begins = [partial(self.born_again, i) for i in generations]
+    def distil_phases(self) -> list[Phase]:
+        precompute = self.precompute(self.distil_options, self.query_teachers)
         return [
-            self.distil_phase(f"generation_{i}", self.distil, section="distil", begin=begins[i - 1])
-            for i in generations
+            self.student_phase(
+                f"generation_{i}",
+                self.distil_options,
+                section="distil",
+                hooks=Hooks(partial(self.begin_generation, i), precompute=precompute),
+            )
+            for i in range(1, self.generations + 1)
         ]
 
-    def born_again(self, generation: int) -> None:
-        """The last generation teaches, the student starts afresh."""
-        last = (self.alone if generation == 1 else None) or Network(self.encoder, self.head)
-        self.every_teacher[0].network.load_state_dict(last.state_dict())
-        for name, network in (("backbone", self.encoder), ("head", self.head)):
-            make = (
-                self.setting.make_backbone
-                if name == "backbone"
-                else lambda: nn.Linear(self.head.in_features, self.head.out_features)
-            )
-            network.load_state_dict(self.fresh(f"{name}_{generation}", make).state_dict())
+    def begin_generation(self, generation: int) -> None:
+        """Make the last generation the teacher, and start the student afresh."""
+        last = self.alone if generation == 1 else Network(self.encoder, self.head)
+        assert last
+        self.teacher_list[0].network.load_state_dict(last.state_dict())
+        encoder = self.fresh(f"backbone_{generation}", self.setting.make_backbone)
+        sizes = self.head.in_features, self.head.out_features
+        head = self.fresh(f"head_{generation}", lambda: nn.Linear(*sizes))
+        self.encoder.load_state_dict(encoder.state_dict())
+        self.head.load_state_dict(head.state_dict())
 
-    def transfer(
-        self, student: Seen, teacher: Mapping[str, Tensor], taught: Samples, progress: float
-    ) -> Losses:
+    def step(self, batch: Batch, progress: float) -> Losses:
+        student, teacher = self.student_outputs(batch), self.teacher_outputs(batch)
         return {
+            **self.label_loss(batch, student),
             "soft_targets": self.weight
-            * soft_targets(student.logits, teacher["logits"], self.temperature)
+            * soft_targets(student.logits, teacher["logits"], self.temperature),
         }

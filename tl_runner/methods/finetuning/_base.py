@@ -1,21 +1,24 @@
-"""What methods that transfer a network have in common: trained on the source first, then on the
-target's labels. No method by itself."""
+"""Transfer of a network: trained on the source, then on labelled images of the target."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Classifier, Setting, cross_entropy
-from tl_runner.methods.batch import Batch, Losses, SplitPasses
+from tl_runner.methods.base import Method, cross_entropy, encode, overridden, supervised_phase
 from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Sampling, Update
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
-class ModelTransfer(Classifier):
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses, SplitPasses
+
+
+class ModelTransfer(Method):
     """Phase ``pretrain`` on the source, unless its epochs are 0; a subclass adds phases on the
     labelled target images.
 
@@ -26,15 +29,19 @@ class ModelTransfer(Classifier):
         pretrain: lengths and optimiser.
         new_head: the target's head starts afresh; null: where the classes are others than the
             source's. Else it starts as the source's.
+
+    Raises:
+        ConfigError: the head is to be kept, and the target has other classes than the source.
     """
 
     other_classes = True
 
     def __init__(self, setting: Setting, *, pretrain: Mapping[str, Any], new_head: bool | None):
         super().__init__(setting)
+        self.encoder, self.head = self.encoder_and_head()
         self.pretrain = pretrain
-        classes = setting.source_classes or setting.num_classes
-        self.source_head = self.fresh("head", lambda: nn.Linear(self.encoder.out_features, classes))
+        width, classes = self.encoder.out_features, setting.source_classes or setting.num_classes
+        self.source_head = self.fresh("head", lambda: nn.Linear(width, classes))
         self.new_head = setting.source_classes is not None if new_head is None else new_head
         if not self.new_head and setting.source_classes is not None:
             raise ConfigError(
@@ -44,22 +51,40 @@ class ModelTransfer(Classifier):
                 ]
             )
         if self.new_head:
-            self.head = self.fresh(
-                "target_head", lambda: nn.Linear(self.encoder.out_features, setting.num_classes)
-            )
+            self.head = self.fresh("target_head", lambda: nn.Linear(width, setting.num_classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to the target head's logits (B, K)."""
+        return self.head(self.features(x))
+
+    def features(self, x: Tensor, domain: str = "source") -> Tensor:
+        """Images (B, C, H, W) to features (B, d), under the batch norm of ``domain``."""
+        return encode(self.encoder, x, domain)
+
+    def classify_source(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) to the source head's logits, on the features as they are now."""
+        return self.source_head(self.features(x))
 
     def start(self) -> None:
-        """Once, as the first phase on the target begins."""
+        """Start the target's head; called once, as the first phase on the target begins."""
         if not self.new_head:
             self.head.load_state_dict(self.source_head.state_dict())
 
+    # ---- phases
+
     def after_pretraining(self, *phases: Phase) -> list[Phase]:
-        """``pretrain`` (source only's, where the classes are the same), and these."""
+        """``pretrain``, which is source_only's where the classes are the same, and these phases."""
         phases[0].hooks.begin = self.start
         if not self.pretrain["epochs"]:
             return [*phases]
-        pretrain = self.supervised(
-            "pretrain", self.pretrain, {"source": "source_train"}, self.source_head
+        pretrain = supervised_phase(
+            "pretrain",
+            self.pretrain,
+            {"source": "source_train"},
+            self.encoder,
+            self.source_head,
+            self.features,
+            shared=not overridden(self, ModelTransfer, "forward", "features"),
         )
         if self.setting.source_classes is not None:
             pretrain.outputs.domains = ["source"]
@@ -69,37 +94,51 @@ class ModelTransfer(Classifier):
         self,
         name: str,
         options: Mapping[str, Any],
-        step: Callable,
-        groups: list[Group],
+        update: Update,
         *,
-        precompute: Callable[[SplitPasses], dict[str, Tensor]] | None = None,
-        each_epoch: Callable[[SplitPasses], dict[str, Tensor]] | None = None,
+        reads: Mapping[str, str] | None = None,
         **fields: Any,
     ) -> Phase:
-        """A phase on the labelled target images whose one update trains ``groups`` of encoder and
-        head by ``step``."""
+        """A phase on the labelled target images.
+
+        Args:
+            name: of the phase.
+            options: its section of the config.
+            update: its one update.
+            reads: the batch's domains and the split that each comes from, if more than those.
+            fields: of the phase.
+        """
         return Phase.of(
             options,
             name=name,
-            reads={"target": "target_labelled"},
-            updates=[
-                Update(
-                    "classifier",
-                    [self.encoder, self.head],
-                    options["optimizer"],
-                    step,
-                    groups=groups,
-                )
-            ],
+            reads=reads or {"target": "target_labelled"},
+            updates=[update],
             outputs=Outputs(
                 self,
                 self.classify_source,
                 embed={"source": self.features, "target": self.features},
                 domains=["source", "target"] if self.pretrain["epochs"] else ["target"],
             ),
-            hooks=Hooks(precompute=precompute, each_epoch=each_epoch),
             **fields,
         )
+
+    def classifier_update(
+        self,
+        options: Mapping[str, Any],
+        step: Callable[[Batch, float], Losses],
+        groups: Sequence[Group],
+        couples: bool = False,
+    ) -> Update:
+        """An update of encoder and head.
+
+        Args:
+            options: section of the config that has the optimiser.
+            step: (batch, progress) to losses.
+            groups: the parameters that are trained.
+            couples: the losses relate samples of a batch to each other.
+        """
+        networks, optimizer = [self.encoder, self.head], options["optimizer"]
+        return Update("classifier", networks, optimizer, step, couples=couples, groups=groups)
 
     def probe(
         self,
@@ -107,11 +146,13 @@ class ModelTransfer(Classifier):
         options: Mapping[str, Any],
         select: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Phase:
-        """A phase that trains the head alone, on features that are computed once, of the images as
-        they are.
+        """A phase that trains the head alone, on features of the images as they are, computed once.
 
-        ``select``: features (N, d) and labels (N,) to which features count, bool (d,); the head's
-        weights of the others are 0.
+        Args:
+            name: of the phase.
+            options: its section of the config.
+            select: features (N, d) and labels (N,) to which features count, bool (d,); the others
+                are 0, and so are the head's weights of them. None: all count.
         """
 
         def extract(passes: SplitPasses) -> dict[str, Tensor]:
@@ -129,39 +170,33 @@ class ModelTransfer(Classifier):
                 "cross_entropy": cross_entropy(logits, [batch.target], options["label_smoothing"])
             }
 
-        groups = [Group([*self.head.parameters()])]
         return self.on_target(
             name,
             options,
-            step,
-            groups,
-            precompute=extract,
+            self.classifier_update(options, step, [Group([*self.head.parameters()])]),
+            hooks=Hooks(precompute=extract),
             sampling=Sampling.of(options, augment=False),
             eval_layers=[*self.encoder.modules()],
         )
 
     def warming_up(self, options: Mapping[str, Any]) -> list[Phase]:
-        """A phase ``warm_up`` that trains the new head alone, all else at rest; none where it has
-        no epochs."""
+        """A phase ``warm_up`` that trains the target's head alone; none where it has no epochs."""
+        if not options["epochs"]:
+            return []
 
         def step(batch: Batch, progress: float) -> Losses:
+            logits = self(batch.target.x)
             return {
-                "cross_entropy": cross_entropy(
-                    self(batch.target.x), [batch.target], options["label_smoothing"]
-                )
+                "cross_entropy": cross_entropy(logits, [batch.target], options["label_smoothing"])
             }
 
-        groups = [Group([*self.head.parameters()])]
-        return (
-            [
-                self.on_target(
-                    "warm_up", options, step, groups, eval_layers=[*self.encoder.modules()]
-                )
-            ]
-            if options["epochs"]
-            else []
-        )
+        update = self.classifier_update(options, step, [Group([*self.head.parameters()])])
+        return [self.on_target("warm_up", options, update, eval_layers=[*self.encoder.modules()])]
 
-    def classify_source(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to the source head's logits, on the features as they are now."""
-        return self.source_head(self.features(x))
+    def joint_update(
+        self, options: Mapping[str, Any], step: Callable[[Batch, float], Losses]
+    ) -> Update:
+        """An update of the encoder and both heads, all parameters at one rate."""
+        networks = [self.encoder, self.head, self.source_head]
+        everything = [Group([p for network in networks for p in network.parameters()])]
+        return Update("classifier", networks, options["optimizer"], step, groups=everything)

@@ -8,9 +8,8 @@ loss of a linear probe rises when its filter is taken out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -19,16 +18,22 @@ from torch import Tensor, nn
 from tl_runner.backbones._inner_layers import Watched, outputs
 from tl_runner.errors import ConfigError
 from tl_runner.losses.regularisers import feature_map_distance
-from tl_runner.methods.base import Setting, cross_entropy
-from tl_runner.methods.batch import Batch, Losses, SplitPasses
-from tl_runner.methods.finetuning.lp_ft import LpFt
-from tl_runner.methods.phases import Phase
+from tl_runner.methods.base import cross_entropy
+from tl_runner.methods.finetuning._base import ModelTransfer
+from tl_runner.methods.finetuning._tuning import Tuning
 
-# labelled images, at the most, that say what a channel is worth: they pass once for each
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses, SplitPasses
+    from tl_runner.methods.phases import Phase
+
+# labelled images, at the most, that a channel is weighed by: they pass once for each
 JUDGED = 256
 
 
-class Delta(LpFt):
+class Delta(ModelTransfer):
     """Phases: ``pretrain`` on the source, unless its epochs are 0; ``probe``, whose head judges the
     channels; ``finetune``.
 
@@ -36,25 +41,54 @@ class Delta(LpFt):
     (of all its blocks, if none is convolutional).
 
     Args:
+        pretrain, new_head: of the source's network.
+        probe: lengths and optimiser.
         attention: weigh the channels; false: all alike.
+        alpha: of the feature maps' distance.
+        beta: of the head's plain L2 penalty (beta / 2 ||w||^2).
+        regulariser: null, since DELTA is one itself.
+        tuning: of :class:`Tuning`.
 
     Raises:
-        ConfigError: every block is frozen.
+        ConfigError: every block is frozen, or there is another regulariser.
     """
 
     weighed: Tensor
 
-    def __init__(self, setting: Setting, *, attention: bool, **options: Any):
-        super().__init__(setting, **options)
-        self.attention = attention
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        pretrain: Mapping[str, Any],
+        new_head: bool | None,
+        probe: Mapping[str, Any],
+        attention: bool,
+        alpha: float,
+        beta: float,
+        regulariser: str | None = None,
+        **tuning: Any,
+    ):
+        super().__init__(setting, pretrain=pretrain, new_head=new_head)
+        self.probe_options, self.attention = probe, attention
+        self.alpha, self.beta = alpha, beta
+        self.tuning = Tuning(self, **tuning)
         self.start_network = self.fresh("backbone", setting.make_backbone)
-        if len(self.frozen) == len(self.blocks):
+        if regulariser is not None:
+            raise ConfigError(
+                [
+                    f"method.regulariser={regulariser}: method=delta is a regulariser itself. Set "
+                    "it to null, or take method=lp_ft."
+                ]
+            )
+        if len(self.tuning.frozen) == len(self.tuning.blocks):
             raise ConfigError(
                 ["method=delta holds the maps of blocks that learn, and method.freeze leaves none."]
             )
         paths = {layer: path for path, layer in self.encoder.named_modules()}
         lasts = [
-            paths[last_of(units)] for name, units in self.blocks.items() if name not in self.frozen
+            paths[last_of(units)]
+            for name, units in self.tuning.blocks.items()
+            if name not in self.tuning.frozen
         ]
         found = outputs(self.encoder, setting.shape)
         self.held = [path for path in lasts if found[path].ndim > 2] or lasts
@@ -66,19 +100,18 @@ class Delta(LpFt):
         )
         self.register_buffer("weighed", torch.tensor(False))
 
-    def tuned(self) -> list[Phase]:
-        phases = super().tuned()
-        for phase in phases:
-            phase.hooks.each_epoch = self.weigh if self.attention else None
-        phases[0].hooks.begin = self.keep_start
-        return phases
+    def phases(self) -> list[Phase]:
+        probe = self.probe("probe", self.probe_options)
+        tuned = self.tuning.phases(self.step, each_epoch=self.weigh if self.attention else None)
+        tuned[0].hooks.begin = self.keep_start
+        return self.after_pretraining(probe, *tuned)
 
     def keep_start(self) -> None:
-        """The network that the maps are held to."""
+        """Keep the network whose maps are the goal; called once, as fine-tuning begins."""
         self.start_network.load_state_dict(self.encoder.state_dict())
 
     def step(self, batch: Batch, progress: float) -> Losses:
-        """batch.target.x and .y: labelled target images."""
+        """Cross-entropy of labelled target images, the maps' distance (eq. 4) and the head's L2."""
         with torch.no_grad():
             start = self.start_watched(batch.target.x)
         seen = self.watched(batch.target.x)
@@ -89,7 +122,7 @@ class Delta(LpFt):
         ]
         return {
             "cross_entropy": cross_entropy(
-                seen.logits, [batch.target], self.finetune["label_smoothing"]
+                seen.logits, [batch.target], self.tuning.options["label_smoothing"]
             ),
             "delta": self.alpha * torch.stack(distances).sum(),
             "l2": self.beta / 2 * self.head.weight.square().sum(),
@@ -97,8 +130,11 @@ class Delta(LpFt):
 
     @torch.no_grad()
     def weigh(self, passes: SplitPasses) -> dict[str, Tensor]:
-        """Once, as the first epoch begins: eq. 5, a softmax over a block's channels of what the
-        loss gains without each."""
+        """Weigh the channels, once, as the first epoch begins.
+
+        A block's weights are the softmax over its channels of how much the loss rises without each
+        (eq. 5).
+        """
         if self.weighed:
             return {}
         y = passes.labels("target", JUDGED)
@@ -115,13 +151,13 @@ class Delta(LpFt):
 
 
 def last_of(units: Sequence[nn.Module]) -> nn.Module:
-    """The last layer of a block, what only flattens left out."""
+    """The last layer of a block, apart from flattening."""
     return [unit for unit in units if not isinstance(unit, nn.Flatten)][-1]
 
 
 @contextmanager
 def without(layer: nn.Module, channel: int) -> Iterator[None]:
-    """One channel of a layer's output is 0."""
+    """Set one channel of a layer's output to 0 inside."""
 
     def silence(layer: nn.Module, given: tuple, out: Tensor) -> Tensor:
         return out.index_fill(1, torch.tensor([channel], device=out.device), 0.0)

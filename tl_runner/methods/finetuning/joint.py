@@ -7,13 +7,17 @@ be forgotten, since it still has the old task's data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tl_runner.methods.base import Setting, cross_entropy
-from tl_runner.methods.batch import Batch, Losses
+from tl_runner.methods.base import cross_entropy
 from tl_runner.methods.finetuning._base import ModelTransfer
-from tl_runner.methods.phases import Group, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.phases import Phase
 
 
 class Joint(ModelTransfer):
@@ -38,19 +42,16 @@ class Joint(ModelTransfer):
         self.warm_up, self.finetune, self.weight = warm_up, finetune, weight
 
     def phases(self) -> list[Phase]:
-        networks = [self.encoder, self.head, self.source_head]
         both = self.on_target(
             "finetune",
             self.finetune,
-            self.both,
-            [Group([p for n in networks for p in n.parameters()])],
+            self.joint_update(self.finetune, self.both),
+            reads={"target": "target_labelled", "source": "source_train"},
         )
-        both.updates[0].networks = networks
-        both.reads = {"target": "target_labelled", "source": "source_train"}
         return self.after_pretraining(*self.warming_up(self.warm_up), both)
 
     def both(self, batch: Batch, progress: float) -> Losses:
-        """The losses of batch.target and batch.source, each of its own head."""
+        """Cross-entropies of batch.target and batch.source, each under its own head."""
         smoothing = self.finetune["label_smoothing"]
         new = cross_entropy(self.head(self.features(batch.target.x)), [batch.target], smoothing)
         old = cross_entropy(

@@ -7,14 +7,19 @@ Models", ICLR 2022. A convolution's weight counts as the matrix (filters, everyt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tl_runner.backbones import _low_rank as low_rank
-from tl_runner.methods.base import Setting, cross_entropy
-from tl_runner.methods.batch import Batch, Losses
+from tl_runner.methods.base import cross_entropy
 from tl_runner.methods.finetuning._base import ModelTransfer
-from tl_runner.methods.phases import Group, Phase
+from tl_runner.methods.phases import Group
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.phases import Phase
 
 
 class Lora(ModelTransfer):
@@ -44,8 +49,9 @@ class Lora(ModelTransfer):
     def phases(self) -> list[Phase]:
         parameters = [p for adapter in self.adapters for p in adapter.parameters()]
         groups = [Group([*self.head.parameters()]), Group(parameters)]
+        update = self.classifier_update(self.finetune, self.step, groups)
         tuned = self.on_target(
-            "finetune", self.finetune, self.step, groups, eval_layers=[*self.encoder.modules()]
+            "finetune", self.finetune, update, eval_layers=[*self.encoder.modules()]
         )
         phases = self.after_pretraining(tuned)
         if phases[0].name == "pretrain":  # of the network itself
@@ -53,7 +59,7 @@ class Lora(ModelTransfer):
         return phases
 
     def step(self, batch: Batch, progress: float) -> Losses:
-        """batch.target.x and .y: labelled target images."""
+        """Cross-entropy of labelled target images."""
         return {
             "cross_entropy": cross_entropy(
                 self(batch.target.x), [batch.target], self.finetune["label_smoothing"]

@@ -7,25 +7,55 @@ Out-of-Distribution", ICLR 2022, section 3.4.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tl_runner.methods.base import Setting
-from tl_runner.methods.finetuning.finetune import FineTune
-from tl_runner.methods.phases import Phase
+from tl_runner.methods.base import cross_entropy
+from tl_runner.methods.finetuning._base import ModelTransfer
+from tl_runner.methods.finetuning._tuning import Tuning
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.phases import Phase
 
 
-class LpFt(FineTune):
-    """Phases: ``pretrain`` on the source, unless its epochs are 0; ``probe``; ``finetune`` as
-    fine-tuning does it.
+class LpFt(ModelTransfer):
+    """Phases: ``pretrain`` on the source, unless its epochs are 0; ``probe``; ``finetune``.
 
     Args:
+        pretrain, new_head: of the source's network.
         probe: lengths and optimiser.
+        tuning: of :class:`Tuning`.
     """
 
-    def __init__(self, setting: Setting, *, probe: Mapping[str, Any], **options: Any):
-        super().__init__(setting, **options)
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        pretrain: Mapping[str, Any],
+        new_head: bool | None,
+        probe: Mapping[str, Any],
+        **tuning: Any,
+    ):
+        super().__init__(setting, pretrain=pretrain, new_head=new_head)
         self.probe_options = probe
+        self.tuning = Tuning(self, **tuning)
+
+    def start(self) -> None:
+        super().start()
+        self.tuning.keep_start()
 
     def phases(self) -> list[Phase]:
-        return self.after_pretraining(self.probe("probe", self.probe_options), *self.tuned())
+        probe = self.probe("probe", self.probe_options)
+        return self.after_pretraining(probe, *self.tuning.phases(self.step))
+
+    def step(self, batch: Batch, progress: float) -> Losses:
+        """Cross-entropy of labelled target images, and the regulariser's losses."""
+        features = self.features(batch.target.x)
+        logits, smoothing = self.head(features), self.tuning.options["label_smoothing"]
+        return {
+            "cross_entropy": cross_entropy(logits, [batch.target], smoothing),
+            **self.tuning.penalties(features),
+        }

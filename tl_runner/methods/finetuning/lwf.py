@@ -8,16 +8,20 @@ that the network sees as targets of the old head.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tl_runner.losses.distillation import softened_cross_entropy
-from tl_runner.methods.base import Setting, cross_entropy
-from tl_runner.methods.batch import Batch, Losses
+from tl_runner.methods.base import cross_entropy
 from tl_runner.methods.finetuning._base import ModelTransfer
-from tl_runner.methods.phases import Group, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.phases import Phase
 
 
 class Lwf(ModelTransfer):
@@ -55,19 +59,13 @@ class Lwf(ModelTransfer):
         self.origin_head.load_state_dict(self.source_head.state_dict())
 
     def phases(self) -> list[Phase]:
-        networks = [self.encoder, self.head, self.source_head]
-        joint = self.on_target(
-            "finetune",
-            self.finetune,
-            self.joint,
-            [Group([p for n in networks for p in n.parameters()])],
-        )
-        joint.updates[0].networks = networks
+        update = self.joint_update(self.finetune, self.joint)
+        joint = self.on_target("finetune", self.finetune, update)
         return self.after_pretraining(*self.warming_up(self.warm_up), joint)
 
     def joint(self, batch: Batch, progress: float) -> Losses:
-        """The new task's loss, and the old head's distance from the original network's answers to
-        the same images."""
+        """Losses of the new task, and of the old head against the original network's logits for the
+        same images."""
         with torch.no_grad():
             recorded = self.origin_head(self.origin(batch.target.x))
         features = self.features(batch.target.x)

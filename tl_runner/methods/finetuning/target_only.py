@@ -1,13 +1,19 @@
-"""Target only: supervised training on the target's own labels. The ceiling of adaptation (an
-oracle), the floor of model transfer."""
+"""Target only: supervised training on the target's own labels.
+
+The ceiling of adaptation (an oracle), the floor of model transfer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tl_runner.methods.base import Classifier, Setting
-from tl_runner.methods.phases import Phase
+from tl_runner.methods.base import Classifier
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.phases import Phase
 
 
 class TargetOnly(Classifier):

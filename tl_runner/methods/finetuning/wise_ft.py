@@ -7,19 +7,26 @@ a theta_1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tl_runner.methods.base import Setting
-from tl_runner.methods.batch import SplitPasses
-from tl_runner.methods.finetuning.finetune import FineTune
-from tl_runner.methods.phases import Phase, Sampling, Update
+from tl_runner.methods.base import cross_entropy
+from tl_runner.methods.finetuning._base import ModelTransfer
+from tl_runner.methods.finetuning._tuning import Tuning
+from tl_runner.methods.phases import Hooks, Length, Phase, Sampling, Update
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from tl_runner.methods.base import Setting
+    from tl_runner.methods.batch import Batch, Losses, Metrics, SplitPasses
 
 
-class WiseFt(FineTune):
+class WiseFt(ModelTransfer):
     """Phases: those of fine-tuning, then ``interpolate``, which trains nothing: each of its epochs
     stands at one mixture.
 
@@ -27,12 +34,24 @@ class WiseFt(FineTune):
     is the target's own stays as fine-tuned, batch norm's statistics are mixed as the weights are.
 
     Args:
+        pretrain, new_head: of the source's network.
         mix: a, the share of the fine-tuned weights.
         points: how many mixtures from 0 to 1 are looked at.
+        tuning: of :class:`Tuning`.
     """
 
-    def __init__(self, setting: Setting, *, mix: float, points: int, **options: Any):
-        super().__init__(setting, **options)
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        pretrain: Mapping[str, Any],
+        new_head: bool | None,
+        mix: float,
+        points: int,
+        **tuning: Any,
+    ):
+        super().__init__(setting, pretrain=pretrain, new_head=new_head)
+        self.tuning = Tuning(self, **tuning)
         self.mixtures = [i / (points - 1) for i in range(points)] + [mix]
         self.pretrained = nn.ModuleDict({"encoder": self.fresh("backbone", setting.make_backbone)})
         self.tuned_to = nn.ModuleDict({"encoder": self.fresh("backbone", setting.make_backbone)})
@@ -42,48 +61,54 @@ class WiseFt(FineTune):
                     "head", lambda: nn.Linear(self.head.in_features, self.head.out_features)
                 )
 
-    def phases(self) -> list[Phase]:
-        options = {
-            **self.finetune,
-            "epochs": len(self.mixtures),
-            "steps_per_epoch": 1,
-            "patience": None,
-            "ema": None,
-        }
-        between = self.on_target(
-            "interpolate",
-            options,
-            self.step,
-            [],
-            each_epoch=self.interpolate,
-            sampling=Sampling.of(options, augment=False),
-        )
-        between.updates = [
-            Update(
-                "interpolate",
-                [],
-                None,
-                lambda batch, progress: ({}, {"mix": batch.precomputed["mix"]}),
-            )
-        ]
-        between.length.ignores_limit = True
-        if not self.new_head:
-            between.outputs.source_predict = None  # the mixture answers for both
-        between.hooks.begin = lambda: self.keep(self.tuned_to)
-        return self.after_pretraining(*self.tuned(), between)
-
     def start(self) -> None:
         super().start()
+        self.tuning.keep_start()
         self.keep(self.pretrained)
 
+    def phases(self) -> list[Phase]:
+        return self.after_pretraining(*self.tuning.phases(self.step), self.between())
+
+    def step(self, batch: Batch, progress: float) -> Losses:
+        """Cross-entropy of labelled target images, and the regulariser's losses."""
+        features = self.features(batch.target.x)
+        logits, smoothing = self.head(features), self.tuning.options["label_smoothing"]
+        return {
+            "cross_entropy": cross_entropy(logits, [batch.target], smoothing),
+            **self.tuning.penalties(features),
+        }
+
+    # ---- between the two networks
+
+    def between(self) -> Phase:
+        """The phase ``interpolate``."""
+        options = self.tuning.options
+        length = {"epochs": len(self.mixtures), "steps_per_epoch": 1, "patience": None}
+        phase = self.on_target(
+            "interpolate",
+            options,
+            Update("interpolate", [], None, self.mixture),
+            length=Length.of({**options, **length}, ignores_limit=True),
+            sampling=Sampling.of(options, augment=False),
+            hooks=Hooks(begin=lambda: self.keep(self.tuned_to), each_epoch=self.interpolate),
+            ema=None,
+        )
+        if not self.new_head:
+            phase.outputs.source_predict = None  # the mixture answers for both
+        return phase
+
+    def mixture(self, batch: Batch, progress: float) -> tuple[Losses, Metrics]:
+        """No losses; the epoch's ``mix`` as a metric."""
+        return {}, {"mix": batch.precomputed["mix"]}
+
     def keep(self, where: nn.ModuleDict) -> None:
-        """Copy the network as it is."""
+        """Copy the network as it is to ``where``."""
         for name, module in where.items():
             module.load_state_dict(getattr(self, name).state_dict())
 
     @torch.no_grad()
     def interpolate(self, passes: SplitPasses) -> dict[str, Tensor]:
-        """Put the epoch's mixture into the network."""
+        """Put the epoch's mixture of weights into the network (eq. 1)."""
         a = self.mixtures[passes.epoch]
         for name, module in self.pretrained.items():
             zero, one = module.state_dict(), self.tuned_to[name].state_dict()
@@ -95,8 +120,7 @@ class WiseFt(FineTune):
         return {"mix": torch.tensor(a)}
 
     def findings(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """``curve``: by mixture the accuracies that ``metrics.jsonl`` has of its epoch, by
-        split."""
+        """``curve``: the accuracies by mixture and split, from the epochs of ``interpolate``."""
         own = [
             row
             for row in rows

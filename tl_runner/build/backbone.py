@@ -1,0 +1,71 @@
+"""From a section of the config to new backbones, with their first weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tl_runner import plugins
+from tl_runner.backbones import Backbone
+from tl_runner.backbones._batch_norm import by_domain
+from tl_runner.backbones._weights import fill, read
+from tl_runner.build._keys import check_keys
+from tl_runner.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+
+def maker(
+    options: Mapping[str, Any], shape: tuple[int, int, int], group: str = "backbone"
+) -> Callable[[], Backbone]:
+    """A function that makes new backbones, all with the same weights where the section names some.
+
+    Args:
+        options: the section of the config.
+        shape: (C, H, W) of the images.
+        group: the section's name.
+
+    Raises:
+        ConfigError: there is no such backbone, or it does not take the section's keys.
+        CheckpointError: the weights cannot be read.
+    """
+    kind = plugins.class_in("backbones", options.get("module", options["name"]), Backbone)
+    ours = ("module", "bn", "weights") if "module" in options else ("name", "bn", "weights")
+    keys = {k: v for k, v in options.items() if k not in ours}
+    check_keys(kind, keys, group)
+    weights = first_weights(options, f"{group}.weights")
+
+    def make() -> Backbone:
+        try:
+            backbone = kind(shape, **keys)
+        except ConfigError as error:
+            hint = ["Feature vectors are for backbone=mlp."] if shape[1:] == (1, 1) else []
+            raise ConfigError([*error.problems, *hint]) from error
+        if weights:
+            backbone.origin = fill(backbone, *weights, f"{group}.weights")
+        backbone.options = {"name": options["name"], **keys}
+        backbone.bn = options.get("bn", "separate")
+        return by_domain(backbone) if backbone.bn == "domain_specific" else backbone
+
+    return make
+
+
+def first_weights(options: Mapping[str, Any], key: str) -> tuple[dict[str, Tensor], str] | None:
+    """The state dict that ``weights`` of a section names, and its name; None for random weights.
+
+    Args:
+        options: the section of the config.
+        key: the user's word for it, for messages.
+    """
+    weights = options.get("weights")
+    if not weights:
+        return None
+    path = Path(weights).expanduser()
+    if not path.exists() and "module" in options:
+        from tl_runner.backbones.torchvision import published
+
+        return published(options["name"], weights), weights
+    return read(path, key), weights
