@@ -7,6 +7,7 @@ import json
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from tl_runner.methods.fewshot.maml import MAML
 from tl_runner.methods.fewshot.meta_sgd import MetaSGD
 from tl_runner.methods.fewshot.protonet import ProtoNet
 from tl_runner.methods.fewshot.reptile import Reptile
+from tl_runner.methods.phases import Batching
 from tl_runner.training.task_evaluator import half_width, report, scored
 
 PROTOCOL = {"ways": 5, "shots": 1, "queries": 2, "training": {}, "tasks": {"val": 10, "test": 20}}
@@ -453,8 +455,8 @@ def test_auto_takes_the_plan_of_the_least_time(monkeypatch):
 
     class Made:
         epochs, steps = 1, 100
-        phase = type(
-            "Phase", (), {"plans": {"loop": 4, "vmap of 2": 2, "vmap of 4": 1}, "name": "meta"}
+        phase = SimpleNamespace(
+            name="meta", batching=Batching({"loop": 4, "vmap of 2": 2, "vmap of 4": 1})
         )
         batches = type(
             "Batches",

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from copy import deepcopy
+from dataclasses import replace
+from functools import cache
+
 import torch
 
 from support.runs import TINY
@@ -13,11 +18,32 @@ from tl_runner.training.batches import Batches
 from tl_runner.training.phase_loop import PhaseLoop
 
 
+@cache
+def composed(*words: str):
+    """The config of a command; composing costs more than most of what is tested of it."""
+    return check([*TINY, *words], sweep=False)[0].config
+
+
+@cache
+def embedded(config: str):
+    """The task of embedded data, by its config as JSON."""
+    return run.load_data(json.loads(config))[0]
+
+
+def task_of(config):
+    """The task of a config; one that reads no files is made once and its parts are shared."""
+    if any(key.endswith(("root", "_dir", "_file")) for key in config["data"]):
+        return run.load_data(config)[0]
+    kept = ("data", "seed", "train", "method", "backbone")
+    task = embedded(json.dumps({key: config[key] for key in kept}, sort_keys=True))
+    return replace(task, splits=dict(task.splits), episodes=dict(task.episodes))
+
+
 def build(*words: str):
     """(config, task, method, device) of a command."""
-    config = check([*TINY, *words], sweep=False)[0].config
+    config = deepcopy(composed(*words))
     device = devices.resolve(config["device"])
-    task, _ = run.load_data(config)
+    task = task_of(config)
     method = method_of(config, task.outline())
     device.place(method)
     return config, task, method, device

@@ -58,8 +58,8 @@ def test_the_teacher_stays_as_it_is_to_the_bit(name, views):
     )
     teachers = method.teachers
     begun = method.phases()[last(method)]
-    if begun.begin:
-        begun.begin()
+    if begun.hooks.begin:
+        begun.hooks.begin()
     loop = loop_of(method, last(method), task, device)
     before = state(teachers)
     assert any("running_mean" in key for key in before)
