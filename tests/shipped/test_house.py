@@ -48,11 +48,12 @@ def test_what_a_made_up_package_holds(tool, tmp_path):
         file.write_text(text)
     (tmp_path / "conf" / "method").mkdir(parents=True)
     (tmp_path / "conf" / "method" / "own.yaml").touch()
-    (tmp_path / "README.md").write_text(f"{'x' * 101}\n| https://{'x' * 101} |\n")
+    (tmp_path / "README.md").write_text(f"{'x' * 101}\n| {'x' * 101} |\n")
     house = tool.House(tmp_path)
     own = house.methods["own"]
     assert house.chain(own) == ["Method", "Kin", "Own"]
     assert house.size(house.closure(own)) == tool.Size(files=4, lines=21, code=11)
     assert len(house.closure(own, everything=True)) == 5
     assert house.long_lines() == ["README.md:1"]
+    assert house.long_lines(rows=True) == ["README.md:2"]
     tool.print_figures(house)

@@ -330,30 +330,6 @@ class OnFeatures(Method):
             return then(z)
 
 
-class Aligned(OnFeatures):
-    """Base of methods of one's own that bring both domains to one space by a matrix each."""
-
-    @abstractmethod
-    def align(self, domains: Domains) -> Mapping[str, Tensor]:
-        """The maps, as :meth:`learn_aligned` takes them."""
-
-    def fit(self, domains: Domains) -> Mapping[str, Tensor]:
-        return self.learn_aligned(domains, self.align(domains))
-
-
-class Weighted(OnFeatures):
-    """Base of methods of one's own that weigh the source's samples."""
-
-    weighted = True
-
-    @abstractmethod
-    def weights(self, domains: Domains) -> Tensor:
-        """The weights of the source's samples, (N,), not negative, of any mean."""
-
-    def fit(self, domains: Domains) -> Mapping[str, Tensor]:
-        return self.learn_weighted(domains, self.weights(domains))
-
-
 def double(z: Tensor) -> Tensor:
     """The same in double precision; Apple's GPUs have none, so from there on the CPU."""
     return (z.cpu() if z.device.type == "mps" else z).double()
