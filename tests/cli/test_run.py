@@ -27,7 +27,7 @@ from tl_runner.config.paths import CONF_DIR
 )
 def test_the_front_end_imports_no_torch(tmp_path, words):
     code = (
-        "import sys; from tl_runner import cli\n"
+        "import sys; from tl_runner.cli import run as cli\n"
         "try: cli.main(sys.argv[1:])\nexcept SystemExit: pass\n"
         "heavy = {'torch', 'torchvision', 'sklearn', 'matplotlib', 'numpy'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -99,7 +99,10 @@ def test_every_key_of_train_changes_the_plan_or_is_refused(methods, method):
             ["method=adabn", "method.adapt.optimizer.lr=1"],
             "method.adapt.optimizer.lr: no such key",
         ),
-        (["method=adda", "method.adapt.label_smoothing=0.2"], "no such key"),
+        (
+            ["method=adda", "method.adapt.label_smoothing=0.2"],
+            "only with data.target_labels other than 0",
+        ),
         (["train.optimizer.momentum=0.5"], "only with method.pretrain.optimizer.name=sgd"),
         (["train.optimizer.milestones=[0.1]"], "schedule=step"),
         (
@@ -155,6 +158,14 @@ def test_a_search_is_not_judged_by_its_first_trial():
     assert problems(*words, "method.gamma=interval(0.1,1)", sweep=True) == ""
 
 
+@pytest.mark.parametrize("method", ["adda", "shot", "adabn"])
+def test_target_labels_bring_the_keys_that_they_need(tl_run, method):
+    """Labelled target images have a loss of their own, which reads what else is idle."""
+    own = [] if method == "adabn" else ["method.adapt.label_smoothing=0.2"]
+    ended = tl_run(*TINY, "debug=smoke", f"method={method}", "data.target_labels=3", *own)
+    assert ended.code == 0, ended.text
+
+
 class Recorder(dict):
     """A section that notes which of its keys are read."""
 
@@ -164,6 +175,9 @@ class Recorder(dict):
             for k, v in section.items()
         )
         self.path, self.seen = path, seen
+
+    def __iter__(self):  # so that a copy, {**section}, asks for every key, and has read it
+        return super().__iter__()
 
     def __getitem__(self, key):
         self.seen.add(f"{self.path}{key}")

@@ -46,8 +46,12 @@ class Term:
     values: tuple[Any, ...]
 
     def met(self, config: Mapping[str, Any]) -> bool:
-        """Whether it holds; a dotted name is a user's own code, which may read anything."""
-        value = at(config, self.key)
+        """Whether it holds, or may: a dotted name is a user's own code, which may read anything,
+        and of a key that this run has not nothing is known."""
+        try:
+            value = at(config, self.key)
+        except LookupError:
+            return True
         have = value if isinstance(value, list) else [value]
         if any(isinstance(one, str) and "." in one for one in have):
             return True
@@ -110,7 +114,9 @@ def _term(said: str, path: str, known: Mapping[str, Any]) -> Term | None:
     parts = TERM.fullmatch(said.strip())
     if not parts:
         return None
-    key = next((k for k in (f"{path}.{parts[1]}", parts[1]) if k in known), None)
+    group = parts[1].partition(".")[0]  # a key of another section, which this choice may lack
+    keys = (f"{path}.{parts[1]}", parts[1])
+    key = next((k for k in keys if k in known), parts[1] if group in known else None)
     values = tuple(yaml.safe_load(word) for word in parts[3].split(","))
     return Term(key, parts[2] == "=", values) if key else None
 
