@@ -105,7 +105,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"tl-predict: {error}", file=sys.stderr)
         sys.exit(EXIT_FAILED)
     except BrokenPipeError:  # `tl-predict RUN folder | head`
-        sys.stdout = None  # type: ignore[assignment]  # or Python complains of it once more at the end
+        # or Python complains of it once more at the end
+        sys.stdout = None  # type: ignore[assignment]
     sys.exit(EXIT_DONE)
 
 

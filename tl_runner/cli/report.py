@@ -122,7 +122,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"tl-report: {error}", file=sys.stderr)
         sys.exit(EXIT_USER)
     except BrokenPipeError:  # `tl-report outputs | head`
-        sys.stdout = None  # type: ignore[assignment]  # or Python complains of it once more at the end
+        # or Python complains of it once more at the end
+        sys.stdout = None  # type: ignore[assignment]
     sys.exit(EXIT_DONE)
 
 

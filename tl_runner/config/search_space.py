@@ -122,7 +122,8 @@ def _unsearchable(whole: DictConfig, key: str, space: Override) -> str | None:
     value: Any = space.value()
     if isinstance(value, IntervalSweep) and not value.start < value.end:  # type: ignore[operator]
         return f"{space.input_line}: the interval's lower end comes first."
-    if isinstance(value, IntervalSweep) and "log" in value.tags and value.start <= 0:  # type: ignore[operator]
+    logarithmic = isinstance(value, IntervalSweep) and "log" in value.tags
+    if logarithmic and value.start <= 0:
         return f"{space.input_line}: a logarithm needs an interval above 0."
     return None
 

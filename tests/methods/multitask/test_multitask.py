@@ -41,7 +41,8 @@ def last(method, task, device, **more):
 def test_a_weighting_of_another_method_is_refused(tl_run, tmp_path, words):
     ended = tl_run(*TINY, *words, f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 2
-    assert f"{words[1].split('.', 1)[1]} should be one of" in ended.err
+    key, word = words[1].split("=")
+    assert f"{key}='{word}' should be one of" in ended.err
     assert not (tmp_path / "run").exists()
 
 
