@@ -35,7 +35,17 @@ WIDTH = 100
 Row = tuple[str, str, str]  # a key, its default as written, its comment
 
 MARKER = re.compile(r"(?ms)^<!-- (table|keys|papers): (\S+) -->\n.*?^<!-- end -->$")
-NO_KEYS = {"defaults", "name", "module", "needs", "gives", "search", "allowed", "only_with", "hydra"}
+NO_KEYS = {
+    "defaults",
+    "name",
+    "module",
+    "needs",
+    "gives",
+    "search",
+    "allowed",
+    "only_with",
+    "hydra",
+}
 
 
 def main() -> int:

@@ -10,11 +10,11 @@ from tl_runner.methods.adaptation.adda import Adda
 from tl_runner.methods.adaptation.dan import Dan
 from tl_runner.methods.adaptation.deepcoral import DeepCoral
 from tl_runner.methods.adaptation.jan import Jan
-from tl_runner.methods.base import Setting
 from tl_runner.methods.finetuning.autoencoder import Autoencoder
 from tl_runner.methods.finetuning.delta import Delta
 from tl_runner.methods.finetuning.finetune import FineTune
 from tl_runner.methods.finetuning.linear_probe import LinearProbe
+from tl_runner.methods.setting import Setting
 
 SECTION = {"epochs": 1, "optimizer": {"weight_decay": 0.0}}
 ADAPTATION = {"pretrain": SECTION, "adapt": SECTION}

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner.backbones._base import Backbone
-from tl_runner.methods.base import Setting
 from tl_runner.methods.batch import Batch, TaskSet
 from tl_runner.methods.fewshot.pretrain_all import PretrainAll
 from tl_runner.methods.fewshot.protonet import ProtoNet
+from tl_runner.methods.setting import Setting
 
 SHAPE, WAYS, SHOTS, TASKS = (1, 2, 3), 3, 2, 4
 OPTIMIZER = {"name": "adam", "lr": 1e-3}

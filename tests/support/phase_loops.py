@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from tl_runner.data.task import Split
-from tl_runner.methods.base import Method, Setting
+from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Length, Outputs, Phase
+from tl_runner.methods.setting import Setting
 from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
 from tl_runner.training.phase_loop import PhaseLoop

@@ -8,7 +8,8 @@ from tl_runner import plugins
 from tl_runner.build._keys import check_keys
 from tl_runner.build.backbone import maker
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Method, Setting
+from tl_runner.methods.base import Method
+from tl_runner.methods.setting import Setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,6 @@ theirs from: :func:`encode`, :func:`supervised_phase` and :func:`cross_entropy`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,48 +24,7 @@ if TYPE_CHECKING:
 
     from tl_runner.backbones._base import Backbone
     from tl_runner.methods.batch import Batch, Losses, Samples
-
-
-@dataclass(frozen=True)
-class Setting:
-    """The task, the networks and the seed that a method is built for.
-
-    Attributes:
-        num_classes: K, of the target; 0 where a number is asked for.
-        shape: (C, H, W) of every image.
-        make_backbone: a new backbone.
-        seed: of the run.
-        bn: how batch norm sees two domains: concat, separate, domain_specific, frozen.
-        labelled: whether there are target images with labels for training, the split
-            ``target_labelled``.
-        sources: names of the source domains, in the order of ``Samples.domain``.
-        source_classes: of the source, where its classes are others than the target's; None: they
-            are the same.
-        also: the further tasks of the target, and of how many classes each is; 0: of a number.
-        splits: the names of those that the data has.
-        every_label: whether all of the target's training images have labels that training may see.
-        views: whether the images of a batch are random views.
-        make_teacher: a new backbone of a teacher, where the config has one.
-        given: teachers that are trained already.
-        deployed: the method is made to predict, with weights that it has been given: what only
-            training needs may be left out.
-    """
-
-    num_classes: int
-    shape: tuple[int, int, int]
-    make_backbone: Callable[[], Backbone]
-    seed: int
-    bn: str = "separate"
-    labelled: bool = False
-    sources: Sequence[str] = ()
-    source_classes: int | None = None
-    also: Mapping[str, int] = field(default_factory=dict)
-    splits: Sequence[str] = ()
-    every_label: bool = False
-    views: bool = True
-    make_teacher: Callable[[], Backbone] | None = None
-    given: Sequence[nn.Module] = ()
-    deployed: bool = False
+    from tl_runner.methods.setting import Setting
 
 
 class Method(nn.Module, ABC):
@@ -148,43 +106,6 @@ class Method(nn.Module, ABC):
     def networks(self) -> list[nn.Module]:
         """The networks that are compiled: each direct submodule."""
         return list(self.children())
-
-
-class Classifier(Method):
-    """An encoder and a linear head, and the supervised phase that trains them."""
-
-    def __init__(self, setting: Setting):
-        super().__init__(setting)
-        self.encoder, self.head = self.encoder_and_head()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W) to logits (B, K)."""
-        return self.head(self.features(x))
-
-    def features(self, x: Tensor, domain: str = "source") -> Tensor:
-        """Images (B, C, H, W) to features (B, d), under the batch norm of ``domain``."""
-        return encode(self.encoder, x, domain)
-
-    def supervised(
-        self,
-        name: str,
-        options: Mapping[str, Any],
-        reads: Mapping[str, str],
-        head: nn.Module | None = None,
-        encoder: Backbone | None = None,
-    ) -> Phase:
-        """A :func:`supervised_phase` of this encoder and head, or of the ones given."""
-        whole = encoder is None and head in (None, self.head)
-        return supervised_phase(
-            name,
-            options,
-            reads,
-            self.encoder if encoder is None else encoder,
-            self.head if head is None else head,
-            self.features if encoder is None else encoder,
-            self if whole else None,
-            shared=not overridden(self, Classifier, "forward", "features"),
-        )
 
 
 def encode(encoder: nn.Module, x: Tensor, domain: str = "source") -> Tensor:

@@ -7,9 +7,9 @@ import torch
 
 from tl_runner.errors import ConfigError
 from tl_runner.losses.distillation import attention_distance
-from tl_runner.methods.base import Setting
 from tl_runner.methods.distillation.attention_transfer import AttentionTransfer
 from tl_runner.methods.distillation.multi_teacher import MultiTeacher
+from tl_runner.methods.setting import Setting
 
 SETTING = Setting(10, (1, 28, 28), lambda: pytest.fail("nothing is built before"), 0)
 

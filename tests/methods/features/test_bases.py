@@ -6,11 +6,11 @@ from torch import Tensor
 
 from tl_runner.backbones.raw import Raw
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Setting
 from tl_runner.methods.features import Aligned, Domains, Weighted
 from tl_runner.methods.features._components import ComponentSpace
 from tl_runner.methods.features._learners import learn
 from tl_runner.methods.features.no_transfer import NoTransfer
+from tl_runner.methods.setting import Setting
 
 OPTIONS = {"features": {"epochs": 0}, "learner": "ridge", "strength": 1.0, "scale": None}
 SETTING = Setting(2, (1, 1, 3), lambda: Raw((1, 1, 3)), seed=0)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tl_runner.methods.adaptation._target_encoder import TargetEncoder
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, Metrics
+    from tl_runner.methods.setting import Setting
 
 Layers = dict[str, Tensor]  # activations of one domain: features (B, d) and logits (B, K)
 LAYERS = ("features", "logits")

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, SplitPasses
+    from tl_runner.methods.setting import Setting
 
 
 class TargetEncoder(Method):

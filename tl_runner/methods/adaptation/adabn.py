@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from tl_runner.backbones._batch_norm import norms_of
@@ -19,9 +18,11 @@ from tl_runner.methods.phases import Sampling, Update
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tl_runner.methods.base import Setting
+    from torch import nn
+
     from tl_runner.methods.batch import Batch, Losses
     from tl_runner.methods.phases import Phase
+    from tl_runner.methods.setting import Setting
 
 
 class AdaBN(TargetEncoder):

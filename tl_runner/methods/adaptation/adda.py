@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, Metrics
     from tl_runner.methods.phases import Phase
+    from tl_runner.methods.setting import Setting
 
 
 class Adda(TargetEncoder):

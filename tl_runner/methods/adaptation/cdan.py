@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from tl_runner.methods.adaptation._base import Layers
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, Metrics
+    from tl_runner.methods.setting import Setting
 
 LARGEST = 4096  # entries of the exact map (the paper's section 3)
 

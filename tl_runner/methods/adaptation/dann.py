@@ -25,8 +25,8 @@ from tl_runner.methods.adaptation._base import SharedEncoder, mlp
 if TYPE_CHECKING:
     from torch import nn
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, Metrics
+    from tl_runner.methods.setting import Setting
 
 
 class Dann(SharedEncoder):

@@ -18,8 +18,8 @@ from tl_runner.methods.adaptation._base import LAYERS, SharedEncoder
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.setting import Setting
 
 
 class DeepCoral(SharedEncoder):

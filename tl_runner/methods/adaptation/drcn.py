@@ -21,8 +21,8 @@ from tl_runner.methods.batch import Batch
 from tl_runner.methods.phases import Update
 
 if TYPE_CHECKING:
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Losses
+    from tl_runner.methods.setting import Setting
 
 
 class Drcn(SharedEncoder):

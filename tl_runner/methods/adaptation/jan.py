@@ -18,8 +18,8 @@ from tl_runner.losses.precision import full_precision
 from tl_runner.methods.adaptation._base import SharedEncoder
 
 if TYPE_CHECKING:
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.setting import Setting
 
 
 class Jan(SharedEncoder):

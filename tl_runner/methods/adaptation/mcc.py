@@ -13,8 +13,8 @@ from tl_runner.losses.self_training import minimum_class_confusion
 from tl_runner.methods.adaptation._base import SharedEncoder
 
 if TYPE_CHECKING:
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.setting import Setting
 
 
 class Mcc(SharedEncoder):

@@ -19,9 +19,9 @@ from tl_runner.methods.phases import Update
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, SplitPasses
     from tl_runner.methods.phases import Phase
+    from tl_runner.methods.setting import Setting
 
 
 class Shot(TargetEncoder):

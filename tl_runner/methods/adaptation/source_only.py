@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tl_runner.errors import ConfigError
-from tl_runner.methods.base import Classifier
+from tl_runner.methods._classifier import Classifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.phases import Phase
+    from tl_runner.methods.setting import Setting
 
 
 class SourceOnly(Classifier):

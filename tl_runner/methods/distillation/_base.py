@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, SplitPasses
     from tl_runner.methods.distillation._student import Forward
     from tl_runner.methods.distillation._teacher import Query
+    from tl_runner.methods.setting import Setting
 
 
 class Distillation(Method):

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
     from tl_runner.methods.distillation._hints import Names
+    from tl_runner.methods.setting import Setting
 
 
 class AttentionTransfer(Distillation):

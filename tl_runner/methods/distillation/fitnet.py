@@ -20,8 +20,8 @@ from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Update
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.setting import Setting
 
 
 class FitNet(Distillation):

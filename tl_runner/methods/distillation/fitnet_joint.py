@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
     from tl_runner.methods.phases import Phase
+    from tl_runner.methods.setting import Setting
 
 
 class FitNetJoint(Distillation):

@@ -12,8 +12,8 @@ from tl_runner.losses.distillation import soft_targets
 from tl_runner.methods.distillation._base import Distillation
 
 if TYPE_CHECKING:
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.setting import Setting
 
 
 class KD(Distillation):

@@ -23,8 +23,8 @@ from tl_runner.methods.phases import Hooks, Length, Outputs, Phase, Sampling, Up
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, SplitPasses
+    from tl_runner.methods.setting import Setting
 
 WEIGHTINGS = ("average", "agreement", "validation", "gate")
 

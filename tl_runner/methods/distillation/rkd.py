@@ -14,8 +14,8 @@ from tl_runner.methods.distillation._base import Distillation
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.setting import Setting
 
 
 class RKD(Distillation):

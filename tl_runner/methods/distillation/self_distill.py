@@ -19,8 +19,8 @@ from tl_runner.methods.distillation._teacher import Network, Teacher
 from tl_runner.methods.phases import Hooks, Phase
 
 if TYPE_CHECKING:
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.setting import Setting
 
 
 class SelfDistill(Distillation):

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import SplitPasses
     from tl_runner.methods.features._learners import State
+    from tl_runner.methods.setting import Setting
 
 ENOUGH = 1e-12  # of a norm or a mean that is divided by
 FLAT = 1e-6  # a deviation up to which a feature is constant

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.features._base import Domains
+    from tl_runner.methods.setting import Setting
 
 SMALL = 1e-7  # an angle, in radians, below which two directions are the same
 

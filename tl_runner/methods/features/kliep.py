@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.features._base import Domains
+    from tl_runner.methods.setting import Setting
 
 STEPS, CENTRING = 100, 0.1
 TOLERANCE = 1e-8  # of the mean log ratio: what it could still gain

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.features._base import Domains
+    from tl_runner.methods.setting import Setting
 
 STEPS, TOLERANCE = 1000, 1e-9
 MOST_OFF = 0.01  # of the mass, beyond which the user is told

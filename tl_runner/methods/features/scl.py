@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.features._base import Domains
+    from tl_runner.methods.setting import Setting
 
 STEPS, TOLERANCE = 200, 1e-9
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.features._base import Domains
+    from tl_runner.methods.setting import Setting
 
 LEAST = 1e-3  # a round's error is taken to be at least this, so that its vote is finite
 

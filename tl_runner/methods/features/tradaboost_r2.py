@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.features._base import Domains
     from tl_runner.methods.features._learners import State
+    from tl_runner.methods.setting import Setting
 
 LEAST = 1e-3  # a round's error is taken to be at least this, so that its vote is finite
 # and at most this, where the target is still drowned out by the source, whose weights fall from

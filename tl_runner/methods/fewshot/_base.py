@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,16 +11,17 @@ from torch import nn
 from torch.func import functional_call, vmap
 
 from tl_runner.backbones._batch_norm import as_support, episodic, norms_of
-from tl_runner.methods.base import Method, Setting
+from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Batching, Outputs, Phase, Sampling, Update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import Tensor
 
     from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
     from tl_runner.methods.fewshot._inner_loop import Weights
+    from tl_runner.methods.setting import Setting
 
 CHUNKS = (4, 8, 16, 32)  # tasks at once that auto tries, and all of them
 

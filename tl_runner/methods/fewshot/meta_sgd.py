@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
     from tl_runner.methods.fewshot._inner_loop import Weights
+    from tl_runner.methods.setting import Setting
 
 
 class MetaSGD(MetaLearner):

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
+    from tl_runner.methods.setting import Setting
 
 
 class ProtoNet(MetaLearner):

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, Metrics, TaskSet
     from tl_runner.methods.fewshot._inner_loop import Weights
+    from tl_runner.methods.setting import Setting
 
 BETA2, EPS = 0.999, 1e-8  # of Adam without momentum (beta1 = 0), as in the authors' code
 

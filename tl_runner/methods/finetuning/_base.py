@@ -14,8 +14,8 @@ from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Sampling, Upd
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, SplitPasses
+    from tl_runner.methods.setting import Setting
 
 
 class ModelTransfer(Method):

@@ -21,8 +21,8 @@ from tl_runner.methods.phases import Phase, Update
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
+    from tl_runner.methods.setting import Setting
 
 
 class Autoencoder(ModelTransfer):

@@ -25,9 +25,9 @@ from tl_runner.methods.finetuning._tuning import Tuning
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, SplitPasses
     from tl_runner.methods.phases import Phase
+    from tl_runner.methods.setting import Setting
 
 # labelled images, at the most, that a channel is weighed by: they pass once for each
 JUDGED = 256

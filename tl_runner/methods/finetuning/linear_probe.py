@@ -15,8 +15,8 @@ from tl_runner.methods.finetuning._feature_selection import FeatureSelection
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.phases import Phase
+    from tl_runner.methods.setting import Setting
 
 
 class LinearProbe(ModelTransfer):

@@ -17,9 +17,9 @@ from tl_runner.methods.phases import Group
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
     from tl_runner.methods.phases import Phase
+    from tl_runner.methods.setting import Setting
 
 
 class Lora(ModelTransfer):

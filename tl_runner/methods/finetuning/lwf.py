@@ -19,9 +19,9 @@ from tl_runner.methods.finetuning._base import ModelTransfer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses
     from tl_runner.methods.phases import Phase
+    from tl_runner.methods.setting import Setting
 
 
 class Lwf(ModelTransfer):

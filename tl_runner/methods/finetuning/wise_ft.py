@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, Metrics, SplitPasses
+    from tl_runner.methods.setting import Setting
 
 
 class WiseFt(ModelTransfer):

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tl_runner.backbones import Backbone
-    from tl_runner.methods.base import Setting
     from tl_runner.methods.batch import Batch, Losses, Metrics, Samples
+    from tl_runner.methods.setting import Setting
 
 MAIN = "class"  # the task of the labels that every split has
 
