@@ -9,6 +9,7 @@ import shutil
 import pytest
 import torch
 
+from support.covers import cases
 from support.runs import TINY, results
 from tl_runner.metrics.selection_rules import RULES
 
@@ -58,7 +59,13 @@ def test_permuted_target_labels_change_no_weight(real_root, tl_run, tmp_path):
     assert first["uses_target_labels"] is False
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule not in ("target_val", "meta_val")])
+@pytest.mark.parametrize(
+    "rule",
+    cases(
+        [rule for rule in RULES if rule not in ("target_val", "meta_val")],
+        ("last", "im", "dev", "reverse_validation", "oracle"),
+    ),
+)
 def test_selection_rules(tl_run, tmp_path, rule):
     ended = tl_run(
         *TINY, "train.epochs=3", f"selection={rule}", f"hydra.run.dir={tmp_path / 'run'}"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from support.covers import cases
 from support.runs import ROOT, TINY, results
 from tl_runner.training.device import free_gpu
 
@@ -56,7 +57,7 @@ def in_one_process(tmp_path_factory) -> list[dict]:
     return results(folder)
 
 
-@pytest.mark.parametrize("name", LAUNCHERS)
+@pytest.mark.parametrize("name", cases(LAUNCHERS, ("processes", "slurm_local")))
 def test_a_launcher_runs_the_sweep(name, in_one_process, tmp_path):
     plugin, extra, more = LAUNCHERS[name]
     if not find_spec(f"hydra_plugins.hydra_{plugin}_launcher"):

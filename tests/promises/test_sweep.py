@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from support.covers import cases
 from support.kills import killed
 from support.runs import TINY, results
 from support.same_runs import assert_same, by_folder
@@ -244,7 +245,10 @@ def test_a_misspelt_key_in_a_preset_of_ones_own(tl_run, tmp_path):
     assert "train.epoch, set in sweep/typo.yaml: no such key" in ended.err
 
 
-@pytest.mark.parametrize("name", ["back\\slash", "a $b c", "quo'te", "x=1,y[2]", "../up/sweep"])
+@pytest.mark.parametrize(
+    "name",
+    cases(["back\\slash", "a $b c", "quo'te", "x=1,y[2]", "../up/sweep"], ("quo'te", "x=1,y[2]")),
+)
 def test_odd_folders(tl_run, tmp_path, monkeypatch, name):
     from tl_runner.jobs.launch import _quoted
 

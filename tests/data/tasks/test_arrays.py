@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from support.arrays import vectors
+from support.covers import cases
 from support.runs import TINY, results
 from tl_runner.data.tasks.arrays import load
 from tl_runner.errors import DataError
@@ -132,7 +133,11 @@ def test_no_file_no_archive_and_no_pickle(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "method", ["dann", "mcd", "drcn", "shot", "finetune", "lora", "autoencoder", "adda"]
+    "method",
+    cases(
+        ["dann", "mcd", "drcn", "shot", "finetune", "lora", "autoencoder", "adda"],
+        ("drcn", "lora", "autoencoder"),
+    ),
 )
 def test_methods_run_on_vectors(tl_run, tmp_path, method):
     source, target = vectors(tmp_path / "s.npz", seed=1), vectors(tmp_path / "t.npz", shift=3.0)

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from support.covers import pairs
 from support.host_copies import NoHostCopies
 from support.methods import build, go, loop_of, same, state
 from support.runs import ROOT, TINY, results
@@ -265,8 +266,9 @@ def test_pretraining_on_both_domains_normalises_each_by_itself():
         assert method.encoder.layers[1].num_batches_tracked == (1 if bn == "concat" else 2)
 
 
-@pytest.mark.parametrize("bn", MODES)
-@pytest.mark.parametrize("name", [n for n in METHODS if n not in ("source_only", "target_only")])
+@pytest.mark.parametrize(
+    ("name", "bn"), pairs([n for n in METHODS if n not in ("source_only", "target_only")], MODES)
+)
 def test_a_frozen_source_encoder_is_not_touched_in_any_mode(name, bn):
     if (name, bn) == ("adabn", "frozen"):
         pytest.skip("refused, tested below")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from support.covers import cases
 from support.methods import build, loop_of, same, state
 from support.runs import TINY, results
 from support.shipped import method_class
@@ -39,7 +40,7 @@ def test_all_of_them_are_tested():
     assert {"no_transfer", "tca", "kmm", "tradaboost", "ot_da", "scl"} <= {*METHODS}
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", cases(METHODS, ("tca", "kmm", "tradaboost", "coral")))
 def test_a_run_says_what_it_predicts_and_says_it_again(name, tl_run, tmp_path):
     ended = tl_run(*RAW, f"method={name}", f"hydra.run.dir={tmp_path / 'run'}")
     assert ended.code == 0, ended.text

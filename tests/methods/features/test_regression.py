@@ -15,6 +15,7 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.svm import LinearSVR
 
 from support.arrays import made, numbers
+from support.covers import cases
 from support.reports import made_up_run
 from support.runs import results
 from tl_runner.build.method import for_numbers, method_of
@@ -267,7 +268,7 @@ def test_two_stages_keep_the_step_of_the_least_error():
 # ---- runs, their record and what reads it
 
 
-@pytest.mark.parametrize("name", for_numbers())
+@pytest.mark.parametrize("name", cases(for_numbers(), ("tradaboost_r2", "coral", "kmm")))
 def test_a_run_predicts_numbers_and_says_them_again(name, tl_run, files, tmp_path, capfd):
     run = tmp_path / "run"
     words = (f"method={name}", "method.learner=ridge", "method.scale=null", "data.target_labels=40")
