@@ -1,9 +1,7 @@
-"""What distilling costs: images per second of KD's last phase, in turns with what it is measured
-against.
+"""Cost of distilling: images per second of KD's last phase, over those of two references.
 
-    python scripts/bench_distil.py                                  # LeNet learns from DTN, all ten
-    printed digits python scripts/bench_distil.py data=mnist data.root=~/data backbone=mlp
-    backbone@teacher=mlp
+    python scripts/bench_distil.py       # LeNet learns from DTN, all ten printed digits
+    python scripts/bench_distil.py data=mnist data.root=~/data backbone=mlp backbone@teacher=mlp
 
 Two pairs, each on the same images and networks in one process. With random views the teacher is
 asked in every step: the runner against a bare loop of the same arithmetic, which asks it too. With
@@ -19,8 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from bare import Ground, epochs
-from bare_distillation import kd
+from bare import kd
+from bare._loop import Ground, epochs
 from bench_loop import in_turns, placed, runner_epoch
 
 from tl_runner.build.method import method_of
@@ -111,7 +109,7 @@ def pair(
         for domain, split in distil.reads.items()
     }
     ground = Ground(made[1], config["method"], config["method"]["distil"], splits, device)
-    return loops | {"the same by hand": epochs(ground, kd(ground), steps, turns, augment)}
+    return loops | {"the same by hand": epochs(ground, kd.bare(ground), steps, turns, augment)}
 
 
 def runner(

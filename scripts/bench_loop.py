@@ -1,13 +1,13 @@
-"""The runner's loop against bare ones written by hand: images per second of each method's own
-phase, as a ratio.
+"""Speed of the runner's loop over that of bare ones by hand, in each method's own phase.
 
-    python scripts/bench_loop.py                                   # every method, 9 turns of 40
-    steps python scripts/bench_loop.py --methods dann,mcd data=mnist2usps
+    python scripts/bench_loop.py                       # every bare loop, 9 turns of 40 steps
+    python scripts/bench_loop.py --methods dann,mcd data=mnist2usps
 
 Both train the same networks on the same tensors on the same device with the same losses,
-augmentation and optimisers, in one process, in turns; the bare loops (``bare_loops.py``) are what
+augmentation and optimisers, in one process, in turns; a bare loop (``bare/<method>.py``) is what
 one would write for that one method. ADDA trains without its gate, so that both do the same work.
-Printed are medians over the turns; the last line is the smallest ratio, runner over bare.
+Printed are the methods without a bare loop, then images per second, medians over the turns; the
+last line is the smallest ratio, runner over bare.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
+import bare
 import torch
-from bare import Ground, epochs
-from bare_loops import BARE
+from bare._loop import Ground, epochs
 
 from tl_runner.build.method import method_of
 from tl_runner.config.compose import check
@@ -32,37 +32,36 @@ from tl_runner.training.batches import Batches
 from tl_runner.training.device import Device
 from tl_runner.training.phase_loop import PhaseLoop
 
-ALWAYS_TRAINING = {"adda": ("method.adapt.gate=0",)}
-# in the YAML of a method of few-shot tasks or of features
-FEWSHOT = ("- _maml", "- _meta", "needs: [episodes", "_on_features", "- tca")
 # what the bare loops do not follow
 FIXED = ("method", "backbone.bn=", "data.target_labels=", "experiment=")
 
 
 def shipped() -> list[str]:
-    """The methods under ``conf/method`` that read batches of images; learners of few-shot tasks are
-    ``bench_maml.py``'s."""
-    files = (CONF_DIR / "method").glob("[!_]*.yaml")
-    return sorted(
-        path.stem for path in files if not any(word in path.read_text() for word in FEWSHOT)
-    )
+    """The methods under ``conf/method``, in alphabetical order."""
+    return sorted(path.stem for path in (CONF_DIR / "method").glob("[!_]*.yaml"))
 
 
 def chosen(names: str | None) -> list[str]:
-    """The methods to measure, in the order of ``BARE``; ends the script where one has no bare
-    loop."""
-    wanted = names.split(",") if names else shipped()
-    if unknown := set(wanted) - set(shipped()):
+    """The methods to measure, in alphabetical order: those asked for, or all with a bare loop.
+
+    Raises:
+        SystemExit: one that was asked for is not shipped, or has no bare loop.
+    """
+    there = bare.names()
+    if not names:
+        return there
+    wanted = set(names.split(","))
+    if unknown := wanted - set(shipped()):
         raise SystemExit(
             f"--methods: no {', '.join(sorted(unknown))} under conf/method. There are "
             f"{', '.join(shipped())}."
         )
-    if unmeasured := set(wanted) - set(BARE):
+    if unmeasured := wanted - set(there):
         raise SystemExit(
-            f"No bare loop for {', '.join(sorted(unmeasured))}: write one in "
-            "scripts/bare_loops.py and name it in BARE."
+            f"--methods: no bare loop for {', '.join(sorted(unmeasured))} (a file of that name "
+            f"under scripts/bare). There are {', '.join(there)}."
         )
-    return [name for name in BARE if name in wanted]
+    return sorted(wanted)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -72,7 +71,7 @@ def main(words: Sequence[str] | None = None) -> None:
         nargs="*",
         help="as for tl-run: device=cuda data=mnist2usps train.batch_size=64 ...",
     )
-    parser.add_argument("--methods", help="comma-separated; all by default")
+    parser.add_argument("--methods", help="comma-separated; by default all that have a bare loop")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--steps", type=int, default=40)
     asked = parser.parse_intermixed_args(words)
@@ -83,6 +82,8 @@ def main(words: Sequence[str] | None = None) -> None:
             "--methods chooses."
         )
 
+    if not asked.methods and (without := sorted(set(shipped()) - set(names))):
+        print(f"Without a bare loop, not measured: {', '.join(without)}")
     smallest = float("inf")
     for name in names:
         phase, device, speeds = measured(name, asked.overrides, asked.turns, asked.steps)
@@ -108,7 +109,7 @@ def measured(
     name: str, overrides: Sequence[str], turns: int, steps: int
 ) -> tuple[str, Device, dict[str, float]]:
     """(phase, device, images per second of runner and bare) of a method's last phase."""
-    words = [f"method={name}", *ALWAYS_TRAINING.get(name, ()), *overrides]
+    words = [f"method={name}", *bare.overrides(name), *overrides]
     config = check(words, sweep=False)[0].config
     device = devices.resolve(config["device"])
     task, augment = run.load_data(config)
@@ -134,7 +135,7 @@ def measured(
             # generations have that in common
             section = config["method"].get(phase.name) or config["method"]["distil"]
             ground = Ground(method, config["method"], section, splits, device)
-            loops[kind] = epochs(ground, BARE[name](ground), steps, turns + 1, views)
+            loops[kind] = epochs(ground, bare.load(name, ground), steps, turns + 1, views)
     return (
         phase.name,
         device,

@@ -1,10 +1,9 @@
-"""tl-run against pytorch-adapt and a plain PyTorch loop: seconds per training step of DANN and DAN
-from MNIST to USPS.
+"""Seconds per training step of tl-run, of pytorch-adapt and of a plain PyTorch loop.
 
-    pip install 'pytorch-adapt==0.0.83' 'setuptools<81'        # the setuptools for a dependency of
-    it that imports pkg_resources python scripts/bench_peers.py data.root=$HOME/data             # 9
-    turns of 40 steps
+    pip install 'pytorch-adapt==0.0.83' 'setuptools<81'   # whose dependency needs pkg_resources
+    python scripts/bench_peers.py data.root=$HOME/data    # 9 turns of 40 steps
 
+DANN and DAN from MNIST to USPS.
 Same LeNet, head and discriminator, 64 + 64 images a step, no augmentation; in one process, in
 turns, medians.
 
@@ -13,7 +12,7 @@ turns, medians.
   estimate of the MMD, as ours, fed as in its examples: torchvision's data sets with transforms of
   each sample (to a tensor, normalised), its ``CombinedSourceAndTargetDataset`` and
   ``DataloaderCreator``, plain ``torch.optim.Adam``.
-- ``by hand``: the bare loop of ``bare_loops.py`` on a ``DataLoader`` for each of the same
+- ``by hand``: the bare loop of ``bare/<method>.py`` on a ``DataLoader`` for each of the same
   torchvision data sets.
 
 The loaders run in the process or in two workers. The last line is our smallest gain over
@@ -31,9 +30,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import bare
 import torch
-from bare import Ground, learn
-from bare_loops import BARE
+from bare._loop import Ground, learn
 from bench_loop import placed
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
@@ -181,7 +180,8 @@ def by_hand(config: dict[str, Any], device: Device, workers: int) -> Steps:
     device = replace(device, channels_last=False)
     options = config["method"]
     method = method_of(config, run.load_data(config)[0].outline()).to(device.torch)
-    bare = BARE[options["name"]](Ground(method, options, options["adapt"], {}, device))
+    ground = Ground(method, options, options["adapt"], {}, device)
+    loop = bare.load(options["name"], ground)
     size = options["adapt"]["batch_size"]
     loaders = [
         DataLoader(d, batch_size=size, shuffle=True, drop_last=True, num_workers=workers)
@@ -190,11 +190,11 @@ def by_hand(config: dict[str, Any], device: Device, workers: int) -> Steps:
     sources, targets = map(forever, loaders)
 
     def train(steps: int) -> None:
-        learn(method, *bare.trains)
+        learn(method, *loop.trains)
         for step in range(steps):
             (xs, ys), (xt, _) = next(sources), next(targets)
             source = Samples(xs.to(device.torch), ys.to(device.torch), torch.empty(0))
-            bare.step(
+            loop.step(
                 source=source,
                 target=Samples(xt.to(device.torch), None, torch.empty(0)),
                 progress=step / steps,

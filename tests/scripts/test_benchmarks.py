@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,38 +21,51 @@ STEPS = 4
 
 @pytest.fixture(scope="module")
 def scripts():
-    """(bare_loops, bench_loop, bare), imported as the scripts import each other."""
+    """(bench_loop, bare, bare._loop), imported as the scripts import each other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "scripts"))
         import bare
-        import bare_loops
+        import bare._loop
         import bench_loop
-    return bare_loops, bench_loop, bare
+    return bench_loop, bare, bare._loop
 
 
-# scripts/test_bench_maml.py, methods/fewshot/test_meta_gradients.py
-FEWSHOT = {"maml", "fomaml", "anil", "reptile", "meta_sgd", "protonet", "pretrain_all"}
-ON_FEATURES = {
-    path.stem
-    for path in (ROOT / "conf" / "method").glob("[!_]*.yaml")
-    if "_on_features" in path.read_text()
-} | {"jda"}
-SHIPPED = sorted(
-    {path.stem for path in (ROOT / "conf" / "method").glob("[!_]*.yaml")} - FEWSHOT - ON_FEATURES
-)
+LOOPS = sorted(path.stem for path in (ROOT / "scripts" / "bare").glob("[!_]*.py"))
 
 
-def test_every_shipped_method_has_a_bare_loop(scripts):
-    bare_loops, bench_loop, _ = scripts
-    assert bench_loop.shipped() == SHIPPED
-    assert sorted(bare_loops.BARE) == SHIPPED
+def test_every_bare_loop_is_of_a_shipped_method(scripts):
+    bench_loop, bare, _ = scripts
+    assert LOOPS
+    assert bare.names() == LOOPS
+    assert set(LOOPS) <= set(bench_loop.shipped())
 
 
-def test_a_method_without_a_bare_loop_ends_the_benchmark(scripts, monkeypatch):
-    bare_loops, bench_loop, _ = scripts
-    monkeypatch.delitem(bare_loops.BARE, "mcd")
-    with pytest.raises(SystemExit, match=r"No bare loop for mcd: .*BARE"):
-        bench_loop.main([])
+def test_a_missing_bare_loop_is_said_and_ends_the_benchmark_where_it_was_asked_for(
+    scripts, monkeypatch, capsys
+):
+    bench_loop, bare, _ = scripts
+    there = [name for name in LOOPS if name != "mcd"]
+    monkeypatch.setattr(bare, "names", lambda: there)
+    with pytest.raises(SystemExit, match=r"no bare loop for mcd \(.*scripts/bare\)"):
+        bench_loop.main(["--methods", "dann,mcd"])
+
+    measured = []
+
+    def stand_in(name, *rest):
+        measured.append(name)
+        return "adapt", SimpleNamespace(describe=lambda: "cpu"), {"runner": 1.0, "bare": 1.0}
+
+    monkeypatch.setattr(bench_loop, "measured", stand_in)
+    bench_loop.main([])
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("Without a bare loop, not measured: ")
+    assert "mcd" in first.split(": ")[1].split(", ")
+    assert measured == there
+    assert last == "1.000"
+
+
+def test_the_benchmark_refuses_what_the_bare_loops_do_not_follow(scripts):
+    bench_loop, *_ = scripts
     with pytest.raises(SystemExit, match=r"written for the methods as shipped"):
         bench_loop.main(["--methods", "adda", "method.hidden=7"])
 
@@ -63,14 +77,14 @@ def test_the_peer_benchmark_says_how_to_install_its_peer(scripts, monkeypatch):
         import bench_peers  # noqa: F401
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", LOOPS)
 def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch):
-    bare_loops, bench_loop, tools = scripts
+    bench_loop, bare, tools = scripts
     # a step of plain gradient descent is as big as its gradient, where Adam's hides a factor
     words = (
         "train.optimizer.name=sgd",
         "train.limit.samples=64",
-        *bench_loop.ALWAYS_TRAINING.get(name, ()),
+        *bare.overrides(name),
     )
     config, task, method, device = build(f"method={name}", *words)
     number = [p.name for p in method.phases()].index(bench_loop.trained(method).name)
@@ -88,23 +102,23 @@ def test_one_step_of_a_bare_loop_is_one_of_the_runner(name, scripts, monkeypatch
     before, batch = state(method), loop.batches[0]
 
     ground = tools.Ground(twin, config["method"], section, loop.batches.splits, device)
-    bare = bare_loops.BARE[name](ground)
-    bare.each_epoch()
-    tools.learn(twin, *bare.trains)
+    by_hand = bare.load(name, ground)
+    by_hand.each_epoch()
+    tools.learn(twin, *by_hand.trains)
     torch.manual_seed(0)
-    bare.step(**vars(batch), progress=0.5)
+    by_hand.step(**vars(batch), progress=0.5)
 
     monkeypatch.setattr(type(loop.batches), "__getitem__", lambda batches, step: batch)
     loop.batches.steps, loop.epochs = 1, 2  # so that step 1 is half way
     torch.manual_seed(0)
     loop.run_epoch(1, 0, lambda done: False)
 
-    after, by_hand = state(method), state(twin)
+    after, expected = state(method), state(twin)
     changed = [key for key in after if not torch.equal(after[key], before[key])]
     assert changed
     for key in after:
         torch.testing.assert_close(
-            by_hand[key],
+            expected[key],
             after[key],
             rtol=1e-5,
             atol=1e-7,

@@ -1,5 +1,4 @@
-"""What the bare loops share: order, views, an optimiser from its config section, and the supervised
-and the joint update."""
+"""Parts of the bare loops: order, views, an optimiser from its config section, and two updates."""
 
 from __future__ import annotations
 
@@ -18,6 +17,8 @@ from tl_runner.methods.phases import Group
 from tl_runner.training.device import Device
 from tl_runner.training.schedules import factor, make_optimizer
 
+CHUNK = 500  # images at once in a pass over a whole split
+
 Step = Callable[..., None]  # of Samples by domain (source=, target=) and progress= in [0, 1)
 # features and logits of the source, then the target; progress
 Transfer = Callable[[Tensor, Tensor, float], Tensor]
@@ -25,7 +26,7 @@ Transfer = Callable[[Tensor, Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class Ground:
-    """What a bare loop is built on.
+    """Materials of a bare loop.
 
     Attributes:
         method: whose networks it trains, on the device.
@@ -44,8 +45,13 @@ class Ground:
 
 @dataclass(frozen=True)
 class Bare:
-    """A method's step, the networks in training mode meanwhile, and what is done before each
-    epoch."""
+    """A method's training loop by hand.
+
+    Attributes:
+        step: one step, of a batch of each domain.
+        trains: the networks in training mode meanwhile.
+        each_epoch: called before each epoch.
+    """
 
     step: Step
     trains: Sequence[nn.Module]
@@ -147,8 +153,7 @@ def classify(ground: Ground, domain: str) -> Bare:
 
 
 def joint(ground: Ground, transfer: Transfer, *more: nn.Module) -> Bare:
-    """One update of encoder, head and ``more`` on the source's cross-entropy plus a loss of both
-    domains."""
+    """The source's cross-entropy plus a loss of both domains, for encoder, head and ``more``."""
     networks = [ground.method.encoder, ground.method.head, *more]
     learner, smoothing = Learner(ground, networks), ground.section["label_smoothing"]
 

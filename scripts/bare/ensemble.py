@@ -1,0 +1,5 @@
+"""Ensemble: the fine-tuning of its second member."""
+
+from bare.finetune import bare
+
+__all__ = ["bare"]

@@ -1,0 +1,14 @@
+"""L1-SP: fine-tuning plus the absolute distance from the pretrained weights."""
+
+from __future__ import annotations
+
+from bare._loop import Bare, Ground
+from bare._regularised import regularised
+from tl_runner.losses.regularisers import l1_sp
+
+
+def bare(ground: Ground) -> Bare:
+    encoder, origin = ground.method.encoder, ground.method.origin
+    return regularised(
+        ground, lambda features: l1_sp([*encoder.parameters()], [*origin.parameters()])
+    )
