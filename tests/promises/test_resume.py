@@ -207,12 +207,12 @@ def test_a_scheduler_that_handles_a_signal_hears_it_after_the_checkpoint(monkeyp
     try:
         with Interrupt() as interrupt:
             signal.raise_signal(signal.SIGUSR2)
-            assert interrupt.asked
+            assert interrupt.requested
             assert not heard  # the step is finished and the checkpoint written first
         assert heard == [signal.SIGUSR2]
         with Interrupt() as interrupt:
             signal.raise_signal(signal.SIGTERM)
-            assert interrupt.asked
+            assert interrupt.requested
         assert len(heard) == 1
     finally:
         signal.signal(signal.SIGUSR2, before)

@@ -19,15 +19,15 @@ def hydras(error: Exception) -> str:
         for line in str(error).splitlines()
         if line.strip() and set(line.strip()) - set("^~ ")
     ]
-    said = " ".join(line for line in lines if not line.startswith("See https"))
+    message = " ".join(line for line in lines if not line.startswith("See https"))
     word = getattr(error, "override", None)
-    if "hydra/launcher/" in said:
-        said += (
+    if "hydra/launcher/" in message:
+        message += (
             " A launcher is a plugin: pip install 'tl-run[sweep]' brings processes, "
             "'tl-run[cluster]' the others."
         )
     return (
-        f"{word}: cannot be read ({said}). Quote the whole word for the shell: 'key=[1, 2]'."
+        f"{word}: cannot be read ({message}). Quote the whole word for the shell: 'key=[1, 2]'."
         if word
-        else said
+        else message
     )

@@ -100,8 +100,8 @@ class Composed:
         key = place(override)
         if key == TEACHER:
             return idle_sections(self.config, self.base.conditions).get("teacher", "")
-        said = unread(key, self.base.own, self.config, self.base.conditions)
-        if not said:
+        message = unread(key, self.base.own, self.config, self.base.conditions)
+        if not message:
             return ""
         others = [o for o in self.parsed if place(o) != key]
         try:
@@ -112,7 +112,7 @@ class Composed:
         if same:
             return None
         before, now = (effective(c, self.base.conditions) for c in (used(without), self.config))
-        return said if before == now or not key.startswith(REFERRED) else ""
+        return message if before == now or not key.startswith(REFERRED) else ""
 
 
 class Bases:
@@ -172,12 +172,12 @@ class Bases:
             for path in self.loader.preset_notes
         ]
         allowed, conditions = {}, list[Condition]()
-        for section, said in notes["allowed"].items():
+        for section, given in notes["allowed"].items():
             keys, file = dict(walk(at(bare, section))), _file(section, chosen)
-            allowed[section], wrong = read_allowed(section, said, keys, file)
+            allowed[section], wrong = read_allowed(section, given, keys, file)
             problems += wrong
-        for section, said in notes["only_with"].items():
-            found, wrong = read_only_with(section, said, known, _file(section, chosen))
+        for section, given in notes["only_with"].items():
+            found, wrong = read_only_with(section, given, known, _file(section, chosen))
             conditions += found
             problems += wrong
         return rules_of(bare, allowed), conditions, problems

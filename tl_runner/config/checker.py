@@ -50,8 +50,8 @@ class Checker:
         """What is wrong with each override whose group, choice or key does not exist in any job."""
         first = self.bases.of(self.bases.choices_of(parsed))
         known = {*self.groups, *first.known}
-        said = {o.input_line: self._name(o, parsed, known, sweep) for o in parsed}
-        return {line: text for line, text in said.items() if text}
+        message = {o.input_line: self._name(o, parsed, known, sweep) for o in parsed}
+        return {line: text for line, text in message.items() if text}
 
     def _name(
         self, override: Override, parsed: Sequence[Override], known: set[str], sweep: bool
@@ -73,8 +73,8 @@ class Checker:
             )
         if key in self.groups:
             return self._misplaced(override, parsed) or self._choice(override)
-        if key.startswith("teacher.") and (said := self._no_teacher(override, parsed)):
-            return said
+        if key.startswith("teacher.") and (message := self._no_teacher(override, parsed)):
+            return message
         if key not in known and not self._key_of_some_choice(key, parsed):
             return f"{key}: no such key or group.{self._elsewhere(key) or nearest_key(key, known)}"
         if override.is_add() or override.is_delete():
@@ -202,8 +202,8 @@ def wrong_values(
         if path not in defaults and not any(path in p for p in (*so_far, *problems)):
             problems.append(f"{path}: no such key.{nearest_key(path, base.known)}")
         elif path in defaults and not isinstance(value, dict):
-            if said := problem(path, value, defaults[path], base.rules.get(path)):
-                problems.append(said)
+            if message := problem(path, value, defaults[path], base.rules.get(path)):
+                problems.append(message)
         elif path in defaults and not isinstance(defaults[path], dict):
             problems.append(f"{path} should be one value, not a group.")
     return problems
@@ -219,18 +219,18 @@ class IdleKeys:
             if place(o) == TEACHER
             or (o.key_or_group not in groups and not o.key_or_group.startswith(("hydra", "sweep.")))
         ]
-        self.said: dict[str, str] = {}
+        self.messages: dict[str, str] = {}
 
     def see(self, job: Composed) -> None:
         """Strike out what a job reads."""
         for override in [*self.open]:
-            said = job.idle(override)
-            if said == "":
+            message = job.idle(override)
+            if message == "":
                 self.open.remove(override)
-            elif said:
-                self.said.setdefault(str(override.input_line), said)
+            elif message:
+                self.messages.setdefault(str(override.input_line), message)
 
     def problems(self) -> list[str]:
         """What to say of those that are left."""
         lines = [str(o.input_line) for o in self.open]
-        return [f"{line}: {self.said[line]}" for line in lines if line in self.said]
+        return [f"{line}: {self.messages[line]}" for line in lines if line in self.messages]

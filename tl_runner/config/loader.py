@@ -58,8 +58,8 @@ class Loader(ConfigLoaderImpl):
         self.preset_notes = [
             f"{section}.{word}"
             for word in NOTES
-            for section, said in notes[word].items()
-            if said != self.notes[word].get(section)
+            for section, given in notes[word].items()
+            if given != self.notes[word].get(section)
         ]
         # a preset of a sweep has settings of its own
         self.bare |= {key: value for key, value in plain(whole).items() if key == "sweep"}

@@ -66,9 +66,9 @@ def searched(whole: DictConfig, overrides: Sequence[Override]) -> Search:
         for line in groups.values()
     ]
     problems += [
-        said
+        message
         for key, space in space.items()
-        if key not in groups and (said := _unsearchable(whole, key, space))
+        if key not in groups and (message := _unsearchable(whole, key, space))
     ]
     if missing := [key for key in SETTINGS if key not in options]:
         problems.append(

@@ -130,16 +130,16 @@ def read_allowed(
         return {}, [f"{path}.allowed (in {file}) should be a section: a key and {PHRASES} each."]
     rules: dict[str, Rule] = {}
     problems = []
-    for key, said in section.items():
+    for key, given in section.items():
         if key not in keys:
             problems.append(
                 f"{path}.allowed (in {file}): there is no key {path}.{key}.{nearest(key, keys)}"
             )
             continue
         try:
-            rules[key] = rule_of(said)
+            rules[key] = rule_of(given)
         except ValueError:
             problems.append(
-                f"{path}.allowed (in {file}): {key}: {said!r} is no rule. Write {PHRASES}."
+                f"{path}.allowed (in {file}): {key}: {given!r} is no rule. Write {PHRASES}."
             )
     return rules, problems

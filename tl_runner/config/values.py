@@ -31,14 +31,14 @@ def number(
     above = f" {'above' if open_low else 'of at least'} {low:g}" if low > -INF else ""
     below = f" of at most {high:g}" if high < INF else ""
     span = above + (below.replace("of", "and", 1) if above else below)
-    said = f"a whole number{span}" if whole else f"a number{span}"
+    message = f"a whole number{span}" if whole else f"a number{span}"
 
     def check(value: Any) -> str | None:
         right = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
         return (
             None
             if right and (low < value if open_low else low <= value) and value <= high
-            else said
+            else message
         )
 
     return check
@@ -62,10 +62,10 @@ def either(*rules: Rule) -> Rule:
     """Any of several rules."""
 
     def check(value: Any) -> str | None:
-        said = [rule(value) for rule in rules]
-        if None in said:
+        message = [rule(value) for rule in rules]
+        if None in message:
             return None
-        parts = [str(s).partition(" Did you mean") for s in said]  # what was meant comes last
+        parts = [str(s).partition(" Did you mean") for s in message]  # what was meant comes last
         hints = [mark + word for _, mark, word in parts if mark]
         return " or ".join(text.rstrip(".") for text, _, _ in parts) + (
             "." + hints[0] if hints else ""
@@ -94,8 +94,8 @@ def all_in(rule: Rule, least: int = 0) -> Rule:
 
     def check(value: Any) -> str | None:
         fine = isinstance(value, list) and len(value) >= least
-        said = f"a list{' of one or more' if least else ''}: {rule(object())} each"
-        return None if fine and all(rule(v) is None for v in value) else said
+        message = f"a list{' of one or more' if least else ''}: {rule(object())} each"
+        return None if fine and all(rule(v) is None for v in value) else message
 
     return check
 
@@ -203,21 +203,21 @@ RANGE = re.compile(r"(?P<kind>whole|number)(?: (?P<bounds>.+))?")
 BOUND = re.compile(r"(>=|>|<=) (\S+)")
 
 
-def rule_of(said: Any) -> Rule:
+def rule_of(given: Any) -> Rule:
     """The rule that a line of ``allowed`` says.
 
     Raises:
         ValueError: it says none.
     """
-    if isinstance(said, list):
-        if not said or any(isinstance(option, dict | list) for option in said):
-            raise ValueError(said)
-        options = [option for option in said if option is not None]
+    if isinstance(given, list):
+        if not given or any(isinstance(option, dict | list) for option in given):
+            raise ValueError(given)
+        options = [option for option in given if option is not None]
         rules = [one_of(*options)] if options else []
-        return _any_of([*rules, *([null] if None in said else [])])
-    if not isinstance(said, str):
-        raise ValueError(said)
-    return _any_of([_phrase(part.strip()) for part in said.split(" or ")])
+        return _any_of([*rules, *([null] if None in given else [])])
+    if not isinstance(given, str):
+        raise ValueError(given)
+    return _any_of([_phrase(part.strip()) for part in given.split(" or ")])
 
 
 def _any_of(rules: list[Rule]) -> Rule:
@@ -226,19 +226,19 @@ def _any_of(rules: list[Rule]) -> Rule:
     return rules[0] if len(rules) == 1 else either(*rules)
 
 
-def _phrase(said: str) -> Rule:
-    if said in WORDS:
-        return WORDS[said]
+def _phrase(given: str) -> Rule:
+    if given in WORDS:
+        return WORDS[given]
     for start, least in (("list of ", 0), ("non-empty list of ", 1)):
-        if said.startswith(start):
-            return all_in(_phrase(said.removeprefix(start)), least)
-    if said.startswith("pair of "):
-        return pair(_phrase(said.removeprefix("pair of ")))
-    if said.startswith("some of "):
-        return some_of(*(word.strip() for word in said.removeprefix("some of ").split(",")))
-    if found := RANGE.fullmatch(said):
+        if given.startswith(start):
+            return all_in(_phrase(given.removeprefix(start)), least)
+    if given.startswith("pair of "):
+        return pair(_phrase(given.removeprefix("pair of ")))
+    if given.startswith("some of "):
+        return some_of(*(word.strip() for word in given.removeprefix("some of ").split(",")))
+    if found := RANGE.fullmatch(given):
         return _range(found["bounds"] or "", found["kind"] == "whole")
-    raise ValueError(said)
+    raise ValueError(given)
 
 
 def _range(bounds: str, whole: bool) -> Rule:
@@ -281,8 +281,8 @@ def problem(path: str, value: Any, default: Any, rule: Rule | None = None) -> st
 
     Without a rule it is to have the type of its default.
     """
-    said = rule(value) if rule else wrong_type(value, default)
-    if said is None:
+    message = rule(value) if rule else wrong_type(value, default)
+    if message is None:
         return None
     shown = "null" if value is None else repr(value)
-    return f"{path}={shown} should be {said}" + ("" if said.endswith(("?", ".")) else ".")
+    return f"{path}={shown} should be {message}" + ("" if message.endswith(("?", ".")) else ".")

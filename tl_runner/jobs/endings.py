@@ -35,8 +35,8 @@ def guarded(job: Job) -> tuple[int, dict[str, Any] | None, str]:
         return EXIT_USER, None, str(error)
     except (Interrupted, KeyboardInterrupt) as error:
         if not (path / "checkpoints" / "last.pt").exists():
-            said = "Stopped before the first checkpoint; there is nothing to resume."
-            return EXIT_INTERRUPTED, None, said
+            message = "Stopped before the first checkpoint; there is nothing to resume."
+            return EXIT_INTERRUPTED, None, message
         message = (
             f"A checkpoint was written. Go on with: tl-run resume={path}"
             if isinstance(error, Interrupted)

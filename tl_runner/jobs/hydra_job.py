@@ -71,7 +71,7 @@ def _ended(job: Job) -> tuple[int, dict[str, Any] | None, str]:
     try:
         with Interrupt() as interrupt:  # an import that is cut off leaves half a torch behind
             from tl_runner.jobs.endings import guarded
-        if interrupt.asked:
+        if interrupt.requested:
             raise KeyboardInterrupt
         return guarded(job)
     except KeyboardInterrupt:  # before the run began, or a second one

@@ -26,7 +26,7 @@ class Interrupt:
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._before: dict[int, Any] = {}
         self._handed_on: int | None = None
 
@@ -48,7 +48,7 @@ class Interrupt:
             signal.raise_signal(self._handed_on)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.asked = True
+        self.requested = True
         if number not in (signal.SIGINT, signal.SIGTERM):
             self._handed_on = number
         self._restore()

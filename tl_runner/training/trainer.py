@@ -133,7 +133,7 @@ class Trainer:
         with Interrupt() as interrupt:
             while self.at.phase < len(self.phases):
                 # a phase without epochs asks nowhere else
-                if self._resumed is None and self.ranks.any(interrupt.asked):
+                if self._resumed is None and self.ranks.any(interrupt.requested):
                     self.save(None)
                     raise Interrupted
                 self._phase(self.phases[self.at.phase], interrupt)
@@ -210,7 +210,7 @@ class Trainer:
         of that."""
         assert self.cache
         phase = loop.phase
-        with self.cache.claim(key, lambda: interrupt.asked):
+        with self.cache.claim(key, lambda: interrupt.requested):
             stored = self.cache.load(key, phase)
             if not stored:
                 before = self.at.train_s, self.at.images
@@ -289,7 +289,7 @@ class Trainer:
         def after_step(done: int) -> bool:
             at.step = done
             advance()
-            return done % self.ranks.every == 0 and self.ranks.any(interrupt.asked)
+            return done % self.ranks.every == 0 and self.ranks.any(interrupt.requested)
 
         finished = loop.run_epoch(at.epoch, first, after_step)
         self.device.synchronize()
@@ -318,7 +318,7 @@ class Trainer:
             phase.name, at.epoch, loop.epochs, {**printed, **rules.shown(scores, self.selection)}
         )
         self.save(loop)
-        if self.ranks.any(interrupt.asked):
+        if self.ranks.any(interrupt.requested):
             raise Interrupted
 
     # ---- the end
