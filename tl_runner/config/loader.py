@@ -61,13 +61,13 @@ class Loader(ConfigLoaderImpl):
             for section, given in notes[word].items()
             if given != self.notes[word].get(section)
         ]
-        # a preset of a sweep has settings of its own
+        # a preset of a sweep has settings of its own, beside those of others
         self.bare |= {key: value for key, value in plain(whole).items() if key == "sweep"}
         return whole
 
 
 def _is_preset(default: ResultDefault) -> bool:
-    return str(default.config_path).split("/")[0] in PRESETS
+    return str(default.config_path).split("/")[0] in (*PRESETS, "sweep")
 
 
 def take_out(config: DictConfig) -> Notes:
