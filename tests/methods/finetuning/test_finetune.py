@@ -22,7 +22,7 @@ def tuning(*words, phase=-1):
         go(loop_of(method, 0, task, device))
     loop = loop_of(method, phase, task, device)
     first = next(p for p in loop.method.phases() if p.name.startswith("finetune"))
-    first.begin()
+    first.hooks.begin()
     loop.begin_epoch(0)
     return method, loop
 
@@ -118,7 +118,7 @@ def test_gradual_unfreezing_begins_with_the_head_and_ends_with_all():
     method = build(*FROM_SOURCE, "method.gradual=true", "train.epochs=5")[2]
     phases = method.phases()
     assert [p.name for p in phases] == ["pretrain", *(f"finetune_{n}" for n in range(4))]
-    assert [p.epochs for p in phases] == [5, 1, 1, 1, 2]
+    assert [p.length.epochs for p in phases] == [5, 1, 1, 1, 2]
     trained = [
         sum(p.numel() for g in phase.updates[0].groups for p in g.parameters)
         for phase in phases[1:]

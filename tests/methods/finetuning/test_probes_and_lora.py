@@ -48,7 +48,7 @@ def test_lp_ft_fine_tunes_from_the_probes_head():
     phases = method.phases()
     assert [p.name for p in phases] == ["pretrain", "probe", "finetune"]
     # nothing starts the head anew between probe and finetune
-    assert [p.begin is not None for p in phases] == [False, True, False]
+    assert [p.hooks.begin is not None for p in phases] == [False, True, False]
     go(loop_of(method, 0, task, device))
     method.start()
     encoder, head = state(method.encoder), state(method.head)
