@@ -8,7 +8,7 @@ it is used.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -83,26 +83,37 @@ def class_in(folder: str, name: str, base: type) -> type:
 
 
 def refuse_code_of(folder: Path, config: Mapping[str, Any]) -> None:
-    """Whether what a run's config names is installed: a module that came with the run's folder is
-    never imported.
+    """Refuse a run's config that names a module inside the run's own folder.
 
-    Looks for the outermost package alone, so that nothing is imported on the way.
+    Any dotted name may be one of a user's own modules, wherever it stands (``method.name``,
+    ``data.source``). The outermost package alone is looked up, so that nothing is imported.
 
     Raises:
-        CheckpointError: a section's dotted name is of code inside ``folder``.
+        CheckpointError: a value is a dotted name of code inside ``folder``.
     """
-    for group, section in config.items():
-        name = (
-            str(section.get("module", section.get("name", "")))
-            if isinstance(section, Mapping)
-            else ""
-        )
-        if "." not in name:
+    for key, value in _texts(config):
+        parts = value.split(".")
+        if len(parts) < 2 or not all(part.isidentifier() for part in parts):
             continue
-        spec = find_spec(name.partition(".")[0])
+        try:
+            spec = find_spec(parts[0])
+        except ValueError:  # a module of this process that no file is known of, such as __main__
+            continue
         places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
         if any(Path(place).resolve().is_relative_to(folder.resolve()) for place in places if place):
             raise CheckpointError(
-                f"{group}.name={name} of this run is code in its own folder, which is not run. "
+                f"{key}={value} of this run is code in its own folder, which is not run. "
                 "Install it first."
             )
+
+
+def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in nested dicts and lists, with the dotted key that it stands under."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _texts(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner, key)
+    elif isinstance(value, str):
+        yield key, value

@@ -261,11 +261,21 @@ def test_a_recorded_command_brings_no_other_place_of_configs(tl_run, tmp_path):
     assert "would compose configs of hydra.searchpath" in ended.err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*TINY, "method.name=came_along.mine"),
+        (*TINY, "backbone.name=came_along.mine"),
+        ("data=digits_multi", "data.source=came_along.mine"),
+        ("data=digits_multi", "data.source=[fonts,came_along.mine]"),
+    ],
+    ids=lambda words: words[-1],
+)
 @pytest.mark.parametrize("sweep", [True, False], ids=["sweep", "run"])
-def test_modules_that_came_with_a_folder_are_not_imported(tl_run, tmp_path, monkeypatch, sweep):
-    folder = recorded(
-        tmp_path / "sent", sweep, None, [*TINY, "method=source_only", "method.name=came_along.mine"]
-    )
+def test_modules_that_came_with_a_folder_are_not_imported(
+    tl_run, tmp_path, monkeypatch, sweep, words
+):
+    folder = recorded(tmp_path / "sent", sweep, None, ["method=source_only", *words])
     (folder / "came_along.py").write_text("raise SystemExit('it was imported')\n")
     monkeypatch.syspath_prepend(str(folder))
     ended = tl_run(f"resume={folder}")

@@ -86,9 +86,8 @@ def launch(plan: Plan, folder: Path, jobs: Sequence[Job]) -> None:
                 for j, e in zip(todo, ends, strict=True)
                 if e.status is JobStatus.FAILED
             ]
-        except (
-            Exception
-        ) as error:  # a worker died or a queue said no; the folders tell which jobs are left
+        # a worker died or a queue said no: the folders tell which jobs are left
+        except Exception as error:
             problems = [f"the launcher gave up: {type(error).__name__}: {error}"]
             if all(state(folder / j.name) == "missing" for j in todo):
                 raise UserError(problems[0]) from error

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from tl_runner.methods.features._learners import State
     from tl_runner.methods.setting import Setting
 
-LEAST = 1e-3  # a round's error is taken to be at least this, so that its vote is finite
-# and at most this, where the target is still drowned out by the source, whose weights fall from
-# round to round
-MOST = 0.49
+# a round's error is taken to be at least the one, so that its vote is finite, and at most the
+# other, where the source, whose weights fall from round to round, still drowns the target out
+LEAST, MOST = 1e-3, 0.49
 ROUNDING = 1e-6  # of a sum of votes in single precision
 HALVINGS, LARGEST = 60, 1e9  # of the interval in which the factor of a step is sought, and its end
 
