@@ -11,9 +11,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 import pytest
 
-from support import made_digits
+from support import compositions, made_digits
 from support.runs import Ended, data_root
 from tl_runner.cli import run as cli
+from tl_runner.config.bases import Bases
+
+Bases.of = compositions.of
 
 
 def pytest_collection_modifyitems(items) -> None:

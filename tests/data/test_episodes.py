@@ -262,6 +262,7 @@ def test_what_is_wrong_with_omniglots_files_is_said(tmp_path, monkeypatch):
         read(root, tmp_path / "cache")
 
 
+@pytest.mark.slow
 @pytest.mark.real_data
 def test_the_real_omniglot(tmp_path):
     root = data_root()

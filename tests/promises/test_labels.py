@@ -63,7 +63,7 @@ def test_permuted_target_labels_change_no_weight(real_root, tl_run, tmp_path):
     "rule",
     cases(
         [rule for rule in RULES if rule not in ("target_val", "meta_val")],
-        ("last", "im", "dev", "reverse_validation", "oracle"),
+        ("dev", "reverse_validation", "oracle"),
     ),
 )
 def test_selection_rules(tl_run, tmp_path, rule):

@@ -21,7 +21,8 @@ WORDS = (
     "-m",
     *TINY,
     "device.threads=1",
-    "method=source_only,adda",
+    "method=source_only",
+    "train.epochs=1",
     "seed=0",
     "train.optimizer.lr=1e-3,1e30",
 )
@@ -63,9 +64,9 @@ def test_a_launcher_runs_the_sweep(name, in_one_process, tmp_path):
     if not find_spec(f"hydra_plugins.hydra_{plugin}_launcher"):
         pytest.skip(f"the extra tl-run[{extra}] is not installed")
     ended = command(tmp_path, f"hydra/launcher={name}", *more, *WORDS, "hydra.sweep.dir=sweep")
-    assert ended.returncode == 1, ended.stderr  # two runs diverge
+    assert ended.returncode == 1, ended.stderr  # one run diverges
     found = results(tmp_path)
-    assert [r["status"] for r in found] == ["done", "failed", "done", "failed"]
+    assert [r["status"] for r in found] == ["done", "failed"]
     for result, other in zip(found, in_one_process, strict=True):
         assert result["metrics"] == other["metrics"]  # the same runs, to the bit
     assert "failed: pretrain, epoch 1" in ended.stdout

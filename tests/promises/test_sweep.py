@@ -73,7 +73,8 @@ def without_shares(folder: Path) -> None:
 
 
 def test_a_killed_sweep_is_finished_by_one_command(tl_run, tmp_path, capfd):
-    _killed_and_resumed(tl_run, tmp_path, capfd, GRID, steps=4 * 2 * 2 + 3)
+    words = ("-m", *TINY, "method=source_only,adda", "seed=0")
+    _killed_and_resumed(tl_run, tmp_path, capfd, words, steps=4 * 2 + 3)
 
 
 @pytest.mark.slow

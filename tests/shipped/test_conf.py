@@ -52,6 +52,21 @@ NAMED = {  # what a user has to name, by choice
         "data.size": "32",
     },
 }
+FEW = ("train.limit.samples=64",)
+# inner loops of many steps, on many tasks
+TASKS = ("method.meta.batch_size=2", "method.inner.steps=2", "method.inner.test_steps=2")
+SHORTER = {
+    **{f"experiment=omniglot_{task}": TASKS for task in ("5w1s", "5w5s", "20w1s", "20w5s")},
+    **{f"method={name}": TASKS for name in ("maml", "fomaml", "anil", "reptile")},
+    "method=meta_sgd": TASKS[:2],
+    **{
+        f"{group}={name}": FEW
+        for group, names in GROUPS.items()
+        for name in names
+        if group == "experiment" and name.startswith(("omniglot_pr", "sinus", "hinton"))
+    },
+    **{f"method={name}": FEW for name in ("protonet", "pretrain_all")},
+}
 CLASSES = {
     "things": [f"thing{i:02}" for i in range(24)],
     "photographs": [
@@ -142,13 +157,20 @@ def smoke(tl_run, tmp_path, made_up_root, monkeypatch):
     monkeypatch.setenv("TL_DATA_ROOT", str(made_up_root))
 
     def command(*words):
+        shorter = [more for word in words for more in SHORTER.get(word, ())]
+        shorter = shorter or [*FEW, "train.batch_size=16"]
         named = {key: value for word in words for key, value in NAMED.get(word, {}).items()}
         root = [
             f"{key}={made_for(tmp_path / value) if key.endswith(('_dir', '_file')) else value}"
             for key, value in named.items()
         ]
         ended = tl_run(
-            "debug=smoke", "device=cpu", *words, *root, f"hydra.run.dir={tmp_path / 'run'}"
+            "debug=smoke",
+            "device=cpu",
+            *(w for w in shorter if not {w.split("=")[0]} & {v.split("=")[0] for v in words}),
+            *words,
+            *root,
+            f"hydra.run.dir={tmp_path / 'run'}",
         )
         assert ended.code == 0, ended.text
         (result,) = results(tmp_path)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
 
+from support import killed_process
 from support.runs import TINY
 
-DRIVER = Path(__file__).with_name("kill_driver.py")
+# processes that have imported everything already
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tl_runner.jobs.run", "support.killed_process"])
 SETTINGS = (
     *TINY,
     "method=adda",
@@ -25,13 +26,19 @@ SETTINGS = (
 
 def drive(place: str, number: int, folder: Path, *more: str) -> int:
     """Exit code of a run into ``folder`` that kills itself at the N-th visit of a place."""
-    words = (*SETTINGS, *more, f"hydra.run.dir={folder}")
-    command = [sys.executable, str(DRIVER), place, str(number), *words]
+    return _exit_code(place, number, folder, *SETTINGS, *more, f"hydra.run.dir={folder}")
+
+
+def _exit_code(place: str, number: int, folder: Path, *words: str) -> int:
     # the same number of threads as this process: sums of floats depend on it
-    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    return subprocess.run(
-        command, cwd=folder.parent, env=env, capture_output=True, timeout=300
-    ).returncode
+    given = (place, number, list(words), folder.parent, torch.get_num_threads())
+    process = PROCESSES.Process(target=killed_process.run, args=given)
+    process.start()
+    process.join(600)
+    process.kill()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 def interrupted(tl_run, monkeypatch, after: int, *words: str):
@@ -53,7 +60,5 @@ def interrupted(tl_run, monkeypatch, after: int, *words: str):
 
 def killed(place: str, number: int, folder: Path, *words: str) -> None:
     """A sweep into ``folder`` whose process kills itself at the N-th visit of a place."""
-    command = [sys.executable, str(DRIVER), place, str(number), *words, f"hydra.sweep.dir={folder}"]
-    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    ended = subprocess.run(command, cwd=folder.parent, env=env, capture_output=True, timeout=600)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    code = _exit_code(place, number, folder, *words, f"hydra.sweep.dir={folder}")
+    assert code == -signal.SIGKILL

@@ -18,7 +18,7 @@ TINY = (
     "train.epochs=2",
     "train.steps_per_epoch=4",
     "train.batch_size=32",
-    "train.limit.samples=200",
+    "train.limit.samples=120",
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.hydra import Hydra
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -126,9 +127,10 @@ class Bases:
         assert isinstance(hydra.config_loader, Loader)
         self.loader = hydra.config_loader
         self._made: dict[tuple[str, ...], Base] = {}
+        files = self.loader.repository  # the loader's own list would read them anew for each group
         self.groups = {
-            g: [o for o in self.loader.get_group_options(g) if not o.startswith("_")]
-            for g in self.loader.list_groups("")
+            g: [o for o in files.get_group_options(g, ObjectType.CONFIG) if not o.startswith("_")]
+            for g in files.get_group_options("", ObjectType.GROUP)
         }
 
     def choices_of(self, parsed: Sequence[Override]) -> list[str]:

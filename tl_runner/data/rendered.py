@@ -7,7 +7,7 @@ resized into the middle of 28x28 as MNIST is.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,11 +93,21 @@ def draw_views(glyphs: Tensor, theta: Tensor) -> Tensor:
 
 def font_digits(per_face: int, jitter: Affine, generator: torch.Generator) -> Split:
     """``per_face`` jittered images of each digit in each face, labelled."""
+    digits, state = _font_digits(per_face, jitter, generator.get_state().numpy().tobytes())
+    generator.set_state(state)
+    return digits
+
+
+@lru_cache(maxsize=4)  # the jobs of a sweep mostly have the same
+def _font_digits(per_face: int, jitter: Affine, state: bytes) -> tuple[Split, Tensor]:
+    """The same from a generator's state, and the state that it is left in."""
+    generator = torch.Generator()
+    generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
     glyphs = render("0123456789")
     faces, classes = glyphs.shape[:2]
     y = torch.arange(classes).repeat(faces).repeat_interleave(per_face)
     x = jittered(glyphs.flatten(0, 1).repeat_interleave(per_face, dim=0), jitter, generator)
-    return Split(x, y, torch.arange(len(x)))
+    return Split(x, y, torch.arange(len(x))), generator.get_state()
 
 
 @cache

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tl_runner import randomness
 from tl_runner.backbones._batch_norm import norms_of, use_domain
 from tl_runner.methods.phases import Outputs, Phase, Update
 
@@ -71,8 +70,7 @@ class Method(nn.Module, ABC):
 
     def fresh(self, name: str, make: Callable[[], Any], seed: int | None = None) -> Any:
         """A network whose first weights depend on ``name`` and the seed (the run's) alone."""
-        with randomness.seeded(self.setting.seed if seed is None else seed, "init", name):
-            return make()
+        return self.setting.fresh(name, make, seed)
 
     def encoder_and_head(self) -> tuple[Backbone, nn.Linear]:
         """A fresh backbone and a linear head on it; the same for every method of one seed."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from tl_runner import randomness
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,3 +55,12 @@ class Setting:
     make_teacher: Callable[[], Backbone] | None = None
     given: Sequence[nn.Module] = ()
     deployed: bool = False
+
+    def fresh(self, name: str, make: Callable[[], Any], seed: int | None = None) -> Any:
+        """What ``make`` returns, its random numbers following from ``name`` and a seed alone.
+
+        Args:
+            seed: None: the run's.
+        """
+        with randomness.seeded(self.seed if seed is None else seed, "init", name):
+            return make()

@@ -257,17 +257,20 @@ def test_both_students_start_from_the_same_weights():
 # ---- teachers that are given
 
 
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory):
+    """A folder for what is trained once."""
+    return tmp_path_factory.mktemp("shelf")
+
+
 @pytest.fixture
-def trained(tl_run, tmp_path):
+def trained(tl_run, tmp_path, shelf):
     """A run on printed digits, to teach."""
-    ended = tl_run(
-        *TINY,
-        "method=source_only",
-        "backbone.batch_norm=true",
-        f"hydra.run.dir={tmp_path / 'teacher'}",
-    )
-    assert ended.code == 0, ended.text
-    return tmp_path / "teacher"
+    words = (*TINY, "method=source_only", "backbone.batch_norm=true")
+    if not (shelf / "teacher").exists():
+        ended = tl_run(*words, f"hydra.run.dir={shelf / 'teacher'}")
+        assert ended.code == 0, ended.text
+    return shutil.copytree(shelf / "teacher", tmp_path / "teacher")
 
 
 def test_a_run_teaches(tl_run, tmp_path, trained):

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from support.covers import pairs
 from support.meta_learners import SHAPE, SHOTS, TASKS, WAYS, batch, made
 from tl_runner.methods.batch import Batch, TaskSet
 from tl_runner.methods.fewshot import MetaLearner
@@ -52,12 +53,12 @@ def close(a: dict[str, Tensor], b: dict[str, Tensor], rtol: float, atol: float =
     return a.keys() == b.keys() and all(torch.allclose(a[k], b[k], rtol=rtol, atol=atol) for k in a)
 
 
-@pytest.mark.parametrize(
-    ("kind", "steps"),
-    [(MAML, 1), (MAML, 3), (ANIL, 1), (ANIL, 3), (MetaSGD, 1), (MetaSGD, 3), (PretrainAll, 0)],
-)
-@pytest.mark.parametrize("norm", ["no norm", "transductive", "support"])
-def test_the_meta_gradient_is_that_of_finite_differences(kind, steps, norm):
+KINDS = [(MAML, 1), (MAML, 3), (ANIL, 1), (ANIL, 3), (MetaSGD, 1), (MetaSGD, 3), (PretrainAll, 0)]
+
+
+@pytest.mark.parametrize(("learner", "norm"), pairs(KINDS, ["no norm", "transductive", "support"]))
+def test_the_meta_gradient_is_that_of_finite_differences(learner, norm):
+    kind, steps = learner
     method = made(
         kind, steps, norm=norm != "no norm", bn="transductive" if norm == "no norm" else norm
     )

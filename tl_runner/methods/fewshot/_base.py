@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, vmap
 
-from tl_runner.backbones._batch_norm import as_support, episodic, norms_of
+from tl_runner.backbones._batch_norm import norms_of
+from tl_runner.backbones._episode_norm import as_support, episodic
 from tl_runner.methods.base import Method
 from tl_runner.methods.phases import Batching, Outputs, Phase, Sampling, Update
 
