@@ -16,6 +16,7 @@ from PIL import Image
 
 from support.kills import interrupted
 from support.meta_learners import SHOTS, WAYS, batch, made
+from support.phase_loops import CPU
 from support.runs import data_root
 from support.same_runs import assert_same
 from tl_runner import randomness
@@ -30,7 +31,7 @@ from tl_runner.methods.fewshot.meta_sgd import MetaSGD
 from tl_runner.methods.fewshot.protonet import ProtoNet
 from tl_runner.methods.fewshot.reptile import Reptile
 from tl_runner.methods.phases import Batching
-from tl_runner.training.task_evaluator import half_width, report, scored
+from tl_runner.training.task_evaluator import TaskEvaluator, half_width, report, scored
 
 PROTOCOL = {"ways": 5, "shots": 1, "queries": 2, "training": {}, "tasks": {"val": 10, "test": 20}}
 TINY = (
@@ -503,20 +504,9 @@ def test_a_run_says_its_protocol_and_keeps_the_curve(tl_run, tmp_path):
 
 
 def test_every_step_has_fresh_tasks_and_every_method_the_same_test_tasks():
-    from tl_runner.training.device import resolve
     from tl_runner.training.task_batches import TaskBatches
-    from tl_runner.training.task_evaluator import TaskEvaluator
 
-    device = resolve(
-        {
-            "name": "cpu",
-            "precision": "fp32",
-            "channels_last": False,
-            "compile": False,
-            "cuda_graphs": False,
-            "threads": None,
-        }
-    )
+    device = CPU
     episodes = ImageEpisodes(labelled(30, 20), "", ways=5, shots=1, queries=1, scored=40)
     batches = TaskBatches({"tasks": episodes}, 8, 50, device, (0, "meta"))
     seen = []
@@ -530,6 +520,32 @@ def test_every_step_has_fresh_tasks_and_every_method_the_same_test_tasks():
     ]
     assert torch.equal(*plans)
     assert torch.equal(plans[0], episodes.plan(40, randomness.generator(7, "tasks", "meta_test")))
+
+
+def test_the_same_weights_are_scored_once():
+    asked = []
+
+    def curve(support, query):
+        asked.append(len(query.x))
+        return query.y[:, None, :, None].eq(torch.arange(5)).float() * method.weight.sum()
+
+    method = torch.nn.Linear(1, 1)
+    phase = SimpleNamespace(name="meta", outputs=SimpleNamespace(curve=curve))
+    episodes = {
+        f"meta_{part}": ImageEpisodes(labelled(30, 20), "", ways=5, shots=1, queries=1, scored=40)
+        for part in ("val", "test")
+    }
+    evaluator = TaskEvaluator(method, episodes, CPU, 7)
+    torch.nn.init.constant_(method.weight, 1.0)
+    right = evaluator.after_epoch(phase)["meta_val"]
+    assert right == {"accuracy": 1.0, "accuracy_ci95": 0.0}
+    assert evaluator.after_phase(phase)["meta_val"] == right
+    assert evaluator.at_the_end(phase)[0]["meta_test"]["metrics"]["accuracy"] == 1.0
+    assert asked == [40, 40]  # of either list once
+    torch.nn.init.constant_(method.weight, -1.0)
+    assert evaluator.after_epoch(phase)["meta_val"]["accuracy"] == 0.0
+    assert evaluator.at_the_end(phase)[0]["meta_val"]["metrics"]["accuracy"] == 0.0
+    assert asked == 4 * [40]
 
 
 @pytest.mark.slow
