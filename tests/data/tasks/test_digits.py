@@ -171,6 +171,20 @@ def test_jitter_keeps_the_digit_inside():
     assert split.x[:, :, :, -3:].amax() == 0
 
 
+def test_digits_drawn_before_are_those_that_are_drawn_anew():
+    def drawn(seed):
+        generator = torch.Generator().manual_seed(seed)
+        first, second = (rendered.font_digits(1, Affine(rotate=9.0), generator) for _ in range(2))
+        return first.x, second.x, torch.rand(3, generator=generator)
+
+    rendered._font_digits.cache_clear()
+    once, again, other = drawn(5), drawn(5), drawn(6)
+    assert rendered._font_digits.cache_info().hits == 2
+    assert all(torch.equal(a, b) for a, b in zip(once, again, strict=True))
+    assert not torch.equal(once[0], once[1])
+    assert not any(torch.equal(a, b) for a, b in zip(once, other, strict=True))
+
+
 def test_domains_must_share_shape_and_range():
     def split(high, side=4):
         return Split(
