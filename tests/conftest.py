@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -39,11 +40,23 @@ def real_root() -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def made_up_once(tmp_path_factory) -> Path:
+    """The data root of ``made_up_root``, made once; to be copied by who changes it."""
+    return made_digits.make_everything(tmp_path_factory.mktemp("data") / "made up")
+
+
 @pytest.fixture
-def made_up_root(tmp_path, monkeypatch) -> Path:
-    """A data root with a tiny made-up set of every kind that needs files."""
+def made_up_root(made_up_once, monkeypatch) -> Path:
+    """A data root with a tiny made-up set of every kind that needs files, to be read."""
     made_digits.shrink(monkeypatch)
-    return made_digits.make_everything(tmp_path / "made up")
+    return made_up_once
+
+
+@pytest.fixture
+def own_root(made_up_root, tmp_path) -> Path:
+    """A copy of that root, to be changed."""
+    return shutil.copytree(made_up_root, tmp_path / "made up")
 
 
 @pytest.fixture

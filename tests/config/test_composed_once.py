@@ -12,6 +12,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from support import compositions
 from support.runs import TINY
 from tl_runner.cli.command import parse as taken_apart
 from tl_runner.config.bases import Bases, with_keys
@@ -32,6 +33,7 @@ def composed(monkeypatch):
         return load(self, config_name, overrides, *args, **more)
 
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", counted)
+    monkeypatch.setattr(Bases, "of", compositions.compose)  # not from an earlier test
     return calls
 
 

@@ -30,14 +30,14 @@ def test_a_bad_start_is_left_behind(tl_run, tmp_path):
     sweep = tmp_path / "sweep"
     ended = tl_run(
         *SEARCH,
-        "sweep.trials=5",
+        "sweep.trials=4",
         "sweep.objective=source_val.accuracy",
         f"{RATE}=1e-7",
         f"hydra.sweep.dir={sweep}",
     )
     assert ended.code == 0, ended.text
     found = trials(sweep)
-    assert len(found) == 5
+    assert len(found) == 4
     assert found[0][1] == 1e-7  # the config as it stands is the first trial
     assert all(1e-4 <= rate <= 1e-2 for _, rate in found[1:])
     assert max(found)[0] > found[0][0] + 0.2
@@ -51,7 +51,7 @@ def test_a_bad_start_is_left_behind(tl_run, tmp_path):
 def test_the_mean_of_seeds_is_judged_and_a_diverging_trial_fails_alone(tl_run, tmp_path):
     sweep = tmp_path / "sweep"
     words = (
-        "sweep.trials=4",
+        "sweep.trials=3",
         "seed=0,1",
         f"{RATE}=choice(1e-3,1e30)",
         "sweep.objective=target_train.im",
@@ -59,10 +59,10 @@ def test_the_mean_of_seeds_is_judged_and_a_diverging_trial_fails_alone(tl_run, t
     ended = tl_run(*SEARCH, *words, f"hydra.sweep.dir={sweep}")
     assert ended.code == 1  # a run failed, as in any sweep
     found = trials(sweep)
-    assert len(found) == 4
+    assert len(found) == 3
     assert {value is None for value, rate in found if rate == 1e30} == {True}
     done = results(sweep)
-    assert len(done) == 8
+    assert len(done) == 6
     assert {r["status"] for r in done} == {"done", "failed"}
     means = {value for value, _ in found if value is not None}
     assert means == {sum(r["metrics"]["target_train"]["im"] for r in done[:2]) / 2}

@@ -163,8 +163,8 @@ def test_an_exported_network_says_the_same_of_any_number_of_images(
     "words",
     [
         ("method=shot", "backbone.bn=domain_specific"),
-        ("method=adda",),
-        ("method=mcd",),
+        pytest.param(("method=adda",), marks=pytest.mark.slow),
+        pytest.param(("method=mcd",), marks=pytest.mark.slow),
         ("method=multitask", "method.baselines=false"),
         ("method=lora", "data.target_labels=3"),
     ],

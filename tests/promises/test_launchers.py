@@ -58,7 +58,7 @@ def in_one_process(tmp_path_factory) -> list[dict]:
     return results(folder)
 
 
-@pytest.mark.parametrize("name", cases(LAUNCHERS, ("processes", "slurm_local")))
+@pytest.mark.parametrize("name", cases(LAUNCHERS, ("processes",)))
 def test_a_launcher_runs_the_sweep(name, in_one_process, tmp_path):
     plugin, extra, more = LAUNCHERS[name]
     if not find_spec(f"hydra_plugins.hydra_{plugin}_launcher"):
@@ -85,6 +85,7 @@ def test_a_sweep_of_processes_is_resumed(tmp_path):
         "-m",
         *TINY,
         "method=source_only",
+        "train.epochs=1",
         "seed=0,1,2",
         "hydra/launcher=processes",
         "hydra.launcher.n_jobs=2",

@@ -135,14 +135,14 @@ def test_a_rule_that_chooses_an_epoch_trains_its_last_phase_itself(run, tmp_path
     assert shared(chosen) == [False]
 
 
-def test_a_changed_data_file_is_another_phase(tl_run, made_up_root, tmp_path):
+def test_a_changed_data_file_is_another_phase(tl_run, own_root, tmp_path):
     """One label of the source's files changed by hand."""
     words = (
         "method=source_only",
         "cache.phases=true",
         "data=mnist2usps",
         "data.protocol=sampled",
-        f"data.root={made_up_root}",
+        f"data.root={own_root}",
     )
     tiny = [w for w in TINY if not w.startswith(("data.per_face", "train.limit"))]
 
@@ -156,7 +156,7 @@ def test_a_changed_data_file_is_another_phase(tl_run, made_up_root, tmp_path):
 
     assert command("one") == [False]
     assert command("two") == [True]
-    labels = made_up_root / "MNIST" / "raw" / "train-labels-idx1-ubyte"
+    labels = own_root / "MNIST" / "raw" / "train-labels-idx1-ubyte"
     content = bytearray(labels.read_bytes())
     with np.load(tmp_path / "one" / "predictions.npz") as arrays:
         at = 8 + int(arrays["source_train/ids"][0])  # behind the file's header

@@ -49,7 +49,7 @@ def _killed_and_resumed(tl_run, tmp_path, capfd, words, steps):
     assert 0 < len(done) < len(by_folder(untouched))
     before = {name: stamps(folder) for name, folder in done.items()}
     listed = tl_run("dry_run=true", f"resume={broken}")
-    assert f"{len(by_folder(untouched)) - len(done)} runs" in listed.out
+    assert f"{len(by_folder(untouched)) - len(done)} run" in listed.out
     ended = tl_run(f"resume={broken}")
     assert ended.code == 0, ended.text
     assert f"{len(done)} of {len(by_folder(untouched))} runs are done already" in ended.err
@@ -248,7 +248,7 @@ def test_a_misspelt_key_in_a_preset_of_ones_own(tl_run, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    cases(["back\\slash", "a $b c", "quo'te", "x=1,y[2]", "../up/sweep"], ("quo'te", "x=1,y[2]")),
+    cases(["back\\slash", "a $b c", "quo'te", "x=1,y[2]", "../up/sweep"], ("x=1,y[2]",)),
 )
 def test_odd_folders(tl_run, tmp_path, monkeypatch, name):
     from tl_runner.jobs.launch import _quoted

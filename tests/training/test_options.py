@@ -145,8 +145,7 @@ def test_the_average_begins_with_what_the_phase_begins_with():
     "words",
     [
         ("method=adabn", "train.ema=0.9"),
-        ("method=source_only", "train.mixup=1"),
-        ("method=source_only", "train.cutmix=1"),
+        ("method=source_only", "train.mixup=1", "train.cutmix=1"),
         ("method=multitask", "train.patience=2", "train.balance=weights"),
         ("method=multitask", "method.weighting=dwa", "train.epochs=1"),
         ("method=linear_probe", "method.select=l1", "data.target_labels=5", "train.ema=0.9"),

@@ -20,8 +20,8 @@ FONTS = {"per_face": 1, "jitter": {"rotate": 5.0}}
 
 
 @pytest.fixture
-def root(made_up_root):
-    return made_up_root
+def root(own_root):
+    return own_root
 
 
 # ---- several sources, several targets

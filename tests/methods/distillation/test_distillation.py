@@ -581,7 +581,7 @@ def test_a_sweep_trains_its_teacher_once(tl_run, tmp_path, made_up_root):
         "method=kd,rkd",
         "backbone=mlp",
         "backbone.hidden=[8],[16]",
-        "seed=0,1",
+        "seed=0",
         "method.teacher_seed=5",
     )
     ended = tl_run(
@@ -595,7 +595,7 @@ def test_a_sweep_trains_its_teacher_once(tl_run, tmp_path, made_up_root):
     )
     assert ended.code == 0, ended.text
     found = [result["phases"][0] for result in results(tmp_path / "sweep")]
-    assert len(found) == 8
+    assert len(found) == 4
     assert sum("shared" not in phase for phase in found) == 1
     assert len({json.dumps(phase["metrics"]) for phase in found}) == 1
     alone = [result["phases"][1] for result in results(tmp_path / "sweep")]

@@ -51,9 +51,7 @@ def test_a_run_says_what_it_predicts_and_says_it_again(name, tl_run, tmp_path):
     trained = Trained(tmp_path / "run")
     with np.load(tmp_path / "run" / "predictions.npz") as kept:
         ids, p = kept["target_test/ids"], kept["target_test/probabilities"]
-    _, task, _, _ = build(
-        f"method={name}", "backbone=raw", "data.per_face=2", "train.limit.samples=200"
-    )
+    _, task, _, _ = build(f"method={name}", "backbone=raw")
     split = task.splits["target_test"]
     assert split.ids.tolist() == ids.tolist()
     said = trained.outputs(lambda x: trained.phase.outputs.predict(x).float().softmax(1), split.x)

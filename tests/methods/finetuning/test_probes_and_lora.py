@@ -90,8 +90,9 @@ def test_lora_trains_adapters_and_head_alone():
 
 
 def test_pretraining_under_adapters_is_source_onlys_up_to_rounding():
-    _, task, method, device = build("method=lora", "data.target_labels=5")
-    _, _, floor, _ = build("method=source_only")
+    more = "train.limit.samples=200"
+    _, task, method, device = build("method=lora", "data.target_labels=5", more)
+    _, _, floor, _ = build("method=source_only", more)
     go(loop_of(method, 0, task, device))
     go(loop_of(floor, 0, task, device))
     x = task.splits["target_test"].x[:50].float() / 255
