@@ -78,6 +78,7 @@ def test_a_launcher_runs_the_sweep(name, in_one_process, tmp_path):
         assert "1-source_only-fonts2digits-s0: pretrain, epoch 1" in ended.stdout + ended.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_of_processes_is_resumed(tmp_path):
     if not find_spec("hydra_plugins.hydra_joblib_launcher"):
         pytest.skip("the extra tl-run[sweep] is not installed")

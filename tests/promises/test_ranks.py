@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 
+from support import rank_driver
+from support.kills import PROCESSES
 from support.phase_loops import CPU, SGD, Toy, split
 from support.runs import ROOT, TINY, Ended
 from support.same_runs import assert_same, content
@@ -26,15 +28,15 @@ from tl_runner.training.batches import Batches
 from tl_runner.training.distributed import ALONE, Ranks
 
 DRIVER = str(ROOT / "tests" / "support" / "rank_driver.py")
-TWELVE = (*TINY, "method=adda", "train.steps_per_epoch=12")
+SIX = (*TINY, "method=adda", "train.steps_per_epoch=6")
 METHODS = ("source_only", "adda")
 # the same function of a batch and of its parts
-SMOOTH = (*TWELVE, "backbone.batch_norm=false", "seed=3")
+SMOOTH = (*SIX, "backbone.batch_norm=false", "seed=3")
 ROUGH = (
-    *TWELVE,
+    *SIX,
     "backbone.dropout=0.3",
     "method.adapt.gate=0.4",
-    "method.adapt.gate_window=7",
+    "method.adapt.gate_window=5",
     "seed=7",
 )
 FILES = {
@@ -81,21 +83,19 @@ def pair(folder: Path, commands: list[dict]) -> list[list[Ended]]:
     )
     started = []
     for rank in ("0", "1"):
-        env = surroundings(MASTER_PORT=ports[0], RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2")
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(
-            subprocess.Popen(
-                [sys.executable, DRIVER, str(script)], cwd=folder, env=env, text=True, **pipes
-            )
-        )
-    try:
-        said = [p.communicate(timeout=120) for p in started]
-    finally:
-        for process in started:
-            process.kill()
-    script.unlink()
-    assert [out for out, _ in said] == ["", ""]
-    return [list(both) for both in zip(*(endings(err) for _, err in said), strict=True)]
+        env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": ports[0], "WORLD_SIZE": "2"}
+        env |= {"RANK": rank, "LOCAL_RANK": rank}
+        given = (script, env, torch.get_num_threads())
+        started.append(PROCESSES.Process(target=rank_driver.forked, args=given))
+        started[-1].start()
+    for process in started:
+        process.join(300)
+        process.kill()
+    out, err = ([(folder / f"{name}{r}").read_text() for r in "01"] for name in ("out", "err"))
+    for name in ("commands.json", "out0", "out1", "err0", "err1"):
+        (folder / name).unlink()
+    assert out == ["", ""]
+    return [list(both) for both in zip(*map(endings, err), strict=True)]
 
 
 def endings(err: str) -> list[Ended]:
@@ -155,9 +155,9 @@ def ended(stopped, tmp_path_factory) -> tuple[Path, dict[str, list[Ended]]]:
             ]
         },
         "whole": {"words": [*ROUGH, "hydra.run.dir=whole"]},
-        "stopped again": {"words": [f"resume={run}"], "at": 20, "whom": "itself"},
+        "stopped again": {"words": [f"resume={run}"], "at": 10, "whom": "itself"},
         "resumed": {"words": [f"resume={run}"]},
-        "broken": {"words": [*TWELVE, "hydra.run.dir=broken"], "at": 5, "whom": "nobody"},
+        "broken": {"words": [*SIX, "hydra.run.dir=broken"], "at": 5, "whom": "nobody"},
     }
     return folder, dict(zip(commands, pair(folder, list(commands.values())), strict=True))
 

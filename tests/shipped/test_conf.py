@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import pytest
 
 from support.arrays import numbers, vectors
+from support.covers import cases
 from support.pictures import made_up
 from support.runs import results
 from support.shipped import module_of
@@ -106,7 +107,7 @@ def test_every_file_opens_with_what_it_is_and_how_to_run_it(file):
         assert "tl-run" in "".join(line for line in text.splitlines() if line.startswith("#"))
 
 
-RUN = ("method", "data", "backbone", "experiment")  # groups whose choices the smoke runs compose
+RUN = ("method", "data", "backbone")  # groups whose choices the smoke runs compose
 
 
 @pytest.mark.parametrize(
@@ -273,6 +274,20 @@ def test_each_of_several_targets_is_scored_by_itself(smoke):
     assert both == pytest.approx((15 * usps + 597 * digits) / 612)
 
 
-@pytest.mark.parametrize("experiment", GROUPS["experiment"])
+# one of each kind of data and of phases; the others compose above
+EXPERIMENTS = (
+    "uda_digits",
+    "classical_digits",
+    "photos",
+    "distil_photos",
+    "hinton_mnist",
+    "sinusoid",
+    "omniglot_5w1s",
+    "omniglot_protonet",
+    "resnet18_new_head",
+)
+
+
+@pytest.mark.parametrize("experiment", cases(GROUPS["experiment"], EXPERIMENTS))
 def test_every_experiment_runs_under_smoke(smoke, experiment):
     smoke(f"experiment={experiment}", "figures=false")

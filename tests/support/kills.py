@@ -13,7 +13,7 @@ from support.runs import TINY
 
 # processes that have imported everything already
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tl_runner.jobs.run", "support.killed_process"])
+PROCESSES.set_forkserver_preload(["support.killed_process", "support.rank_driver"])
 SETTINGS = (
     *TINY,
     "method=adda",

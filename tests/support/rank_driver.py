@@ -20,31 +20,50 @@ from pathlib import Path
 from tl_runner.cli import run as cli
 from tl_runner.training.phase_loop import PhaseLoop
 
-step = PhaseLoop._step
-command: dict = {}
-visits = 0
+
+def run(script: Path) -> int:
+    """The commands of a file; the exit code of the last one."""
+    step, command, visits, code = PhaseLoop._step, {}, 0, 1
+
+    def signalled_step(self, *arguments):
+        nonlocal visits
+        visits += 1
+        if visits == command.get("at") and os.environ["RANK"] == "1":
+            if command["whom"] == "nobody":
+                raise ArithmeticError("made up")
+            os.kill(os.getpid() if command["whom"] == "itself" else os.getppid(), signal.SIGTERM)
+            time.sleep(1)  # until torchrun has passed it on
+        return step(self, *arguments)
+
+    PhaseLoop._step = signalled_step
+    for command in json.loads(script.read_text()):
+        visits, code = 0, 1
+        os.environ["MASTER_PORT"] = command.get("port", os.environ["MASTER_PORT"])
+        try:
+            cli.main(command["words"])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        except Exception:
+            traceback.print_exc()
+        print(f"exit {code}", file=sys.stderr, flush=True)
+    return code
 
 
-def signalled_step(self, *arguments):
-    global visits
-    visits += 1
-    if visits == command.get("at") and os.environ["RANK"] == "1":
-        if command["whom"] == "nobody":
-            raise ArithmeticError("made up")
-        os.kill(os.getpid() if command["whom"] == "itself" else os.getppid(), signal.SIGTERM)
-        time.sleep(1)  # until torchrun has passed it on
-    return step(self, *arguments)
+def forked(script: Path, environment: dict[str, str], threads: int) -> None:
+    """The same in a process that was forked: in the script's folder, with an environment, what it
+    prints in ``out`` and ``err`` of its rank there."""
+    import torch
+
+    os.environ.update(environment)
+    os.chdir(script.parent)
+    sys.argv = ["tl-run"]
+    for stream, name in ((1, "out"), (2, "err")):
+        file = os.open(f"{name}{environment['RANK']}", os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, stream)
+    torch.set_num_threads(threads)
+    run(script)
+    sys.stdout.flush()
 
 
-PhaseLoop._step = signalled_step
-for command in json.loads(Path(sys.argv[1]).read_text()):
-    visits, code = 0, 1
-    os.environ["MASTER_PORT"] = command.get("port", os.environ["MASTER_PORT"])
-    try:
-        cli.main(command["words"])
-    except SystemExit as ended:
-        code = ended.code
-    except Exception:
-        traceback.print_exc()
-    print(f"exit {code}", file=sys.stderr, flush=True)
-sys.exit(code)
+if __name__ == "__main__":
+    sys.exit(run(Path(sys.argv[1])))
