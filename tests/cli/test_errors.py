@@ -481,6 +481,23 @@ def test_a_folder_that_is_no_run(tl_run, tmp_path):
     ended = tl_run(f"resume={tmp_path / 'x'}")
     assert ended.code == 2
     assert "is no folder of a run or a sweep" in ended.err
+    assert "Name the folder that a run or a sweep left" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("key", "right"),
+    [
+        ("train.lr", "train.optimizer.lr"),
+        ("lr", "train.optimizer.lr"),
+        ("epochs", "train.epochs"),
+        ("method.adapt.betas", "method.adapt.optimizer.betas"),
+        ("method.adpat.epochs", "method.adapt.epochs"),
+    ],
+)
+def test_the_nearest_key_has_the_same_last_word(tl_run, key, right):
+    ended = tl_run("dry_run=true", "method=mcc", f"{key}=1")
+    assert ended.code == 2
+    assert f"Did you mean '{right}'?" in ended.err
 
 
 # ---- failures while running

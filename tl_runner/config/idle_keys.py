@@ -110,8 +110,8 @@ def read_only_with(
     return found, problems
 
 
-def _term(said: str, path: str, known: Mapping[str, Any]) -> Term | None:
-    parts = TERM.fullmatch(said.strip())
+def _term(text: str, path: str, known: Mapping[str, Any]) -> Term | None:
+    parts = TERM.fullmatch(text.strip())
     if not parts:
         return None
     group = parts[1].partition(".")[0]  # a key of another section, which this choice may lack
@@ -124,9 +124,9 @@ def _term(said: str, path: str, known: Mapping[str, Any]) -> Term | None:
 def idle_sections(config: Mapping[str, Any], conditions: Iterable[Condition]) -> dict[str, str]:
     """The paths of keys and sections that a run does not read, and what would make each count."""
     method = config["method"]
-    taught = given_teacher(method.get("teacher"))
+    why = given_teacher(method.get("teacher"))
     found = {
-        c.path: taught if taught and "method.teacher" in {t.key for t in c.terms} else c.cure
+        c.path: why if why and "method.teacher" in {t.key for t in c.terms} else c.cure
         for c in conditions
         if not c.met(config)
     }
@@ -134,8 +134,8 @@ def idle_sections(config: Mapping[str, Any], conditions: Iterable[Condition]) ->
         if isinstance(section, dict) and section.keys() >= {*LENGTHS} and section["epochs"] == 0:
             cure = f"only with {path}.epochs above 0. Set that, or leave it out."
             found |= {f"{path}.{key}": cure for key in section if key != "epochs"}
-    if taught and all(is_folder(Path(str(p)).expanduser()) for p in listed(method["teacher"])):
-        found["teacher"] = taught
+    if why and all(is_folder(Path(str(p)).expanduser()) for p in listed(method["teacher"])):
+        found["teacher"] = why
     return found
 
 

@@ -66,7 +66,8 @@ def read(path: str) -> Recorded:
         own = [s["path"] for s in sources if s.get("provider") == "command-line"]
     except FileNotFoundError as error:
         raise CheckpointError(
-            f"resume={path} is no folder of a run or a sweep: {error.filename} is not there."
+            f"resume={path} is no folder of a run or a sweep: {error.filename} is not there. "
+            "Name the folder that a run or a sweep left: outputs/..., as its last line says."
         ) from error
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(

@@ -110,8 +110,8 @@ def run(job: Job) -> dict[str, Any]:
             f"{job.choices['method']} on {task.name} ({task.protocol}), seed {config['seed']}, "
             f"{device.describe()}{several}"
         )
-        for said in {m.origin for m in method.modules() if isinstance(m, Backbone) and m.origin}:
-            progress.say(said)
+        for origin in {m.origin for m in method.modules() if isinstance(m, Backbone) and m.origin}:
+            progress.say(origin)
         trainer.run()
         if not ranks.main:
             return {}

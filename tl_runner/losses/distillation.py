@@ -45,10 +45,10 @@ def soft_targets(logits: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         logits, teacher: (B, K).
         temperature: T.
     """
-    own, taught = (
+    log_p, log_teacher_p = (
         F.log_softmax(full_precision(z) / temperature, dim=1) for z in (logits, teacher.detach())
     )
-    return F.kl_div(own, taught, reduction="batchmean", log_target=True) * temperature**2
+    return F.kl_div(log_p, log_teacher_p, reduction="batchmean", log_target=True) * temperature**2
 
 
 def decoupled(
@@ -131,8 +131,10 @@ def relation_distance(student: Tensor, teacher: Tensor) -> Tensor:
         student: features (B, d_s).
         teacher: features (B, d_t).
     """
-    own, taught = (_relative(torch.pdist(full_precision(z))) for z in (student, teacher.detach()))
-    return F.smooth_l1_loss(own, taught)
+    distances, teacher_distances = (
+        _relative(torch.pdist(full_precision(z))) for z in (student, teacher.detach())
+    )
+    return F.smooth_l1_loss(distances, teacher_distances)
 
 
 def relation_angle(student: Tensor, teacher: Tensor) -> Tensor:
@@ -144,11 +146,11 @@ def relation_angle(student: Tensor, teacher: Tensor) -> Tensor:
         student: features (B, d_s).
         teacher: features (B, d_t).
     """
-    own, taught = (_cosines(full_precision(z)) for z in (student, teacher.detach()))
-    n = len(own)
-    same = torch.eye(n, dtype=torch.bool, device=own.device)
+    cosines, teacher_cosines = (_cosines(full_precision(z)) for z in (student, teacher.detach()))
+    n = len(cosines)
+    same = torch.eye(n, dtype=torch.bool, device=cosines.device)
     distinct = ~(same[:, :, None] | same[:, None, :] | same[None, :, :])
-    return F.smooth_l1_loss(own, taught, reduction="none").mul(distinct).sum() / (
+    return F.smooth_l1_loss(cosines, teacher_cosines, reduction="none").mul(distinct).sum() / (
         n * (n - 1) * (n - 2)
     )
 

@@ -129,10 +129,10 @@ def choices(rows: Iterable[Mapping[str, Any]], stopped: int | None = None) -> di
         }
         return found if len(found) == len(epochs) else {}
 
-    truth = by_epoch(*TRUTH)
-    if len(truth) < 2:
+    accuracy = by_epoch(*TRUTH)
+    if len(accuracy) < 2:
         return {}
-    best, taken = max(truth.values()), {}
+    best, taken = max(accuracy.values()), {}
     for name, rule in RULES.items():
         score = by_epoch(rule.split, rule.name)
         if score or name == "last":
@@ -140,10 +140,10 @@ def choices(rows: Iterable[Mapping[str, Any]], stopped: int | None = None) -> di
                 max(epochs, key=score.__getitem__)
                 if score
                 else stopped
-                if stopped in truth
+                if stopped in accuracy
                 else epochs[-1]
             )
-            taken[name] = Choice(epoch, score.get(epoch), truth[epoch], best - truth[epoch])
+            taken[name] = Choice(epoch, score.get(epoch), accuracy[epoch], best - accuracy[epoch])
     return taken
 
 
