@@ -29,6 +29,11 @@ class KD(Distillation):
         self.temperature, self.weight = temperature, weight
 
     def step(self, batch: Batch, progress: float) -> Losses:
+        """Cross-entropy of all labelled images, and the soft targets of ``batch.target``.
+
+        ``student.logits`` and ``teacher["logits"]`` are of the target's images alone, labelled or
+        not.
+        """
         student, teacher = self.student_outputs(batch), self.teacher_outputs(batch)
         return {
             **self.label_loss(batch, student),
