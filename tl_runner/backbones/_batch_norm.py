@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 from typing import TypeVar
 
@@ -35,13 +36,18 @@ class DomainBatchNorm(nn.Module):
         return self.target(x) if self.domain == "target" else self.source(x)
 
 
-def by_domain(network: Network) -> Network:
-    """The network itself, each of its batch norms replaced by a :class:`DomainBatchNorm`."""
+def with_norms(network: Network, make: Callable[[_BatchNorm], nn.Module]) -> Network:
+    """The network itself, each of its batch norms replaced by what ``make`` makes of it."""
     for module in list(network.modules()):
         for name, child in module.named_children():
             if isinstance(child, _BatchNorm):
-                setattr(module, name, DomainBatchNorm(child))
+                setattr(module, name, make(child))
     return network
+
+
+def by_domain(network: Network) -> Network:
+    """The network itself, each of its batch norms replaced by a :class:`DomainBatchNorm`."""
+    return with_norms(network, DomainBatchNorm)
 
 
 def use_domain(network: nn.Module, domain: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tl_runner.backbones._batch_norm import Network
+from tl_runner.backbones._batch_norm import Network, with_norms
 
 
 class EpisodeNorm(nn.Module):
@@ -46,11 +46,7 @@ class EpisodeNorm(nn.Module):
 
 def episodic(network: Network) -> Network:
     """The network itself, each of its batch norms replaced by an :class:`EpisodeNorm`."""
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, _BatchNorm):
-                setattr(module, name, EpisodeNorm(child))
-    return network
+    return with_norms(network, EpisodeNorm)
 
 
 @contextmanager
