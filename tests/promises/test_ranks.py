@@ -83,8 +83,7 @@ def pair(folder: Path, commands: list[dict]) -> list[list[Ended]]:
     )
     started = []
     for rank in ("0", "1"):
-        env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": ports[0], "WORLD_SIZE": "2"}
-        env |= {"RANK": rank, "LOCAL_RANK": rank}
+        env = surroundings(MASTER_PORT=ports[0], RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2")
         given = (script, env, torch.get_num_threads())
         started.append(PROCESSES.Process(target=rank_driver.forked, args=given))
         started[-1].start()

@@ -10,6 +10,8 @@ import pytest
 
 def cases(every: Iterable[Any], always: Collection[Any]) -> list[Any]:
     """All cases of a parameter; those that are not in ``always`` are slow."""
+    every = list(every)
+    assert all(case in every for case in always), "one of them is not there any more"
     return [c if c in always else pytest.param(c, marks=pytest.mark.slow) for c in every]
 
 

@@ -13,8 +13,20 @@ from pathlib import Path
 
 import torch
 
+from tl_runner.cli import run as cli
+from tl_runner.training import checkpoints
+from tl_runner.training import evaluator as evaluation
+from tl_runner.training.phase_loop import PhaseLoop
 
-def run(place: str, number: int, words: list[str], folder: Path, threads: int) -> None:
+
+def run(
+    place: str,
+    number: int,
+    words: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    threads: int,
+) -> None:
     """The command, in ``folder``; what it prints is lost."""
     visits = 0
 
@@ -25,11 +37,6 @@ def run(place: str, number: int, words: list[str], folder: Path, threads: int) -
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
-
-    from tl_runner.cli import run as cli
-    from tl_runner.training import checkpoints
-    from tl_runner.training import evaluator as evaluation
-    from tl_runner.training.phase_loop import PhaseLoop
 
     step, outputs_of, write = PhaseLoop._step, evaluation.outputs_of, checkpoints.write_atomic
 
@@ -62,6 +69,8 @@ def run(place: str, number: int, words: list[str], folder: Path, threads: int) -
         evaluation.outputs_of = killed_logits
     elif place in ("checkpoint", "renamed"):
         checkpoints.write_atomic = killed_write
+    os.environ.clear()
+    os.environ.update(environment)
     os.chdir(folder)
     torch.set_num_threads(threads)
     sys.argv = ["tl-run"]

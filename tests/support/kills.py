@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from pathlib import Path
 
@@ -11,9 +12,17 @@ import torch
 from support import killed_process
 from support.runs import TINY
 
-# processes that have imported everything already
+# Processes that have imported what takes seconds. Only what is installed is found before the fork.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["support.killed_process", "support.rank_driver"])
+PROCESSES.set_forkserver_preload(
+    [
+        "tl_runner.cli.run",
+        "tl_runner.jobs.run",
+        "tl_runner.training.trainer",
+        "sklearn.linear_model",
+        "sklearn.metrics",
+    ]
+)
 SETTINGS = (
     *TINY,
     "method=adda",
@@ -31,7 +40,7 @@ def drive(place: str, number: int, folder: Path, *more: str) -> int:
 
 def _exit_code(place: str, number: int, folder: Path, *words: str) -> int:
     # the same number of threads as this process: sums of floats depend on it
-    given = (place, number, list(words), folder.parent, torch.get_num_threads())
+    given = (place, number, list(words), folder.parent, dict(os.environ), torch.get_num_threads())
     process = PROCESSES.Process(target=killed_process.run, args=given)
     process.start()
     process.join(600)

@@ -17,6 +17,8 @@ import time
 import traceback
 from pathlib import Path
 
+import torch
+
 from tl_runner.cli import run as cli
 from tl_runner.training.phase_loop import PhaseLoop
 
@@ -52,8 +54,7 @@ def run(script: Path) -> int:
 def forked(script: Path, environment: dict[str, str], threads: int) -> None:
     """The same in a process that was forked: in the script's folder, with an environment, what it
     prints in ``out`` and ``err`` of its rank there."""
-    import torch
-
+    os.environ.clear()
     os.environ.update(environment)
     os.chdir(script.parent)
     sys.argv = ["tl-run"]

@@ -102,12 +102,13 @@ def at(config: Mapping[str, Any], path: str) -> Any:
 def nearest_key(key: str, known: Iterable[str]) -> str:
     """The nearest key: the same last word elsewhere, else the nearest spelling.
 
-    Of several with that word the one inside the section that was named, or inside ``train`` where
-    none was; of these the one with the shortest way to it.
+    Of several with that word it is one inside the section that was named, inside ``train`` where
+    none was: the one with the shortest way to it.
     """
     known = list(known)
     section, _, leaf = key.rpartition(".")
     same = [k for k in known if k.split(".")[-1] == leaf and k != key]
     inside = [k for k in same if k.startswith(f"{section or 'train'}.")]
-    found = min(inside or same[:1] * (len(same) == 1), key=lambda k: k.count("."), default=None)
-    return f" Did you mean '{found}'?" if found else nearest(key, known)
+    if fit := same if len(same) == 1 else inside:
+        return f" Did you mean '{min(fit, key=lambda k: k.count('.'))}'?"
+    return nearest(key, known)
