@@ -492,7 +492,7 @@ def test_a_folder_that_is_no_run(tl_run, tmp_path):
         ("epochs", "train.epochs"),
         # every method is composed to see whether it has the key
         pytest.param("method.adapt.betas", "method.adapt.optimizer.betas", marks=pytest.mark.slow),
-        ("method.adpat.epochs", "method.adapt.epochs"),
+        pytest.param("method.adpat.epochs", "method.adapt.epochs", marks=pytest.mark.slow),
     ],
 )
 def test_the_nearest_key_has_the_same_last_word(tl_run, key, right):
