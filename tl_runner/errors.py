@@ -60,10 +60,15 @@ def human_list(words: Iterable[object], most: int | None = None) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+SYNONYMS = {"gpu": "cuda"}  # what people say for a choice that is spelt otherwise
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """``' Did you mean 'x'?'`` for the closest of ``known``, else an empty string."""
     spelt = {str(k).lower(): str(k) for k in known}
-    close = get_close_matches(str(word).lower(), spelt, n=1, cutoff=0.5)
+    said = str(word).lower()
+    meant = [name for name in [SYNONYMS.get(said)] if name in spelt]
+    close = meant or get_close_matches(said, spelt, n=1, cutoff=0.51)
     return f" Did you mean '{spelt[close[0]]}'?" if close else ""
 
 

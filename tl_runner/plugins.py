@@ -60,6 +60,17 @@ def module(folder: str, name: str) -> ModuleType:
     return import_module(name)
 
 
+def not_installed(name: str) -> bool:
+    """Whether a dotted name is of no package that can be imported; nothing is imported for it."""
+    package, dot, _ = name.partition(".")
+    if not dot:
+        return False
+    try:
+        return not package.isidentifier() or find_spec(package) is None
+    except ValueError:  # a module of this process that no file is known of, such as __main__
+        return False
+
+
 def class_in(folder: str, name: str, base: type) -> type:
     """The one public subclass of ``base`` that the choice's module itself defines.
 

@@ -29,6 +29,7 @@ from tl_runner.config.overrides import (
     paths,
     place,
     plain,
+    same_word,
     values_of,
     walk,
     word,
@@ -76,7 +77,9 @@ class Checker:
         if key.startswith("teacher.") and (message := self._no_teacher(override, parsed)):
             return message
         if key not in known and not self._key_of_some_choice(key, parsed):
-            return f"{key}: no such key or group.{self._elsewhere(key) or nearest_key(key, known)}"
+            deep = same_word(key, known) if key.count(".") > 1 else ""  # before all is composed
+            meant = deep or self._elsewhere(key) or nearest_key(key, known)
+            return f"{key}: no such key or group.{meant}"
         if override.is_add() or override.is_delete():
             return f"{override.input_line}: keys are neither added nor removed. Write {key}=value."
         return None
@@ -161,7 +164,13 @@ class Checker:
         for override in parsed:
             key = override.key_or_group
             if key not in self.groups and not key.startswith("hydra") and key not in known:
-                problems.append(f"{key}: no such key.{nearest_key(key, known)}")
+                group = key.partition(".")[0]
+                problems.append(  # another choice of the sweep has it, or the first check had spoken
+                    f"{key}: {group}={base.choices[group]} has no such key. Leave it out there: "
+                    "sweep those that have it by themselves."
+                    if group in base.choices
+                    else f"{key}: no such key.{nearest_key(key, known)}"
+                )
         merged = with_keys(base, parsed)
         try:
             resolved, defaults = plain(merged, resolve=True), base.defaults

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tl_runner import plugins
 from tl_runner.config.conflicts_of_episodes import impossible_tasks
 from tl_runner.config.conflicts_of_teachers import impossible_teaching
-from tl_runner.config.overrides import listed, walk
+from tl_runner.config.overrides import listed, text_of, walk
 from tl_runner.metrics.selection_rules import RULES as SELECTION
+
+BEFORE = ("pretrain", "teach")  # phases of plain classification, before a method's own
 
 
 def impossible(config: Mapping[str, Any]) -> Iterator[str]:
@@ -22,6 +25,12 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
                 "stands for."
             )
             return
+    for group in ("method", "data", "backbone"):
+        if plugins.not_installed(name := config[group]["name"]):
+            yield (
+                f"{group}.name={name}: there is no package {name.partition('.')[0]}. It has to be "
+                "installed or on PYTHONPATH."
+            )
     data, method = config["data"], config["method"]
     if any(not isinstance(x, list) for x in (data.get("gives", []), method.get("needs", []))):
         yield "data.gives and method.needs should be lists, such as [source, target]."
@@ -75,6 +84,8 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
                 f"method.{path}.accumulate={parts}: parts of one image, which has no batch "
                 f"statistics. Use at most {size // 2}."
             )
+    if {"pairs", "triples"} & {*method.get("needs", ())}:
+        yield from cut_pairs(method)
     yield from impossible_tasks(config)
     device = config["device"]
     if device["name"] == "cpu" and device["precision"] in ("tf32", "fp16"):
@@ -86,9 +97,35 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
 
 
+def cut_pairs(method: Mapping[str, Any]) -> Iterator[str]:
+    """Phases of a method that compares the samples of a batch, which would compare parts of it."""
+    for path, size, parts in cut_batches(method):
+        if parts > 1 and path not in BEFORE:
+            yield (
+                f"method.{path}.accumulate={parts}: the loss of method={method['name']} couples "
+                "the samples of a batch, so a batch in parts would have another. Set "
+                f"method.{path}.accumulate=1, and a smaller method.{path}.batch_size than {size}."
+            )
+
+
+def other_classes(config: Mapping[str, Any]) -> Iterator[str]:
+    """Classes that only one domain is given, for a method that moves knowledge of the same ones."""
+    data, method = config["data"], config["method"]
+    source, target = data.get("source_classes"), data.get("target_classes")
+    if not isinstance(source, list) or not isinstance(target, list):
+        return  # then the files say which there are
+    if {"source", "target"} <= {*method.get("needs", ())} and {*source} != {*target}:
+        yield (
+            f"method={method['name']} needs the same classes in source and target, and "
+            f"data.source_classes={text_of(source)} and data.target_classes={text_of(target)} "
+            "are not. method=finetune and others of model transfer go on to new classes."
+        )
+
+
 def unmet(config: Mapping[str, Any]) -> Iterator[str]:
     """What the method needs and the data or the backbone does not have."""
     data, method, known = config["data"], config["method"], needs(config)
+    yield from other_classes(config)
     unnamed = unnamed_source(data)
     for need in method.get("needs", ()):
         missing = unnamed if need == "source" else None
@@ -112,7 +149,9 @@ def cut_batches(method: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
 
 
 def unnamed_source(data: Mapping[str, Any]) -> str | None:
-    """The key that would name this data's source and is null."""
+    """The key that would name this data's source and is null; None too where it can have none."""
+    if "source" not in data.get("gives", ()):
+        return None
     keys = ["source_dir"] if "source_dir" in data else ["source_file", "source_classes"]
     return next((key for key in keys if key in data and data[key] is None), None)
 
@@ -138,8 +177,8 @@ def needs(config: Mapping[str, Any]) -> dict[str, tuple[bool, str]]:
             _pretrain_epochs(config["method"]) == 0
             or ("source" in data.get("gives", ()) and not unnamed_source(data)),
             "begins with a network trained on a source, which this data does not name: "
-            f"{f'set data.{unnamed_source(data)}' if unnamed_source(data) else 'take other data'}, "
-            "or method.pretrain.epochs=0.",
+            f"{f'set data.{named}' if (named := unnamed_source(data)) else 'take other data'}, "
+            "or set method.pretrain.epochs=0.",
         ),
         "tasks": (
             "tasks" in data.get("gives", ()),

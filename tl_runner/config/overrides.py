@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from hydra.core.global_hydra import GlobalHydra
@@ -99,16 +100,25 @@ def at(config: Mapping[str, Any], path: str) -> Any:
     return found
 
 
-def nearest_key(key: str, known: Iterable[str]) -> str:
-    """The nearest key: the same last word elsewhere, else the nearest spelling.
+def same_word(key: str, known: Iterable[str]) -> str:
+    """`` Did you mean ...?`` for a key with the same last word, else an empty string.
 
-    Of several with that word it is one inside the section that was named, inside ``train`` where
-    none was: the one with the shortest way to it.
+    Of several it is one inside the section that was named, inside ``train`` where none was: the one
+    with the shortest way to it. A misspelt section is read as the nearest one.
     """
     known = list(known)
     section, _, leaf = key.rpartition(".")
+    sections = {k.rpartition(".")[0] for k in known} - {""}
+    if section and section not in sections:
+        section = next(iter(get_close_matches(section, sections, n=1, cutoff=0.8)), section)
     same = [k for k in known if k.split(".")[-1] == leaf and k != key]
     inside = [k for k in same if k.startswith(f"{section or 'train'}.")]
     if fit := same if len(same) == 1 else inside:
         return f" Did you mean '{min(fit, key=lambda k: k.count('.'))}'?"
-    return nearest(key, known)
+    return ""
+
+
+def nearest_key(key: str, known: Iterable[str]) -> str:
+    """The nearest key: the same last word elsewhere, else the nearest spelling."""
+    known = list(known)
+    return same_word(key, known) or nearest(key, known)
