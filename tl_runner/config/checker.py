@@ -165,7 +165,8 @@ class Checker:
             key = override.key_or_group
             if key not in self.groups and not key.startswith("hydra") and key not in known:
                 group = key.partition(".")[0]
-                problems.append(  # another choice of the sweep has it, or the first check had spoken
+                # another choice of the sweep has it, or the first check had spoken
+                problems.append(
                     f"{key}: {group}={base.choices[group]} has no such key. Leave it out there: "
                     "sweep those that have it by themselves."
                     if group in base.choices

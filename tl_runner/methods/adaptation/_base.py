@@ -150,8 +150,8 @@ class SharedEncoder(Method):
             reads=self.reads(source="source_train", target="target_train"),
             updates=self.updates(),
             outputs=Outputs(
-                lambda x: self.classify(self.features(x, "target")),
-                lambda x: self.classify(self.features(x, "source")),
+                predict=lambda x: self.classify(self.features(x, "target")),
+                source_predict=lambda x: self.classify(self.features(x, "source")),
                 embed={"source": self.features, "target": lambda x: self.features(x, "target")},
             ),
             hooks=Hooks(begin=lambda: target_from_source(self.encoder)),

@@ -56,7 +56,8 @@ class Distillation(Method):
         couples: the losses are no mean over the batch's samples.
         several: there may be several teachers.
         without_labels: how the method would do without labels, as the end of a message.
-        teachers: :class:`Teacher` each; ``teacher_list`` are the same.
+        teachers: the networks, :class:`Teacher` each; ``teacher_list`` are the same.
+        alone: the student that labels alone teach, or None.
 
     Raises:
         ConfigError: settings that do not go together; no labels.
