@@ -74,8 +74,8 @@ class TargetEncoder(Method):
             reads=reads,
             updates=updates,
             outputs=Outputs(
-                lambda x: self.head(self.target_encoder(x)),
-                source_predict,
+                predict=lambda x: self.head(self.target_encoder(x)),
+                source_predict=source_predict,
                 embed={"source": self.encoder, "target": self.target_encoder},
             ),
             hooks=Hooks(begin=self.start, each_epoch=each_epoch),
