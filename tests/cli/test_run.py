@@ -81,7 +81,7 @@ def test_a_dry_run_lists_the_jobs_and_makes_nothing(tl_run, tmp_path):
 def test_a_key_of_one_choice_is_wrong_for_the_other_of_a_sweep(tl_run):
     ended = tl_run("dry_run=true", "-m", "method=source_only,adda", "method.adapt.gate=0.6")
     assert ended.code == 2
-    assert "method.adapt.gate: no such key" in ended.err
+    assert "method.adapt.gate: method=source_only has no such key" in ended.err
 
 
 def test_a_run_folder_holds_what_the_design_says(tl_run, tmp_path):

@@ -94,7 +94,7 @@ def test_no_units_weights_are_longer_than_the_most():
 def test_a_coupled_loss_is_not_cut_into_parts(tl_run):
     ended = tl_run(*TINY, "method=dan", "method.pretrain.epochs=0", "train.accumulate=2")
     assert ended.code == 2
-    assert "accumulate=2, in the phase adapt: the loss of model couples" in ended.err
+    assert "method.adapt.accumulate=2: the loss of method=dan couples" in ended.err
     ended = tl_run(*TINY, "method=source_only", "train.accumulate=3")
     assert ended.code == 2
     assert "method.pretrain.accumulate=3 does not divide batch_size=32" in ended.err

@@ -192,4 +192,4 @@ def test_what_was_forgotten_is_in_the_record(tl_run, tmp_path):
 def test_no_source_is_said_by_the_key_that_would_name_one(tl_run):
     ended = tl_run("data=split_digits", "data.source_classes=null", "method=finetune")
     assert ended.code == 2
-    assert "set data.source_classes, or method.pretrain.epochs=0" in ended.err
+    assert "set data.source_classes, or set method.pretrain.epochs=0" in ended.err
