@@ -82,7 +82,7 @@ BY_PATH: dict[str, Rule] = {
     "sweep.direction": either(one_of("maximize", "minimize"), null),
     "data.root": rule_of("path"),
     "data.val_fraction": rule_of("number 0..0.9"),
-    "data.target_labels": either(one_of("all"), rule_of("whole >= 0")),
+    "data.target_labels": either(one_of("all"), rule_of("whole >= 0"), null),
     **{f"data.{views}.{key}": VIEWS[key] for views in ("augment", "jitter") for key in VIEWS},
     **{f"{group}.{key}": NETWORK[key] for group in ("backbone", "teacher") for key in NETWORK},
 }

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from tl_runner.errors import DataError
+
 
 @dataclass(frozen=True)
 class Split:
@@ -94,6 +96,22 @@ def hold_out(size: int, fraction: float, generator: torch.Generator) -> tuple[Te
     return order[n:].sort().values, order[:n].sort().values
 
 
+def labelled_rows(split: Split) -> Tensor:
+    """Positions of the samples that have a label: no class below 0, no NaN; none without ``y``."""
+    if split.y is None:
+        return torch.arange(0)
+    has = ~split.y.isnan() if split.y.is_floating_point() else split.y >= 0
+    return has.nonzero().squeeze(1)
+
+
+def budget(split: Split, target_labels: int | str | None) -> int | str:
+    """How many labels training may see: ``target_labels``, or where that is None all that there are
+    of samples of which some have one and some have none, and 0 of others."""
+    if target_labels is not None:
+        return target_labels
+    return "all" if 0 < len(labelled_rows(split)) < len(split) else 0
+
+
 def see_labels(
     split: Split, target_labels: int | str, generator: torch.Generator
 ) -> dict[str, Split]:
@@ -101,18 +119,29 @@ def see_labels(
 
     Returns ``target_train`` without labels, and for a budget above 0 also ``target_labelled``:
     ``target_labels`` samples of each class, of numbers so many in all, or every sample for ``all``.
+    Samples without a label are in the first alone.
+
+    Raises:
+        DataError: labels are asked for, and no sample has one.
     """
     splits = {"target_train": split.without_labels()}
-    if target_labels == "all":
-        splits["target_labelled"] = split
-    elif target_labels:
-        assert split.y is not None
-        order = torch.randperm(len(split), generator=generator)
-        groups = (
-            [order]
-            if split.y.is_floating_point()
-            else [order[split.y[order] == c] for c in split.y.unique()]
+    if not target_labels:
+        return splits
+    rows = labelled_rows(split)
+    if not len(rows):
+        raise DataError(
+            f"data.target_labels={target_labels}: the target's training samples have no labels. "
+            "Set data.target_labels=0 for a method that needs none."
         )
-        picks = [group[: int(target_labels)] for group in groups]
-        splits["target_labelled"] = split.take(torch.cat(picks).sort().values)
-    return splits
+    known = split if len(rows) == len(split) else split.take(rows)
+    if target_labels == "all":
+        return splits | {"target_labelled": known}
+    assert known.y is not None
+    order = torch.randperm(len(known), generator=generator)
+    groups = (
+        [order]
+        if known.y.is_floating_point()
+        else [order[known.y[order] == c] for c in known.y.unique()]
+    )
+    picks = [group[: int(target_labels)] for group in groups]
+    return splits | {"target_labelled": known.take(torch.cat(picks).sort().values)}

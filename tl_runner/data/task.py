@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from tl_runner.data.episodes import Episodes
 from tl_runner.data.splits import Split
-from tl_runner.errors import DataError
+from tl_runner.errors import DataError, human_list
+
+DARK = 128  # a domain without a brighter pixel is worth a word
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,14 @@ class Outline:
             for.
         shape: (C, H, W) of every image.
         labelled: whether there are labelled target images for training.
+        pixels: (low, high), what became 0 and 255 of the target's pictures of more than 8 bits;
+            None: it has none.
+        files: by domain, the name of each sample, which ``Split.ids`` are positions in, for a table
+            of predictions; empty where nobody would ask for one.
+        notes: what the user should know of the data beside ``protocol``.
         every_label: whether all of the target's training images are.
         splits: their names.
-        also, scale: as a :class:`Task` has them.
+        also, scale, pixels: as a :class:`Task` has them.
     """
 
     classes: Sequence[str]
@@ -37,6 +44,7 @@ class Outline:
     source_classes: Sequence[str] | None = None
     also: Mapping[str, int] = field(default_factory=dict)
     scale: Mapping[str, Sequence[float]] | None = None
+    pixels: Sequence[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,11 @@ class Task:
             number.
         scale: ``mean`` and ``deviation`` that feature vectors were standardised by, d numbers each;
             None: they were not.
+        pixels: (low, high), what became 0 and 255 of the target's pictures of more than 8 bits;
+            None: it has none.
+        files: by domain, the name of each sample, which ``Split.ids`` are positions in, for a table
+            of predictions; empty where nobody would ask for one.
+        notes: what the user should know of the data beside ``protocol``.
         every_label: whether all of the target's training images have labels that training may see;
             None: as the splits say.
         episodes: few-shot tasks by name: ``meta_train``, ``meta_val``, ``meta_test``; their
@@ -73,12 +86,16 @@ class Task:
     targets: tuple[str, ...] = ()
     also: Mapping[str, int] = field(default_factory=dict)
     scale: Mapping[str, Sequence[float]] | None = None
+    pixels: Sequence[float] | None = None
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     every_label: bool | None = None
     episodes: Mapping[str, Episodes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, split in self.splits.items():
             self._check(name, split)
+        object.__setattr__(self, "notes", tuple(dict.fromkeys([*self.notes, *self._dark()])))
         if self.every_label is None:  # of the data as it was read, whatever is left out of it later
             labelled, every = (self.splits.get(f"target_{part}") for part in ("labelled", "train"))
             object.__setattr__(
@@ -103,7 +120,7 @@ class Task:
             )
         # Pixels of one domain in 0..1 and of the other in 0..255 cost published ports 10 to 15
         # points.
-        if split.x.dtype == torch.uint8 and int(split.x.amax()) < 128:
+        if split.x.dtype == torch.uint8 and int(split.x.amax()) <= 1:
             raise DataError(
                 f"{self.name}: the brightest pixel of {name} is {int(split.x.amax())} of 255. "
                 "Scale the images of this domain to 0..255 like the others."
@@ -119,6 +136,25 @@ class Task:
             and not (int(split.y.amin()) >= 0 and int(split.y.amax()) < len(classes))
         ):
             raise DataError(f"{self.name}: {name} has labels outside 0..{len(classes) - 1}.")
+
+    def _dark(self) -> Iterator[str]:
+        """A note on a domain whose brightest pixel is far from white, with the domains' means."""
+        images = {
+            name.partition("_")[0]: split.x
+            for name, split in self.splits.items()
+            if name in ("source_train", "target_train") and split.x.dtype == torch.uint8
+        }
+        peaks = {domain: int(x.amax()) for domain, x in images.items()}
+        dark = [domain for domain, peak in peaks.items() if peak < DARK]
+        if dark:
+            means = human_list(
+                f"the {domain}'s mean is {x.numpy().mean():.0f}" for domain, x in images.items()
+            )
+            yield (
+                f"the brightest pixel of the {human_list(dark)} is "
+                f"{human_list(peaks[domain] for domain in dark)} of 255 ({means}): taken as it is. "
+                "If these files are scaled otherwise than others, mend that first."
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -140,4 +176,5 @@ class Task:
             source_classes=self.source_classes,
             also=self.also,
             scale=self.scale,
+            pixels=self.pixels,
         )

@@ -24,6 +24,7 @@ from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
 from tl_runner.errors import CheckpointError, ConfigError, LostError
 from tl_runner.jobs.run_log import write_traceback
+from tl_runner.record import target_predictions
 from tl_runner.record.closing_table import closing_table
 from tl_runner.record.console import Progress, Silent
 from tl_runner.record.environment import environment
@@ -112,6 +113,8 @@ def run(job: Job) -> dict[str, Any]:
         )
         for origin in {m.origin for m in method.modules() if isinstance(m, Backbone) and m.origin}:
             progress.say(origin)
+        for note in task.notes:
+            trainer.warn(note)
         trainer.run()
         if not ranks.main:
             return {}
@@ -119,6 +122,8 @@ def run(job: Job) -> dict[str, Any]:
         trainer.load_best()
         reports, predictions = trainer.final()
         folder.arrays("predictions.npz", predictions)
+        if listed := target_predictions.table(predictions, task):
+            folder.text(target_predictions.FILE, listed)
         if config["figures"]:
             try:
                 write_figures(folder, predictions, reports, task)
@@ -128,7 +133,7 @@ def run(job: Job) -> dict[str, Any]:
                     f"the figures could not be drawn ({type(error).__name__}: {error}; traceback "
                     f"in {path / 'run.log'})."
                 )
-        content = result(trainer, task, job.choices, reports, device, data_s)
+        content = result(trainer, task, job.choices, reports, predictions, device, data_s)
         folder.json("result.json", content)
         progress.say(closing_table(content, path))
         return content

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from tl_runner.build.finished_run import FinishedRun
+from tl_runner.data.listing import NAMED, hidden
 from tl_runner.data.pictures import SUFFIXES, decode
 from tl_runner.data.splits import Split
 from tl_runner.data.tasks import arrays
-from tl_runner.data.tasks.folder import NAMED, hidden
 from tl_runner.errors import CheckpointError, UserError
 from tl_runner.training import device as devices
 from tl_runner.training.evaluator import outputs_of

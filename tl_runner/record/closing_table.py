@@ -17,6 +17,7 @@ from tl_runner.record.costs import short
 from tl_runner.record.result import METRIC
 
 WIDTH = 100
+SHARES = 12  # classes whose share of the predictions is shown
 COSTS = ("params", "FLOPs", "ms")  # of each network, where they are compared; milliseconds an image
 
 Stage = tuple[str, Mapping[str, Any]]  # a line of the table: its title, and its metrics by split
@@ -35,6 +36,7 @@ def closing_table(content: Mapping[str, Any], path: Path) -> str:
         " tasks     " if content["outline"]["also"] else " targets   ",
         _by_target(content["metrics"]),
     ) + _wrapped(" rules     ", _by_epoch(content.get("rules", {})))
+    more += _of_unlabelled(content)
     chosen = _selection(content)
     if content["outline"]["source_classes"] and "forgetting" in content:
         chosen += f"   forgotten of the source {100 * content['forgetting']:.1f}"
@@ -59,7 +61,9 @@ def _of_stages(content: Mapping[str, Any]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, title=None)
     table.add_column(unit, justify="left", no_wrap=True)
-    for head in ("source test", "target test", "± s.e.", f"over {title}" if several else "gain"):
+    gain = f"over {title}" if several else "gain"
+    tested = any(value is not None for value in target) or "target_predictions" not in content
+    for head in ("source test", *(["target test", "± s.e.", gain] if tested else [])):
         table.add_column(head, justify="right", no_wrap=True)
     for head in COSTS if costs else ():
         table.add_column(head, justify="right")
@@ -70,7 +74,8 @@ def _of_stages(content: Mapping[str, Any]) -> Table:
         error = _error(content, target[i], n) if i == last or metric == METRIC else None
         gain = _gain(target[i], target[baseline]) if i > baseline else ""
         uses = _costs(content, i, len(stages)) if costs else []
-        table.add_row(name, as_text(source), as_text(target[i]), as_text(error), gain, *uses)
+        scores = [as_text(target[i]), as_text(error), gain] if tested else []
+        table.add_row(name, as_text(source), *scores, *uses)
     return table
 
 
@@ -177,6 +182,30 @@ def _by_target(metrics: Mapping[str, Mapping[str, float]]) -> list[str]:
         for name, found in metrics.items()
         if name.startswith(prefix)
     ]
+
+
+def _of_unlabelled(content: Mapping[str, Any]) -> str:
+    """Lines on a target without labels: how it was predicted; empty where it has labels."""
+    found = content.get("target_predictions")
+    if not found:
+        return ""
+    head = (
+        f"no labels, so no accuracy: {found['samples']:,} predicted (predictions.csv), mean "
+        f"confidence {_percent(found['confidence'])} %"
+    )
+    shares = [
+        f"{_percent(share['predicted'])} {name}"
+        + ("" if share["source"] is None else f" (source {_percent(share['source'])})")
+        for name, share in [*found["shares"].items()][:SHARES]
+    ]
+    if len(found["shares"]) > SHARES:
+        shares.append(f"and {len(found['shares']) - SHARES:,} more in result.json")
+    scores = content["metrics"].get("target_train", {})
+    return (
+        _wrapped(" target    ", [head])
+        + _wrapped(" shares, % ", shares)
+        + _wrapped(" scores    ", [f"{name} {value:.4f}" for name, value in scores.items()])
+    )
 
 
 def _by_epoch(rules: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -243,7 +243,12 @@ def embedding(arrays: Mapping[str, Array], classes: Sequence[str], file: Path, t
             if points := tsne.embed(domains[0][source], domains[1][target]):
                 drawn[when] = [
                     (points[0], arrays["source/labels"][source]),
-                    (points[1], arrays["target/labels"][target]),
+                    (
+                        points[1],
+                        labels[target]
+                        if (labels := arrays.get("target/labels")) is not None
+                        else None,
+                    ),
                 ]
     if not drawn:
         return
@@ -270,7 +275,7 @@ def embedding(arrays: Mapping[str, Array], classes: Sequence[str], file: Path, t
             *of_target[0].T,
             s=26,
             marker="^",
-            color=colours[of_target[1]],
+            color="0.3" if of_target[1] is None else colours[of_target[1]],  # grey without labels
             edgecolors="white",
             linewidths=0.4,
         )

@@ -12,7 +12,7 @@ import numpy as np
 from tl_runner.data.task import Task
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.metrics.evaluation_report import Report
-from tl_runner.record import embeddings, figures, inner_steps, similarity
+from tl_runner.record import embeddings, figures, inner_steps, similarity, target_predictions
 from tl_runner.record.costs import cost
 from tl_runner.record.run_folder import RunFolder, named_choices
 
@@ -21,19 +21,30 @@ if TYPE_CHECKING:
     from tl_runner.training.trainer import Trainer
 
 METRIC = "accuracy"
+UNLABELLED = "im"  # the score of a run whose target has no labels
 PARTS = ("metrics", "intervals", "per_class", "confusion", "notes")  # of a split's report
 
 
 def scored_split(reports: Mapping[str, Report]) -> str:
     """Split that the score comes from.
 
-    The target's test images, or the source's where there is no target; or the test tasks.
+    The target's test images, or those that it adapts to where it has no labels; the source's where
+    there is no target; or the test tasks.
     """
     return next(
         name
-        for name in ("target_test", "source_test", "source_val", "meta_test")
+        for name in ("target_test", "target_train", "source_test", "source_val", "meta_test")
         if name in reports
     )
+
+
+def score_of(reports: Mapping[str, Report]) -> tuple[str, float]:
+    """(metric, value) that stand for a run: accuracy, an error of numbers, or where the target has
+    no labels a score that needs none."""
+    metrics = reports[scored_split(reports)]["metrics"]
+    name = next((name for name in (METRIC, UNLABELLED) if name in metrics), None)
+    name = name or next(iter(metrics))
+    return name, metrics[name]
 
 
 def write_figures(
@@ -49,10 +60,10 @@ def write_figures(
     """
     folder.figures.mkdir(exist_ok=True)
     figures.curves(folder.metrics(), folder.figures / "curves.png", task.name)
-    name = scored_split(reports)
-    if "curve" in reports[name]:
+    if "curve" in reports[scored_split(reports)]:
         inner_steps.figure(reports, folder.figures / "inner_steps.png", task.name)
         return
+    name = scored_split({n: report for n, report in reports.items() if "intervals" in report})
     title, labels, report = (
         f"{task.name}, {name.replace('_', ' ')}",
         predictions[f"{name}/labels"],
@@ -102,6 +113,7 @@ def result(
     task: Task,
     choices: Mapping[str, str],
     reports: Mapping[str, Report],
+    predictions: Mapping[str, np.ndarray],
     device: Device,
     data_s: float,
 ) -> dict[str, Any]:
@@ -122,12 +134,11 @@ def result(
         "distances": similarity.distances(kept),
         "transferability": similarity.transfer(kept),
     }
-    scored = reports[scored_split(reports)]["metrics"]
-    metric = METRIC if METRIC in scored else next(iter(scored))
+    metric, score = score_of(reports)
     return {
         "status": "done",
         "error": None,
-        "score": scored[metric],
+        "score": score,
         "metric": metric,
         "selection": trainer.selection,
         "selected_epoch": at.best_epoch,
@@ -168,6 +179,7 @@ def result(
         ),
         **({"rules": rules.as_json(taken)} if taken else {}),
         **{name: found for name, found in measured.items() if found},
+        **unlabelled_part(task, predictions),
         "sizes": {
             name: len(found)
             for there in (trainer.splits, trainer.episodes)
@@ -182,6 +194,18 @@ def result(
         "peak_memory_mb": round(device.peak_memory_mb(), 1),
         "parameters": sum(p.numel() for p in trainer.method.parameters()),
     }
+
+
+def unlabelled_part(task: Task, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """``target_predictions`` of a run whose target has no labels; nothing of others."""
+    if not target_predictions.without_labels(task):
+        return {}
+    source = task.splits.get("source_train")
+    labels = None
+    if source is not None and source.y is not None and task.source_classes is None:
+        labels = source.y.cpu().numpy()
+    found = target_predictions.shares(predictions, task.classes, labels)
+    return {"target_predictions": found} if found else {}
 
 
 def forgetting(phases: Sequence[Mapping[str, Any]], reports: Mapping[str, Report]) -> float | None:

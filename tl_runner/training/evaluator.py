@@ -215,19 +215,20 @@ class Evaluator:
 
     def embeddings(self, phase: Phase) -> dict[str, np.ndarray]:
         """Features float16 (N, d) and labels (N,) of a few test images of each domain, the same for
-        every run.
+        every run; of a target without any, of those that it adapts to.
 
         Where the phase has a classifier for it, also its probabilities of the target's,
         ``target/said`` (N, K).
         """
         arrays: dict[str, np.ndarray] = {}
         for domain, encode in phase.outputs.embed.items():
-            if f"{domain}_test" in self.splits:
-                some = _some(self.splits[f"{domain}_test"], 0, EMBEDDED)
-                assert some.y is not None
+            parts = [f"{domain}_test", *(["target_train"] if domain == "target" else [])]
+            if own := next((self.splits[name] for name in parts if name in self.splits), None):
+                some = _some(own, 0, EMBEDDED)
                 features = outputs_of(self.method, encode, some, self.device).flatten(1)
                 arrays[domain] = features.half().cpu().numpy()
-                arrays[f"{domain}/labels"] = some.y.cpu().numpy()
+                if some.y is not None:
+                    arrays[f"{domain}/labels"] = some.y.cpu().numpy()
                 if domain == "target" and "target" in phase.outputs.domains and not self.numbers:
                     logits = outputs_of(self.method, phase.outputs.predict, some, self.device)
                     arrays["target/said"] = logits.softmax(1).half().cpu().numpy()

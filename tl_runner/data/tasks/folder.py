@@ -1,47 +1,24 @@
-"""Your own pictures: a folder of ``class/...`` for the target, and one for a source if wanted.
+"""Your own pictures: a folder for the target, and one for a source if wanted.
 
 Each is ``class/...``, drawn into train, val and test by the seed, or ``train/class/...``,
-``val/class/...``, ``test/class/...``.
+``val/class/...``, ``test/class/...``. A target beside a source may be pictures without labels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from tl_runner.data.pictures import SUFFIXES, decode
-from tl_runner.data.splits import Split, hold_out, see_labels
+from tl_runner.data.listing import NAMED, NONE, PARTS, Listing, listing_of
+from tl_runner.data.pictures import Pictures, decode
+from tl_runner.data.splits import Split, budget, hold_out, labelled_rows, see_labels
 from tl_runner.data.task import Task
-from tl_runner.errors import DataError, human_list, nearest
+from tl_runner.errors import DataError, human_list
 
-PARTS = ("train", "val", "test")
-NAMED = 5  # paths of a longer list that a message names
-
-
-@dataclass(frozen=True)
-class Listing:
-    """Pictures of a folder.
-
-    Attributes:
-        root: the folder.
-        classes: names, sorted.
-        files: sorted by class and path.
-        labels: of each file, a position in ``classes``.
-        parts: of each file, ``train``, ``val`` or ``test``; None where the folder leaves that to
-            the seed.
-        ignored: how many files are no pictures by their name.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    files: tuple[Path, ...]
-    labels: tuple[int, ...]
-    parts: tuple[str, ...] | None
-    ignored: int
+Parts = dict[str, Split]
 
 
 def load(
@@ -53,10 +30,12 @@ def load(
     size: int,
     channels: int,
     fit: str,
+    range: Sequence[float] | None,
     val_fraction: float,
     test_fraction: float,
     source_test_fraction: float,
-    target_labels: int | str,
+    target_labels: int | str | None,
+    transductive: bool | None,
     unreadable: str,
     workers: int,
     cache: str,
@@ -73,9 +52,13 @@ def load(
             one folder can be both.
         size, channels: what every image is brought to, 1 or 3 channels.
         fit: ``crop`` or ``stretch``.
+        range: the pixels of files of more than 8 bits that become black and white; None: found.
         val_fraction, test_fraction: of each class, where the folder has no such part of its own;
             ``source_test_fraction`` for the source.
-        target_labels: how many of each class of the target training may see, or ``all``.
+        target_labels: how many of each class of the target training may see, or ``all``; None: all
+            that there are where only some pictures have one, else 0.
+        transductive: where the target has no part to test on, test on its training pictures that
+            have a label which training does not see; None: where training sees no labels at all.
         unreadable: ``fail`` or ``skip`` where a file cannot be read.
         workers: processes that decode.
         cache: the folder that keeps what was decoded.
@@ -89,19 +72,19 @@ def load(
         "val": torch.Generator().manual_seed(seed),
         "test": torch.Generator().manual_seed(0),
     }
-    folders = {"target": target_dir} | ({"source": source_dir} if source_dir else {})
-    chosen = {"target": target_classes, "source": source_classes}
-    tested = {"target": test_fraction, "source": source_test_fraction}
-    listings = {
-        domain: listing_of(Path(folder).expanduser(), domain, chosen[domain])
-        for domain, folder in folders.items()
-    }
+    listings: dict[str, Listing] = {}
+    if source_dir:
+        listings["source"] = listing_of(Path(source_dir).expanduser(), "source", source_classes)
+    listings["target"] = listing_of(
+        Path(target_dir).expanduser(),
+        "target",
+        target_classes,
+        listings["source"].classes if source_dir else None,
+        labels_wanted=bool(target_labels),
+    )
     once(listings)
-    splits: dict[str, Split] = {}
-    checksums, notes = {}, []
-    for domain in sorted(listings):  # the source first
-        listing = listings[domain]
-        found = decode(
+    decoded = {
+        domain: decode(
             listing.root,
             listing.files,
             size=size,
@@ -109,107 +92,154 @@ def load(
             fit=fit,
             workers=workers,
             cache=Path(cache).expanduser() / "pictures",
+            scale=range,
         )
-        if found.unreadable and unreadable == "fail":
-            raise DataError(cannot_be_read(listing, found.unreadable))
-        checksums[f"{domain}: {listing.root}"] = found.digest
-        good = torch.tensor([i not in found.unreadable for i in range(len(listing.files))])
-        all_files = Split(found.x, torch.tensor(listing.labels), torch.arange(len(listing.files)))
-        parts = divided(listing, good, {"test": tested[domain], "val": val_fraction}, generators)
-        named = {part: all_files.take(rows) for part, rows in parts.items() if len(rows)}
-        for part in PARTS:
-            if part not in named and part != "val":
-                raise DataError(
-                    f"{listing.root}: no picture is left for {part}. Raise the fractions, or add "
-                    "pictures."
-                )
-        if domain == "source":
-            splits |= {f"source_{part}": split for part, split in named.items()}
-        else:
-            splits |= see_labels(named["train"], target_labels, generators["val"])
-            splits["target_test"] = named["test"]
-            if "target_labelled" in splits and "val" in named:
-                splits["target_val"] = named["val"]
-        skipped = f", {len(found.unreadable):,} unreadable ones skipped" if found.unreadable else ""
-        skipped += f", {listing.ignored:,} other files ignored" if listing.ignored else ""
-        notes.append(
-            f"{domain} {listing.root.name}: {len(named['train']):,} / {len(named['test']):,} "
-            f"pictures{skipped}"
+        for domain, listing in listings.items()
+    }
+    refuse_unreadable(listings, decoded, unreadable)
+    if range and not any(found.wide for found in decoded.values()):
+        raise DataError(
+            f"data.range={[*range]} is for pictures of more than 8 bits, and there are none. Leave "
+            "it out."
         )
+    splits: dict[str, Split] = {}
+    if source_dir:
+        parts = divided(
+            listings["source"],
+            whole(listings["source"], decoded["source"]),
+            {"test": source_test_fraction, "val": val_fraction},
+            generators,
+            _good(decoded["source"]),
+        )
+        splits |= {f"source_{part}": split for part, split in parts.items()}
+    splits |= target_splits(
+        listings["target"],
+        decoded["target"],
+        {"test": test_fraction, "val": val_fraction},
+        target_labels,
+        transductive,
+        generators,
+    )
+    splits["target_train"] = by_content(splits["target_train"], decoded["target"])
+    target = listings["target"]
     return Task(
-        name="2".join(listing.root.name for _, listing in sorted(listings.items())),
-        classes=listings["target"].classes,
+        name="2".join(listing.root.name for listing in listings.values()),
+        classes=target.classes,
         source_classes=other_classes(listings),
         splits=splits,
-        protocol=f"{'; '.join(notes)}; {size}x{size} in {'colour' if channels == 3 else 'grey'}",
-        checksums=checksums,
+        protocol="; ".join(
+            [
+                *(said(d, listing, decoded[d], splits) for d, listing in listings.items()),
+                f"{len(target.classes)} classes: {human_list(target.classes, NAMED)}",
+                f"{size}x{size} in {'colour' if channels == 3 else 'grey'}",
+            ]
+        ),
+        checksums={f"{d}: {listing.root}": decoded[d].digest for d, listing in listings.items()},
+        pixels=decoded["target"].scale,
+        files=names(target),
+        notes=tuple(note for listing in listings.values() for note in notes(listing)),
     )
 
 
-def listing_of(root: Path, domain: str, chosen: Sequence[str] | None = None) -> Listing:
-    """Pictures that a folder holds, or those of its ``chosen`` classes alone.
+def whole(listing: Listing, decoded: Pictures) -> Split:
+    """Every picture of a folder; those that cannot be read are black."""
+    return Split(decoded.x, torch.tensor(listing.labels), torch.arange(len(listing.files)))
+
+
+def names(listing: Listing) -> dict[str, list[str]]:
+    """Paths of the target's pictures in its folder, where some have no label."""
+    if not listing.unlabelled:
+        return {}
+    return {"target": [file.relative_to(listing.root).as_posix() for file in listing.files]}
+
+
+def notes(listing: Listing) -> list[str]:
+    """What the user should know of how a folder was read."""
+    return [f"{listing.root}: {note}." for note in listing.notes]
+
+
+def said(domain: str, listing: Listing, decoded: Pictures, splits: Mapping[str, Split]) -> str:
+    """A domain in the protocol: its pictures to train and to test on, and what was left out."""
+    counts = [f"{len(splits[f'{domain}_train']):,}"]
+    if (tested := splits.get(f"{domain}_test")) is not None:
+        counts.append(f"{len(tested):,}")
+    text = f"{domain} {listing.root.name}: {' / '.join(counts)} pictures"
+    if domain == "target":
+        if tested is None:
+            text += " without labels, and none to test on"
+        elif len({*splits["target_train"].ids.tolist()} & {*tested.ids.tolist()}):
+            text += ", tested on those that it adapts to, without their labels"
+    if decoded.unreadable:
+        text += f", {len(decoded.unreadable):,} unreadable ones skipped"
+    if listing.ignored:
+        text += f", {listing.ignored:,} other files ignored"
+    if decoded.scale:
+        low, high = decoded.scale
+        text += f", {decoded.wide:,} of more than 8 bits from {low:g} to {high:g}"
+    return text
+
+
+def by_content(split: Split, decoded: Pictures) -> Split:
+    """A split in an order that no name and no folder of its files changes.
+
+    The order of files by class would tell of labels that training may not see.
+    """
+    place = torch.empty(len(decoded.order), dtype=torch.int64)
+    place[torch.tensor(decoded.order)] = torch.arange(len(decoded.order))
+    return split.take(place[split.ids].argsort())
+
+
+def target_splits(
+    listing: Listing,
+    decoded: Pictures,
+    fractions: Mapping[str, float],
+    target_labels: int | str | None,
+    transductive: bool | None,
+    generators: Mapping[str, torch.Generator],
+) -> Parts:
+    """The target's splits: to adapt to, to learn from, to validate and to test on.
+
+    Where training sees no labels nothing is held out for validation, and all pictures that are
+    not of a test part are there to adapt to; those with a label are tested on.
+    """
+    every = whole(listing, decoded)
+    good = _good(decoded)
+    given = {p: every.take(rows) for p, rows in given_rows(listing, good).items() if len(rows)}
+    _not_empty(listing, given, ["train"])
+    labels = budget(given["train"], target_labels)
+    if transductive is None:
+        transductive = labels == 0
+    if labels == 0:
+        fractions = {**fractions, "val": 0.0}
+    if transductive:
+        fractions = {**fractions, "test": 0.0}
+    parts = divided(listing, every, fractions, generators, good, ["train"])
+    splits = see_labels(parts["train"], labels, generators["val"])
+    if "target_labelled" in splits and "val" in parts:
+        splits["target_val"] = parts["val"]
+    test = parts.get("test")
+    if test is None and transductive:
+        seen = splits["target_labelled"].ids if "target_labelled" in splits else torch.arange(0)
+        hidden = parts["train"].take(labelled_rows(parts["train"]))
+        test = hidden.take((~torch.isin(hidden.ids, seen)).nonzero().squeeze(1))
+    if test is not None and len(rows := labelled_rows(test)):
+        splits["target_test"] = test if len(rows) == len(test) else test.take(rows)
+    elif not listing.unlabelled:
+        _not_empty(listing, parts, ["test"])
+    return splits
+
+
+def refuse_unreadable(
+    listings: Mapping[str, Listing], decoded: Mapping[str, Pictures], unreadable: str
+) -> None:
+    """Refuse files that cannot be read, unless they are to be left out.
 
     Raises:
-        DataError: it is not there, is no folder, has no class or not a chosen one, or one without
-            pictures.
+        DataError: there are some.
     """
-    key = f"data.{domain}_dir"
-    if not root.is_dir():
-        raise DataError(
-            f"{key}={root}: there is no such folder. It should hold one folder a class, with the "
-            "class's pictures in it."
-        )
-    inside = folders_of(root)
-    parted = {"train"} <= {f.name for f in inside} <= {*PARTS}
-    roots = {f.name: f for f in inside} if parted else {"": root}
-    classes = sorted({c.name for r in roots.values() for c in folders_of(r)})
-    if not classes:
-        raise DataError(
-            f"{key}={root} holds no folder of a class: put the pictures of a class into a folder "
-            "with its name."
-        )
-    if len(classes) == 1:
-        raise DataError(
-            f"{key}={root} holds one class, {classes[0]}: a classifier needs two folders or more."
-        )
-    if chosen:
-        wanted = [str(name) for name in chosen]
-        if unknown := [name for name in wanted if name not in classes]:
-            hints = "".join(nearest(name, classes) for name in unknown)
-            raise DataError(
-                f"data.{domain}_classes: {root} has no class {human_list(unknown, NAMED)}. It has "
-                f"{human_list(classes, NAMED)}.{hints}"
-            )
-        classes = sorted({*wanted})
-    rows: list[tuple[int, Path, str]] = []
-    ignored, empty = 0, []
-    for part, here in roots.items():
-        for label, name in enumerate(classes):
-            every = sorted(
-                f
-                for f in (here / name).rglob("*")
-                if f.is_file() and not hidden(f.relative_to(here))
-            )
-            pictures = [f for f in every if f.suffix.lower() in SUFFIXES]
-            ignored += len(every) - len(pictures)
-            if not pictures and part in ("", "train"):
-                empty.append(str((here / name).relative_to(root)))
-            rows += [(label, f, part) for f in pictures]
-    if empty:
-        kinds = ", ".join(SUFFIXES)
-        raise DataError(
-            f"{key}={root}: no picture ({kinds}) in {human_list(empty, NAMED)}. Add some, or "
-            "remove the folder."
-        )
-    rows.sort()
-    return Listing(
-        root,
-        tuple(classes),
-        tuple(f for _, f, _ in rows),
-        tuple(label for label, _, _ in rows),
-        tuple(part for _, _, part in rows) if parted else None,
-        ignored,
-    )
+    for domain, found in decoded.items():
+        if found.unreadable and unreadable == "fail":
+            raise DataError(cannot_be_read(listings[domain], found.unreadable))
 
 
 def once(listings: Mapping[str, Listing]) -> None:
@@ -232,14 +262,6 @@ def once(listings: Mapping[str, Listing]) -> None:
             )
 
 
-def hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def folders_of(root: Path) -> list[Path]:
-    return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
-
-
 def other_classes(listings: Mapping[str, Listing]) -> tuple[str, ...] | None:
     """Classes of the source, where their names are not the target's."""
     classes = {domain: listing.classes for domain, listing in listings.items()}
@@ -248,35 +270,69 @@ def other_classes(listings: Mapping[str, Listing]) -> tuple[str, ...] | None:
     )
 
 
+def _good(decoded: Pictures) -> Tensor:
+    """Whether each file could be read, (N,)."""
+    good = torch.ones(len(decoded.x), dtype=torch.bool)
+    good[[*decoded.unreadable]] = False
+    return good
+
+
+def given_rows(listing: Listing, good: Tensor) -> dict[str, Tensor]:
+    """Rows of the parts that the folder itself has, without files that could not be read."""
+    if not listing.parts:
+        return {"train": good.nonzero().squeeze(1)}
+    masks = {part: good & torch.tensor([p == part for p in listing.parts]) for part in PARTS}
+    return {part: mask.nonzero().squeeze(1) for part, mask in masks.items() if mask.any()}
+
+
 def divided(
     listing: Listing,
-    good: Tensor,
+    every: Split,
     fractions: Mapping[str, float],
     generators: Mapping[str, torch.Generator],
-) -> Mapping[str, Tensor]:
-    """Rows of train, val and test, sorted.
+    good: Tensor,
+    needed: Sequence[str] = ("train", "test"),
+) -> Parts:
+    """Train, val and test, in the folder's order; an empty val is left out.
 
-    A part that the folder does not have is drawn from its training part, class by class.
+    A part that the folder does not have is drawn from its training part, class by class, and
+    pictures without a label stay there.
+
+    Raises:
+        DataError: no picture is left for one that is ``needed``.
     """
-    labels = torch.tensor(listing.labels)
-    given = (
-        {part: good & torch.tensor([p == part for p in listing.parts]) for part in PARTS}
-        if listing.parts
-        else {"train": good}
-    )
-    rows = {part: mask.nonzero().squeeze(1) for part, mask in given.items() if mask.any()}
+    assert every.y is not None
+    labels = every.y
+    rows = given_rows(listing, good)
     for part, fraction in fractions.items():
-        if part not in rows:
-            halves = []
-            for c in labels[rows["train"]].unique():
-                own = rows["train"][labels[rows["train"]] == c]
-                halves.append(
-                    [own[half] for half in hold_out(len(own), fraction, generators[part])]
-                )
+        if part not in rows and "train" in rows and fraction:
+            train = rows["train"]
+            halves = [(train[labels[train] == NONE], train[:0])]
+            for c in labels[train].unique():
+                if c != NONE:
+                    own = train[labels[train] == c]
+                    kept, held = hold_out(len(own), fraction, generators[part])
+                    halves.append((own[kept], own[held]))
             rows["train"], rows[part] = (
                 torch.cat(half).sort().values for half in zip(*halves, strict=True)
             )
-    return rows
+    parts = {part: every.take(own) for part, own in rows.items() if len(own)}
+    _not_empty(listing, parts, needed)
+    return parts
+
+
+def _not_empty(listing: Listing, parts: Mapping[str, Split], needed: Sequence[str]) -> None:
+    """Refuse a part without pictures.
+
+    Raises:
+        DataError: one that is needed has none.
+    """
+    for part in needed:
+        if part not in parts:
+            raise DataError(
+                f"{listing.root}: no picture is left for {part}. Raise the fractions, or add "
+                "pictures."
+            )
 
 
 def cannot_be_read(listing: Listing, unreadable: Mapping[int, str]) -> str:

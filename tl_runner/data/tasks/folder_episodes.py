@@ -15,10 +15,11 @@ import torch
 
 from tl_runner import randomness
 from tl_runner.data.fewshot_task import PARTS, by_class, fewshot
+from tl_runner.data.listing import folders_of, listing_of
 from tl_runner.data.pictures import decode
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
-from tl_runner.data.tasks.folder import NAMED, cannot_be_read, folders_of, listing_of
+from tl_runner.data.tasks.folder import NAMED, cannot_be_read
 from tl_runner.errors import DataError, human_list
 
 
