@@ -15,7 +15,7 @@ from tl_runner.build.finished_run import FinishedRun
 from tl_runner.data.listing import NAMED, hidden
 from tl_runner.data.pictures import SUFFIXES, decode
 from tl_runner.data.splits import Split
-from tl_runner.data.tasks import arrays
+from tl_runner.data.vectors import UNREADABLE, read_vectors
 from tl_runner.errors import CheckpointError, UserError
 from tl_runner.training import device as devices
 from tl_runner.training.evaluator import outputs_of
@@ -180,6 +180,7 @@ class Trained(FinishedRun):
                 fit=self.fit,
                 workers=workers,
                 cache=None,
+                scale=self.outline.pixels,
             )
             good = [i for i in range(len(some)) if i not in found.unreadable]
             yield (
@@ -197,14 +198,18 @@ class Trained(FinishedRun):
         """
         for file in files:
             try:
-                x = torch.from_numpy(arrays.read_vectors(file))
+                x = torch.from_numpy(read_vectors(file))
                 if x.shape[1] != self.channels:
                     raise ValueError(f"vectors of {x.shape[1]} numbers, not of {self.channels}")
-            except arrays.UNREADABLE as error:
+            except UNREADABLE as error:
                 yield [], torch.empty(0), {file: " ".join(str(error).split())[:200]}
                 continue
             if scale := self.outline.scale:
-                x = (x - torch.tensor(scale["mean"])) / torch.tensor(scale["deviation"])
+                mean, deviation = (
+                    torch.tensor(scale[key], dtype=torch.float64) for key in ("mean", "deviation")
+                )
+                x = (x - mean) / deviation
+            x = x.float()
             yield (
                 [file.with_name(f"{file.name}[{i}]") for i in range(len(x))],
                 x[:, :, None, None],

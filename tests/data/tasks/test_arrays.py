@@ -22,6 +22,7 @@ SETTINGS = {
     "test_fraction": 0.2,
     "target_labels": "all",
     "seed": 0,
+    "transductive": None,
 }
 WORDS = [word for word in TINY if not word.startswith("data.")]
 

@@ -26,6 +26,8 @@ SETTINGS = {
     "size": 16,
     "channels": 3,
     "fit": "crop",
+    "range": None,
+    "transductive": None,
     "val_fraction": 0.1,
     "test_fraction": 0.2,
     "source_test_fraction": 0.2,

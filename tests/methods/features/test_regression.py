@@ -42,6 +42,7 @@ SETTINGS = {
     "test_fraction": 0.2,
     "target_labels": 0,
     "seed": 0,
+    "transductive": None,
 }
 WORDS = ("data=arrays", "backbone=raw", "device=cpu", "device.threads=1")
 

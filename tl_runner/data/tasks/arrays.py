@@ -2,67 +2,28 @@
 
 A vector is an image of d channels and one pixel.
 A file holds ``x``, float (N, d), and ``y``, N integers or names of classes, or floats, the numbers
-that are asked for; where it holds ``x_test`` and ``y_test`` as well, these are its test part.
+that are asked for; where it holds ``x_test`` and ``y_test`` as well, these are its test part. A
+target beside a source may be without ``y``, or have -1 (classes) or NaN (numbers) in it for rows
+without a label.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-import zipfile
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tl_runner.data.splits import Split, hold_out, see_labels
+from tl_runner.data.splits import Split, budget, hold_out, labelled_rows, see_labels
 from tl_runner.data.task import Task
-from tl_runner.errors import DataError
+from tl_runner.data.vectors import FORM, NO_LABEL, Arrays, hints, read
+from tl_runner.errors import DataError, human_list
 
-# what NumPy raises for a file that is damaged or no archive of arrays
-UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    TypeError,
-    NotImplementedError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+NONE = -1  # of a row without a label, as a position among the classes
 
-
-@dataclass(frozen=True)
-class Arrays:
-    """One file: its training part, its test part if it has one, and the digest.
-
-    Vectors float32 (N, d); labels text, or float32 where they are numbers.
-    """
-
-    x: np.ndarray
-    y: np.ndarray
-    test: tuple[np.ndarray, np.ndarray] | None
-    digest: str
-
-    @property
-    def numbers(self) -> bool:
-        return self.y.dtype.kind == "f"
-
-    @property
-    def classes(self) -> list[str]:
-        """Names of the classes, integers by size; none of numbers."""
-        if self.numbers:
-            return []
-        names = {*self.y, *(self.test[1] if self.test else ())}
-        return sorted(
-            names,
-            key=lambda name: (
-                (0, float(name), "") if re.fullmatch("-?[0-9]+", name) else (1, 0.0, name)
-            ),
-        )
+Parts = dict[str, Split]
 
 
 def load(
@@ -72,7 +33,8 @@ def load(
     standardise: bool,
     val_fraction: float,
     test_fraction: float,
-    target_labels: int | str,
+    target_labels: int | str | None,
+    transductive: bool | None,
     seed: int,
 ) -> Task:
     """Task of one file, or of a source's and a target's.
@@ -86,7 +48,9 @@ def load(
             without one of the target.
         val_fraction, test_fraction: of each class; of numbers, of all rows.
         target_labels: how many of each class, or of numbers in all, of the target training may see,
-            or ``all``.
+            or ``all``; None: all that there are where only some rows have one, else 0.
+        transductive: where the target has no part to test on, test on its training rows that have
+            a label which training does not see; None: where training sees no labels at all.
 
     Raises:
         DataError: a file is missing, damaged or not of this form, or the two have vectors of
@@ -101,187 +65,240 @@ def load(
         domain: read(Path(file).expanduser(), f"data.{domain}_file")
         for domain, file in files.items()
     }
+    found = {
+        domain: arrays.masked(found["source"].classes if domain != next(iter(found)) else ())
+        for domain, arrays in found.items()
+    }
+    check_together(found)
+    if not found["target"].labelled().any():  # of whatever kind the source's are
+        found["target"] = replace(found["target"], y=None)
+    classes = {domain: tuple(arrays.classes) for domain, arrays in found.items()}
+    if source_file and not found["target"].labelled().all():
+        classes["target"] = classes["source"]
+    numbers = any(arrays.numbers for arrays in found.values())
+    whole = {d: everything(arrays, classes[d], numbers) for d, arrays in found.items()}
+    fractions = {"test": test_fraction, "val": val_fraction}
+    target = whole["target"]
+    labels = budget(target["train"], target_labels)
+    transductive = labels == 0 if transductive is None else transductive
+    fractions_there = {
+        "test": 0.0 if transductive else test_fraction,
+        "val": 0.0 if labels == 0 else val_fraction,
+    }
+    parts = {
+        d: divided(given, fractions if d == "source" else fractions_there, generators)
+        for d, given in whole.items()
+    }
+    parts, scale = scaled(parts) if standardise else (parts, None)
+    parts = {
+        d: {p: replace(s, x=s.x.float()) for p, s in named.items()} for d, named in parts.items()
+    }
+    splits: dict[str, Split] = {}
+    for domain, named in parts.items():
+        if domain == "source":
+            for part in ("train", "test"):
+                needed(named, part)
+            splits |= {f"source_{part}": split for part, split in named.items()}
+    splits |= tested(parts["target"], labels, transductive, generators["val"])
+    if labels == 0 and "target_test" not in splits and found["target"].labelled().all():
+        needed({}, "test")
+    return Task(
+        name="2".join(Path(str(file)).stem for file in files.values()),
+        classes=classes["target"],
+        splits=splits,
+        protocol="; ".join(
+            [
+                *(said(d, Path(files[d]).name, splits) for d in parts),
+                *([f"{len(classes['target'])} classes"] if not numbers else []),
+                f"of {target['train'].x.shape[1]} numbers{', standardised' if scale else ''}"
+                + ("; numbers are asked for" if numbers else ""),
+            ]
+        ),
+        scale=scale,
+        checksums={f"{d}: {files[d]}": arrays.digest for d, arrays in found.items()},
+        source_classes=classes["source"]
+        if classes.get("source", classes["target"]) != classes["target"]
+        else None,
+        files=rows_of(found["target"]),
+        notes=tuple(hints(found)),
+    )
+
+
+def check_together(found: Mapping[str, Arrays]) -> None:
+    """Refuse files that do not go together, or whose labels are missing where they are needed.
+
+    Raises:
+        DataError: vectors of other lengths, labels of two kinds, a source with rows without labels,
+            or a target without any beside no source; a class in the test part alone.
+    """
     lengths = {domain: arrays.x.shape[1] for domain, arrays in found.items()}
     if len({*lengths.values()}) > 1:
         raise DataError(
             f"the source's vectors have {lengths['source']} numbers and the target's "
             f"{lengths['target']}: they must be of one kind."
         )
-    if len({arrays.numbers for arrays in found.values()}) > 1:
-        kinds = ", ".join(
-            f"{'numbers' if arrays.numbers else 'classes'} in data.{domain}_file"
-            for domain, arrays in found.items()
+    for domain, arrays in found.items():
+        if domain == "source" and not arrays.labelled().all():
+            raise DataError(
+                f"data.source_file={arrays.file}: {int((~arrays.labelled()).sum()):,} of "
+                f"{len(arrays.x):,} rows have no label, and a source is to learn from. Leave them "
+                "out there."
+            )
+        later = arrays.test and sorted(
+            {*arrays.test[1]} - {*(arrays.y if arrays.y is not None else ()), NO_LABEL}
+        )
+        known = found["source"].classes if "source" in found else ()
+        if (
+            later
+            and not arrays.numbers
+            and (later := [n for n in later if n not in known or arrays.labelled().all()])
+        ):
+            raise DataError(
+                f"data.{domain}_file={arrays.file}: {human_list(map(repr, later), 5)} of y_test is "
+                "not in y, so nothing could learn it. Add rows to x and y, or leave these out."
+            )
+    target = found["target"]
+    if "source" not in found and not target.labelled().any():
+        raise DataError(
+            f"data.target_file={target.file} has no labels. {FORM} Rows without labels can be a "
+            "target beside a labelled source: data.source_file."
+        )
+    kinds = {d: a.numbers for d, a in found.items() if d == "source" or a.labelled().any()}
+    if len({*kinds.values()}) > 1:
+        said = ", ".join(
+            f"{'numbers' if n else 'classes'} in data.{d}_file" for d, n in kinds.items()
         )
         raise DataError(
-            f"y is of two kinds: {kinds}. Floats are numbers to predict; store classes as "
-            "integers or names in both."
+            f"y is of two kinds: {said}. Floats are numbers to predict; store classes as "
+            "integers or names in both: y.astype(int)."
         )
-    parts = {
-        domain: divided(arrays, test_fraction, val_fraction, generators)
-        for domain, arrays in found.items()
-    }
-    scale = None
-    if standardise:
-        reference = next(iter(parts.values()))["train"].x
-        mean, deviation = reference.mean(0), reference.std(0, correction=0)
-        deviation = torch.where(deviation > 1e-8, deviation, 1.0)
-        scale = {"mean": mean.flatten().tolist(), "deviation": deviation.flatten().tolist()}
-        parts = {
-            d: {p: Split((s.x - mean) / deviation, s.y, s.ids) for p, s in named.items()}
-            for d, named in parts.items()
-        }
-    splits: dict[str, Split] = {
-        f"source_{part}": split for part, split in parts.get("source", {}).items()
-    }
-    target = parts["target"]
-    splits |= see_labels(target["train"], target_labels, generators["val"])
-    if "target_labelled" in splits and "val" in target:
-        splits["target_val"] = target["val"]
-    splits["target_test"] = target["test"]
-    classes = {domain: tuple(arrays.classes) for domain, arrays in found.items()}
-    numbers = "; numbers are asked for" if found["target"].numbers else ""
-    notes = [
-        f"{d} {Path(files[d]).name}: {len(p['train']):,} / {len(p['test']):,} vectors"
-        for d, p in parts.items()
-    ]
-    return Task(
-        name="2".join(Path(str(file)).stem for file in files.values()),
-        classes=classes["target"],
-        splits=splits,
-        protocol=f"{'; '.join(notes)}; of {lengths['target']} "
-        f"numbers{', standardised' if standardise else ''}{numbers}",
-        scale=scale,
-        checksums={f"{d}: {files[d]}": arrays.digest for d, arrays in found.items()},
-        source_classes=classes["source"]
-        if classes.get("source", classes["target"]) != classes["target"]
-        else None,
-    )
+    if "source" in found and not target.numbers and not target.labelled().all():
+        source = found["source"]
+        if foreign := [name for name in target.classes if name not in source.classes]:
+            raise DataError(
+                f"data.target_file={target.file}: {human_list(map(repr, foreign), 5)} is no class "
+                f"of the source, which has {human_list(source.classes, 5)}."
+            )
 
 
-def read(file: Path, key: str) -> Arrays:
-    """Content of a file, checked.
-
-    Raises:
-        DataError: it is not there, no ``.npz``, or holds something else.
-    """
-    form = (
-        "A file should hold x, numbers of shape (N, d), and y, N class numbers or names, or "
-        "floats to predict: "
-        "numpy.savez('name.npz', x=x, y=y)."
-    )
-    if file.is_dir():
-        raise DataError(f"{key}={file} is a folder. {form}")
-    if not file.is_file():
-        raise DataError(f"{key}={file}: there is no such file. {form}")
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            held: Mapping[str, np.ndarray] = {
-                name: content[name] for name in ("x", "y", "x_test", "y_test") if name in content
-            }
-            names = list(content)
-    except UNREADABLE as error:
-        raise DataError(
-            f"{key}={file} cannot be read as .npz ({' '.join(str(error).split())[:200]}). {form}"
-        ) from error
-    if ("x_test" in held) != ("y_test" in held):
-        raise DataError(f"{key}={file} has one of x_test and y_test without the other. {form}")
-    if not {"x", "y"} <= held.keys():
-        raise DataError(f"{key}={file} holds {', '.join(names) or 'nothing'}. {form}")
-    pairs = [
-        checked(held[f"x{end}"], held[f"y{end}"], f"{key}={file}: x{end}", form)
-        for end in ("", "_test")
-        if f"x{end}" in held and f"y{end}" in held
-    ]
-    if len({y.dtype.kind == "f" for _, y in pairs}) > 1:
-        raise DataError(
-            f"{key}={file}: one of y and y_test holds floats, numbers to predict, and the other "
-            f"classes. {form}"
-        )
-    if len({x.shape[1] for x, _ in pairs}) > 1:
-        raise DataError(f"{key}={file}: x and x_test have vectors of different lengths.")
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return Arrays(*pairs[0], pairs[1] if len(pairs) > 1 else None, digest)
+def rows_of(target: Arrays) -> dict[str, list[str]]:
+    """Names of the target's rows, where some have no label: ``x[3]``, ``x_test[0]``."""
+    if target.labelled().all():
+        return {}
+    rows = [f"x[{i}]" for i in range(len(target.x))]
+    tests = [f"x_test[{i}]" for i in range(len(target.test[0]))] if target.test else []
+    return {"target": rows + tests}
 
 
-def read_vectors(file: Path) -> np.ndarray:
-    """Array ``x`` of a file alone, float32 (N, d).
-
-    Raises:
-        UNREADABLE: it is no such file.
-    """
-    with np.load(file, allow_pickle=False) as content:
-        x = content["x"]
-    if x.ndim != 2 or not len(x) or x.dtype.kind not in "fiub" or not np.isfinite(x).all():
-        raise ValueError(f"x is {x.dtype} of shape {x.shape}, or not finite")
-    return x.astype(np.float32)
-
-
-def checked(x: np.ndarray, y: np.ndarray, where: str, form: str) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors float32 (N, d), and labels as text (N,), or float32 where these are numbers."""
-    if x.ndim != 2 or not len(x) or not x.shape[1] or x.dtype.kind not in "fiub":
-        raise DataError(f"{where} is {x.dtype} of shape {x.shape}. {form}")
-    if y.shape != (len(x),) or y.dtype.kind not in "iuUbf":
-        raise DataError(
-            f"{where} has {len(x):,} rows, its labels are {y.dtype} of shape {y.shape}. {form}"
-        )
-    x = x.astype(np.float32)
-    if not np.isfinite(x).all():
-        rows = np.flatnonzero(~np.isfinite(x).all(1))
-        raise DataError(
-            f"{where} is NaN or infinite in {len(rows):,} row{'s'[: len(rows) != 1]}, the first "
-            f"of them {rows[0]}. Mend or remove them."
-        )
-    if y.dtype.kind != "f":
-        return x, y.astype(str)
-    with np.errstate(over="ignore"):
-        y = y.astype(np.float32)
-    if not np.isfinite(y).all():
-        wrong = int((~np.isfinite(y)).sum())
-        raise DataError(
-            f"{where}: its labels are NaN, infinite or beyond single precision in {wrong:,} rows. "
-            "Mend or remove them."
-        )
-    return x, y
+def said(domain: str, name: str, splits: Mapping[str, Split]) -> str:
+    """A domain in the protocol: its vectors to train and to test on."""
+    train, test = splits[f"{domain}_train"], splits.get(f"{domain}_test")
+    counts = [f"{len(split):,}" for split in (train, test) if split is not None]
+    text = f"{domain} {name}: {' / '.join(counts)} vectors"
+    if domain == "target" and test is None:
+        return f"{text} without labels, and none to test on"
+    if domain == "target" and test is not None and _overlap(train, test):
+        return f"{text}, tested on those that it adapts to, without their labels"
+    return text
 
 
-def divided(
-    arrays: Arrays, test: float, val: float, generators: Mapping[str, torch.Generator]
-) -> dict[str, Split]:
-    """Train, val and test splits, drawn class by class, or at random where labels are numbers.
+def _overlap(one: Split, other: Split) -> bool:
+    """Whether some samples are in both."""
+    return bool(torch.isin(one.ids, other.ids).any())
 
-    An empty val is left out.
-    """
-    numbers = {name: i for i, name in enumerate(arrays.classes)}
 
-    def split(x: np.ndarray, y: np.ndarray, start: int = 0) -> Split:
-        labels = (
-            torch.from_numpy(y) if arrays.numbers else torch.tensor([numbers[name] for name in y])
-        )
+def everything(arrays: Arrays, classes: Sequence[str], numbers: bool) -> Parts:
+    """The parts that a file itself has: vectors float64, no label as -1 or NaN."""
+    positions = {name: i for i, name in enumerate(classes)} | {NO_LABEL: NONE}
+
+    def split(x: np.ndarray, y: np.ndarray | None, start: int = 0) -> Split:
+        if numbers:
+            of = np.full(len(x), np.nan, dtype=np.float32) if y is None else y
+            labels = torch.from_numpy(of)
+        else:
+            names = [NO_LABEL] * len(x) if y is None else y
+            labels = torch.tensor([positions[name] for name in names])
         return Split(
             torch.from_numpy(x)[:, :, None, None], labels, torch.arange(start, start + len(x))
         )
 
-    everything = split(arrays.x, arrays.y)
-    parts = {"train": torch.arange(len(everything))}
-    given = {"test": split(*arrays.test, start=len(everything))} if arrays.test else {}
-    for part, fraction in (("test", test), ("val", val)):
-        if part not in given:
-            assert everything.y is not None
-            rows, y = parts["train"], everything.y[parts["train"]]
-            groups = [rows] if arrays.numbers else [rows[y == c] for c in y.unique()]
-            halves = [
-                [group[half] for half in hold_out(len(group), fraction, generators[part])]
-                for group in groups
-            ]
-            parts["train"], parts[part] = (
-                torch.cat(half).sort().values for half in zip(*halves, strict=True)
-            )
-    found = {part: everything.take(rows) for part, rows in parts.items() if len(rows)} | given
-    for part in ("train", "test"):
-        if part not in found:
-            raise DataError(
-                f"no row is left for {part}: raise data.{part}_fraction, or add rows."
-                if part == "test"
-                else "no row is left for training."
-            )
-    return found
+    tests = {"test": split(*arrays.test, start=len(arrays.x))} if arrays.test else {}
+    return {"train": split(arrays.x, arrays.y), **tests}
+
+
+def scaled(parts: Mapping[str, Parts]) -> tuple[dict[str, Parts], dict[str, list[float]]]:
+    """Each feature to mean 0 and deviation 1 by the training part of the first domain.
+
+    In double precision: a Unix time in seconds has no digits left in single. A feature that is
+    the same everywhere there is only moved.
+    """
+    reference = next(iter(parts.values()))["train"].x
+    mean, deviation = reference.mean(0), reference.std(0, correction=0)
+    constant = reference.amax(0) == reference.amin(0)
+    deviation = torch.where(constant | (deviation == 0), 1.0, deviation)
+    scale = {"mean": mean.flatten().tolist(), "deviation": deviation.flatten().tolist()}
+    return {
+        d: {p: replace(s, x=(s.x - mean) / deviation) for p, s in named.items()}
+        for d, named in parts.items()
+    }, scale
+
+
+def tested(
+    target: Parts, labels: int | str, transductive: bool, generator: torch.Generator
+) -> Parts:
+    """The target's splits: to adapt to, to learn from, to validate and to test on."""
+    splits = see_labels(target["train"], labels, generator)
+    if "target_labelled" in splits and "val" in target:
+        splits["target_val"] = target["val"]
+    test = target.get("test")
+    if test is None and transductive:
+        seen = splits["target_labelled"].ids if "target_labelled" in splits else torch.arange(0)
+        hidden = target["train"].take(labelled_rows(target["train"]))
+        test = hidden.take((~torch.isin(hidden.ids, seen)).nonzero().squeeze(1))
+    if test is not None and len(rows := labelled_rows(test)):
+        splits["target_test"] = test if len(rows) == len(test) else test.take(rows)
+    return splits
+
+
+def divided(
+    given: Parts, fractions: Mapping[str, float], generators: Mapping[str, torch.Generator]
+) -> Parts:
+    """Train, val and test splits, drawn class by class, or at random where labels are numbers.
+
+    Rows without a label stay in train, and an empty part is left out.
+    """
+    everything = given["train"]
+    assert everything.y is not None
+    rows = {"train": torch.arange(len(everything))}
+    known = torch.zeros(len(everything), dtype=torch.bool)
+    known[labelled_rows(everything)] = True
+    for part, fraction in fractions.items():
+        if part in given or not fraction:
+            continue
+        train = rows["train"]
+        own = train[known[train]]
+        y = everything.y[own]
+        groups = [own] if y.is_floating_point() else [own[y == c] for c in y.unique()]
+        halves = [(train[~known[train]], train[:0])]
+        for group in groups:
+            kept, held = hold_out(len(group), fraction, generators[part])
+            halves.append((group[kept], group[held]))
+        rows["train"], rows[part] = (
+            torch.cat(half).sort().values for half in zip(*halves, strict=True)
+        )
+    drawn = {part: everything.take(own) for part, own in rows.items() if len(own)}
+    return drawn | {part: split for part, split in given.items() if part != "train"}
+
+
+def needed(parts: Parts, part: str) -> None:
+    """Refuse a part without rows.
+
+    Raises:
+        DataError: it has none.
+    """
+    if part not in parts:
+        raise DataError(
+            "no row is left for test: raise data.test_fraction, or add rows."
+            if part == "test"
+            else "no row is left for training."
+        )
