@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +19,7 @@ class Backbone(nn.Module):
 
     out_features: int
     origin = ""  # where its first weights are from, in words
+    unfilled: Sequence[str] = ()  # tensors that these did not have
     bn = "separate"  # how its batch norm sees two domains
     # what it was made with: its name and the keys of its YAML
     options: Mapping[str, Any] = MappingProxyType({})

@@ -3,46 +3,66 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tl_runner.backbones._base import Backbone
-from tl_runner.errors import CheckpointError
+from tl_runner.errors import CheckpointError, human_list
 
 # under which others and we keep the weights
-WRAPPED = ("method", "state_dict", "model_state_dict", "model", "net")
-# of a backbone in a larger network
-PREFIXES = ("target_encoder.", "encoder.", "module.", "backbone.", "model.", "")
+WRAPPED = (
+    "method",
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "state_dict_ema",
+    "model_ema",
+    "ema",
+)
+# of a backbone in a larger network, before any other that fits as well
+PREFERRED = ("target_encoder.", "encoder.", "module.", "backbone.", "model.", "")
 LEAST = 0.5  # of a backbone's weights that a file must have
+# parts of the names that people give to what comes after a backbone
+HEADS = ("head", "fc", "classifier", "linear", "heads", "last_linear", "logits")
+AUXILIARY = ("AuxLogits", "aux1", "aux2")  # heads that only training needs
+COUNTERS = ("num_batches_tracked", "n_averaged")  # no weights: files of old versions lack them
+NAMED = 5
 
 
 def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
-    """State dict of a file, or of a run's folder.
+    """State dict of a file, ``.safetensors`` or PyTorch's, or of a run's folder.
 
     Of a run, the weights that its selection rule chose. ``key`` is the setting that names it.
 
     Raises:
-        CheckpointError: it cannot be read, or holds no weights.
+        CheckpointError: it cannot be read, holds more than tensors, or no weights.
     """
     best, last = path / "checkpoints" / "best.pt", path / "checkpoints" / "last.pt"
     file = (best if best.exists() else last) if path.is_dir() else path
     try:
-        content: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        content: Any = (
+            load_file(file)
+            if file.suffix == ".safetensors"
+            else torch.load(file, map_location="cpu", weights_only=True)
+        )
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(_more_than_weights(path, key, str(error))) from error
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError) as error:
         line = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{key}={path} cannot be read as weights ({line}).") from error
     for wrap in WRAPPED:
         if isinstance(content, Mapping) and isinstance(content.get(wrap), Mapping):
             content = content[wrap]
-    found = (
-        {k: v for k, v in content.items() if isinstance(v, Tensor)}
-        if isinstance(content, Mapping)
-        else {}
-    )
+    found = dict(_tensors(content)) if isinstance(content, Mapping) else {}
     if not found:
         raise CheckpointError(
             f"{key}={path} holds no weights: a state dict or a run's folder is wanted."
@@ -50,44 +70,143 @@ def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
     return found
 
 
+def _more_than_weights(path: Path, key: str, error: str) -> str:
+    """Message for a file that holds objects, which are not loaded."""
+    named = re.search(r"GLOBAL ([\w.]+)", error)
+    if not named:
+        return f"{key}={path} cannot be read as weights ({' '.join(error.split())[:200]})."
+    return (
+        f"{key}={path} cannot be read as weights: it holds more than tensors ({named[1]}), and "
+        "objects that a file brings are not loaded. Whoever made it can save the weights alone: "
+        "torch.save(model.state_dict(), 'weights.pth')."
+    )
+
+
+def _tensors(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of nested mappings, by dotted name."""
+    for name, value in content.items():
+        if isinstance(value, Tensor):
+            yield f"{prefix}{name}", value
+        elif isinstance(value, Mapping):
+            yield from _tensors(value, f"{prefix}{name}.")
+
+
+@dataclass(frozen=True)
+class Match:
+    """Tensors of a file that are a backbone's by whole name under one prefix, and by shape.
+
+    Attributes:
+        found: by the backbone's own name.
+        prefix: of the file's names.
+        used: the file's names without the prefix.
+    """
+
+    found: dict[str, Tensor]
+    prefix: str
+    used: Collection[str]
+
+    @property
+    def size(self) -> int:
+        """How many numbers they are."""
+        return sum(v.numel() for v in self.found.values())
+
+
+def best_match(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Match:
+    """The prefix of the file's names under which most of the backbone is there.
+
+    Any that occurs is tried, none first of ours and the usual ones. A backbone that is one model in
+    a module of its own is also looked for without that module's name.
+    """
+    names = {name: name for name in own}
+    ways = [names]
+    if len({name.partition(".")[0] for name in own}) == 1:
+        ways.append({name: name.partition(".")[2] for name in own})
+    occurring = dict.fromkeys(
+        ".".join(parts[:i]) + "."
+        for parts in (name.split(".") for name in given)
+        for i in range(1, len(parts))
+    )
+    best = Match({}, "", ())
+    for prefix in dict.fromkeys([*PREFERRED, *occurring]):
+        for way in ways:
+            there = {name: given.get(prefix + theirs) for name, theirs in way.items()}
+            found = {k: v for k, v in there.items() if v is not None and v.shape == own[k].shape}
+            match = Match(found, prefix, {way[name] for name in found})
+            if match.size > best.size:
+                best = match
+    return best
+
+
 def fill(
     backbone: Backbone, given: Mapping[str, Tensor], where: str, key: str = "backbone.weights"
 ) -> str:
     """Put weights into a backbone by name and shape, and return in words what matched.
 
+    What is not there stays as it is, and is named in ``backbone.unfilled``.
+
     Raises:
-        CheckpointError: less than half of the backbone's weights are there.
+        CheckpointError: less than half of the backbone's weights are there, or the file has more
+            layers of those that it is made of.
     """
     own = backbone.state_dict()
-    # one model in it, whose own names a file may have
-    wraps = len({k.partition(".")[0] for k in own}) == 1
-
-    def matching(prefix: str) -> dict[str, Tensor]:
-        stripped = {k.removeprefix(prefix): v for k, v in given.items() if k.startswith(prefix)}
-        named = {
-            k: stripped.get(k, stripped.get(k.partition(".")[2]) if wraps else None) for k in own
-        }
-        return {k: v for k, v in named.items() if v is not None and v.shape == own[k].shape}
-
-    found = max(
-        (matching(prefix) for prefix in PREFIXES), key=lambda m: sum(v.numel() for v in m.values())
-    )
-    total, matched = (sum(v.numel() for v in part.values()) for part in (own, found))
-    if matched < LEAST * total:
-        missing = ", ".join([k for k in own if k not in found][:3])
-        whose, cure = "this backbone", "Is it of another backbone?"
-        if key == "method.teacher":
-            whose = "the teacher"
-            cure = (
-                "Name its network with backbone@teacher= and teacher.*, or a run's folder, "
-                "which brings its own."
-            )
+    match = best_match(own, given)
+    found, total = match.found, sum(v.numel() for v in own.values())
+    if match.size < LEAST * total:
+        raise CheckpointError(_little(match, own, given, where, key))
+    left = [
+        name.removeprefix(match.prefix)
+        for name in given
+        if name.startswith(match.prefix) and name.removeprefix(match.prefix) not in match.used
+    ]
+    left = [name for name in left if not name.endswith(COUNTERS)]
+    if deeper := _of_its_layers(left, match.used, given, match.prefix):
         raise CheckpointError(
-            f"{key}={where} fits {matched / total:.0%} of {whose}'s weights by name and shape "
-            f"(not {missing}, ...; "
-            f"the file has {', '.join([*given][:3])}, ...). {cure}"
+            f"{key}={where} is of another network: all {len(found)} tensors that it shares with "
+            f"this backbone fit, and it has {len(deeper)} more in the same blocks "
+            f"({human_list(deeper, 3)}). Name the network that it is of."
         )
     backbone.load_state_dict(found, strict=False)
-    fresh = [k for k in own if k not in found]
-    more = f"; fresh: {', '.join(fresh[:5])}{', ...' if len(fresh) > 5 else ''}" if fresh else ""
-    return f"backbone: {len(found)} of {len(own)} tensors from {where}{more}"
+    backbone.unfilled = [k for k in own if k not in found and not k.endswith(COUNTERS)]
+    under = f" under {match.prefix}" if match.prefix else ""
+    said = (
+        f"backbone: {len(own) - len(backbone.unfilled)} of {len(own)} tensors from {where}{under}"
+    )
+    return f"{said}, {len(left)} more not used ({human_list(left, 3)})" if left else said
+
+
+def _of_its_layers(
+    left: Sequence[str], used: Collection[str], given: Mapping[str, Tensor], prefix: str
+) -> list[str]:
+    """Tensors that were left over, lie in blocks that the backbone has, and are no head's."""
+    blocks = {name.partition(".")[0] for name in used if "." in name}
+    inside = [name for name in left if name.partition(".")[0] in blocks]
+    last = [name for name in given if name.startswith(prefix)][-1].removeprefix(prefix)
+    head = last.rpartition(".")[0]  # the last layer, as in VGG's classifier.6
+    weight = given.get(f"{prefix}{head}.weight")
+    if weight is None or weight.dim() != 2:
+        head = ""
+    return [
+        name
+        for name in inside
+        if not {*HEADS, *AUXILIARY} & {*name.split(".")[1:]}
+        and (not head or name.rpartition(".")[0] != head)
+    ]
+
+
+def _little(
+    match: Match, own: Mapping[str, Tensor], given: Mapping[str, Tensor], where: str, key: str
+) -> str:
+    """Message for a file that has too little of a backbone."""
+    total = sum(v.numel() for v in own.values())
+    missing = ", ".join([k for k in own if k not in match.found][:3])
+    whose, cure = "this backbone", "Is it of another backbone?"
+    if key == "method.teacher":
+        whose = "the teacher"
+        cure = (
+            "Name its network with backbone@teacher= and teacher.*, or a run's folder, "
+            "which brings its own."
+        )
+    return (
+        f"{key}={where} fits {match.size / total:.0%} of {whose}'s weights by name and shape "
+        f"(not {missing}, ...; the file has {', '.join([*given][:3])}, ...). {cure}"
+    )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner.backbones import Backbone
-from tl_runner.backbones._weights import fill, read
+from tl_runner.backbones._weights import HEADS, fill, read
 from tl_runner.build.backbone import maker
 from tl_runner.build.finished_run import FinishedRun
 from tl_runner.data.task import Outline
@@ -19,7 +19,6 @@ from tl_runner.errors import CheckpointError, ConfigError
 from tl_runner.methods.distillation._teacher import Network, Teacher
 
 Scale = Mapping[str, Sequence[float]] | None
-HEADS = ("head", "fc", "classifier", "linear")  # what a file may call a network's last layer
 
 
 def given(config: Mapping[str, Any], task: Outline) -> tuple[list[Teacher], dict[str, str]]:

@@ -9,6 +9,7 @@ from tl_runner import plugins
 from tl_runner.config.conflicts_of_episodes import impossible_tasks
 from tl_runner.config.conflicts_of_teachers import impossible_teaching
 from tl_runner.config.overrides import listed, text_of, walk
+from tl_runner.errors import nearest
 from tl_runner.metrics.selection_rules import RULES as SELECTION
 
 BEFORE = ("pretrain", "teach")  # phases of plain classification, before a method's own
@@ -25,6 +26,8 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
                 "stands for."
             )
             return
+    if message := unknown_backbone(config["backbone"]):
+        yield message
     for group in ("method", "data", "backbone"):
         if plugins.not_installed(name := config[group]["name"]):
             yield (
@@ -120,6 +123,18 @@ def other_classes(config: Mapping[str, Any]) -> Iterator[str]:
             f"data.source_classes={text_of(source)} and data.target_classes={text_of(target)} "
             "are not. method=finetune and others of model transfer go on to new classes."
         )
+
+
+def unknown_backbone(section: Mapping[str, Any]) -> str | None:
+    """What is wrong with a backbone's name that is no module of ours and none of the user's."""
+    name, known = section["name"], plugins.choices("backbones")
+    if "module" in section or "." in name or name in known:
+        return None
+    return (
+        f"backbone.name={name}: there is no such backbone of tl-run's.{nearest(name, known)} The "
+        f"models of torchvision have a backbone of their own: backbone=torchvision "
+        f"backbone.name={name}."
+    )
 
 
 def unmet(config: Mapping[str, Any]) -> Iterator[str]:

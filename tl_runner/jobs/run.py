@@ -22,7 +22,7 @@ from tl_runner.config.compose import Job, taken
 from tl_runner.data.augment import Views
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
-from tl_runner.errors import CheckpointError, ConfigError, LostError
+from tl_runner.errors import CheckpointError, ConfigError, LostError, human_list
 from tl_runner.jobs.run_log import write_traceback
 from tl_runner.record import target_predictions
 from tl_runner.record.closing_table import closing_table
@@ -113,6 +113,9 @@ def run(job: Job) -> dict[str, Any]:
         )
         for origin in {m.origin for m in method.modules() if isinstance(m, Backbone) and m.origin}:
             progress.say(origin)
+        for text in dict.fromkeys(unfilled(m) for m in method.modules() if isinstance(m, Backbone)):
+            if text:
+                trainer.warn(text)
         for note in task.notes:
             trainer.warn(note)
         trainer.run()
@@ -196,6 +199,14 @@ def load_data(config: Mapping[str, Any]) -> tuple[Task, Views | None]:
 def tested(task: Task) -> str:
     """How many few-shot tasks the test score is a mean over, in words."""
     return f"{task.episodes['meta_test'].scored:,} test tasks" if task.episodes else ""
+
+
+def unfilled(backbone: Backbone) -> str:
+    """A warning that names the tensors which a backbone's weights file did not have; or empty."""
+    names = backbone.unfilled
+    if not names:
+        return ""
+    return f"backbone.weights has not all of the backbone: {human_list(names, 5)} start at random."
 
 
 def same_ground(folder: RunFolder, task: Task, world: int) -> None:

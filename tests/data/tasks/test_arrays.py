@@ -92,7 +92,7 @@ def test_classes_may_differ(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"x": np.zeros((4, 2))}, r"holds x\. A file should hold x"),
+        ({"x": np.zeros((4, 2))}, r"has no labels\. A file should hold x"),
         ({"x": np.zeros(4), "y": np.zeros(4, int)}, r"float64 of shape \(4,\)"),
         ({"x": np.zeros((4, 2)), "y": np.zeros(3, int)}, "has 4 rows, its labels are int64"),
         ({"x": np.zeros((4, 2)), "y": np.zeros(4, complex)}, "its labels are complex128"),

@@ -85,7 +85,8 @@ def test_floats_are_numbers_and_whole_numbers_are_classes(tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"y": np.full(120, np.nan)}, "NaN, infinite or beyond single precision in 120 rows"),
+        ({"y": np.full(120, np.inf)}, "infinite or beyond single precision in 120 rows"),
+        ({"y": np.full(120, np.nan)}, "has no labels"),
         ({"y": np.ones((120, 2))}, "labels are float64 of shape"),
         (
             {"x_test": np.zeros((2, 5)), "y_test": np.array(["a", "b"])},
