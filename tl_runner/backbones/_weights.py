@@ -167,10 +167,9 @@ def fill(
         )
     backbone.load_state_dict(found, strict=False)
     backbone.unfilled = [k for k in own if k not in found and not k.endswith(COUNTERS)]
+    filled = len(found) if backbone.unfilled else len(own)  # counters are no weights
     under = f" under {match.prefix}" if match.prefix else ""
-    said = (
-        f"backbone: {len(own) - len(backbone.unfilled)} of {len(own)} tensors from {where}{under}"
-    )
+    said = f"backbone: {filled} of {len(own)} tensors from {where}{under}"
     return f"{said}, {len(left)} more not used ({human_list(left, 3)})" if left else said
 
 
