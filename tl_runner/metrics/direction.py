@@ -18,6 +18,9 @@ FRACTIONS_HIGHER = (
     *_AVERAGED,
     "auc_macro",
     "average_precision_macro",
+    # estimates of an accuracy that nobody can measure
+    "atc",
+    "doc",
 )
 FRACTIONS_LOWER = ("ece", "forgetting")
 # shares of 1, which are shown in percent

@@ -63,7 +63,7 @@ def write_figures(
     if "curve" in reports[scored_split(reports)]:
         inner_steps.figure(reports, folder.figures / "inner_steps.png", task.name)
         return
-    name = scored_split({n: report for n, report in reports.items() if "intervals" in report})
+    name = scored_split({n: r for n, r in reports.items() if f"{n}/labels" in predictions})
     title, labels, report = (
         f"{task.name}, {name.replace('_', ' ')}",
         predictions[f"{name}/labels"],

@@ -13,6 +13,7 @@ from tl_runner.errors import DivergedError
 from tl_runner.metrics import classification
 from tl_runner.metrics import evaluation_report as report
 from tl_runner.metrics import selection_rules as rules
+from tl_runner.metrics.estimates import estimates
 from tl_runner.metrics.regression import regression
 from tl_runner.metrics.selection_scores import importance, reverse
 from tl_runner.metrics.selection_scores import unlabelled as selection
@@ -180,7 +181,22 @@ class Evaluator:
             self._report(
                 name, split, self._logits(phase, name, split), split.y, reports, predictions
             )
+        self._estimate(reports, predictions)
         return reports, predictions
+
+    def _estimate(
+        self, reports: dict[str, report.Report], predictions: Mapping[str, np.ndarray]
+    ) -> None:
+        """Add estimates of the target's accuracy to the report on the images without labels."""
+        source, target = (
+            predictions.get(f"{name}/probabilities") for name in ("source_val", "target_train")
+        )
+        if source is None or target is None or source.shape[1] != target.shape[1]:
+            return
+        values, intervals = estimates(source, predictions["source_val/labels"], target)
+        found = reports["target_train"]
+        found["metrics"] = {**found["metrics"], **values}
+        found["intervals"] = intervals
 
     def _report(
         self,
