@@ -21,6 +21,7 @@ SETTINGS = {
     "fit": "crop",
     "range": None,
     "transductive": None,
+    "passes": None,
     "val_fraction": 0.1,
     "test_fraction": 0.2,
     "source_test_fraction": 0.2,

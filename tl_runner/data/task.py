@@ -29,6 +29,8 @@ class Outline:
             None: it has none.
         files: by domain, the name of each sample, which ``Split.ids`` are positions in, for a table
             of predictions; empty where nobody would ask for one.
+        passes: the most that an epoch goes over the samples that a phase adapts to; None: as many
+            as ``train.steps_per_epoch`` comes to.
         notes: what the user should know of the data beside ``protocol``.
         every_label: whether all of the target's training images are.
         splits: their names.
@@ -88,6 +90,7 @@ class Task:
     scale: Mapping[str, Sequence[float]] | None = None
     pixels: Sequence[float] | None = None
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    passes: float | None = None
     notes: tuple[str, ...] = ()
     every_label: bool | None = None
     episodes: Mapping[str, Episodes] = field(default_factory=dict)

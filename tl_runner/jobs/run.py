@@ -85,7 +85,17 @@ def run(job: Job) -> dict[str, Any]:
             }
             episodes = {name: tasks.to(device.torch) for name, tasks in task.episodes.items()}
             trainer = Trainer(
-                method, splits, device, config, augment, folder, progress, ranks, cache, episodes
+                method,
+                splits,
+                device,
+                config,
+                augment,
+                folder,
+                progress,
+                ranks,
+                cache,
+                episodes,
+                task.passes,
             )
             began = resume and (path / "environment.json").exists()
             assert resume or not taken(path), path
@@ -116,6 +126,8 @@ def run(job: Job) -> dict[str, Any]:
         for text in dict.fromkeys(unfilled(m) for m in method.modules() if isinstance(m, Backbone)):
             if text:
                 trainer.warn(text)
+        if task.passes and (lengths := trainer.loops.lengths(trainer.phases)):
+            progress.say(lengths)
         for note in task.notes:
             trainer.warn(note)
         trainer.run()

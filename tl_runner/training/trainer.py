@@ -51,6 +51,7 @@ class Trainer:
         cache: finished phases of other runs, or None.
         episodes: few-shot tasks by name, on the device already, where these are learned and not the
             splits.
+        passes: the most that an epoch goes over the samples that a phase adapts to, or None.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Trainer:
         ranks: Ranks = ALONE,
         cache: PhaseCache | None = None,
         episodes: Mapping[str, Episodes] | None = None,
+        passes: float | None = None,
     ):
         self.method, self.splits, self.device, self.config = method, splits, device, config
         self.augment, self.folder, self.progress = augment, folder, progress
@@ -74,7 +76,7 @@ class Trainer:
         self.at = Position()
         self._resumed: PhaseLoop | None = None
         self._started = time.perf_counter()
-        limit = config["train"]["limit"]
+        limit = {**config["train"]["limit"], "passes": passes}
         self.loops = LoopFactory(
             method, splits, self.episodes, device, self.seed, limit, augment, ranks
         )
@@ -198,7 +200,7 @@ class Trainer:
         if self.cache is None or (self._is_last(phase) and self.selection != "last"):
             return None
         options = {
-            "limit": self.config["train"]["limit"],
+            "limit": self.loops.limit,
             "augment": repr(self.augment),
             "oracle": self.selection == "oracle",
         }
@@ -320,6 +322,16 @@ class Trainer:
         self.save(loop)
         if self.ranks.any(interrupt.requested):
             raise Interrupted
+        if at.epoch == 1 and not self.episodes:
+            self._say_what_is_left(loop)
+
+    def _say_what_is_left(self, loop: PhaseLoop) -> None:
+        """After a phase's first epoch: the minutes that the rest will take, if they are some."""
+        took = (self.wall_s() - self.at.phase_began) / loop.steps  # a step, evaluation included
+        later = (self.loops.length(phase) for phase in self.phases[self.at.phase + 1 :])
+        steps = (loop.epochs - 1) * loop.steps + sum(epochs * n for epochs, n in later)
+        if (minutes := round(took * steps / 60)) > 0:
+            self.progress.say(f"about {minutes} min left")
 
     # ---- the end
 

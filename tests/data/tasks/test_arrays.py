@@ -23,6 +23,7 @@ SETTINGS = {
     "target_labels": "all",
     "seed": 0,
     "transductive": None,
+    "passes": None,
 }
 WORDS = [word for word in TINY if not word.startswith("data.")]
 

@@ -43,6 +43,7 @@ SETTINGS = {
     "target_labels": 0,
     "seed": 0,
     "transductive": None,
+    "passes": None,
 }
 WORDS = ("data=arrays", "backbone=raw", "device=cpu", "device.threads=1")
 

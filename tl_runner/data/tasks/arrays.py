@@ -35,6 +35,7 @@ def load(
     test_fraction: float,
     target_labels: int | str | None,
     transductive: bool | None,
+    passes: float | None,
     seed: int,
 ) -> Task:
     """Task of one file, or of a source's and a target's.
@@ -51,6 +52,7 @@ def load(
             or ``all``; None: all that there are where only some rows have one, else 0.
         transductive: where the target has no part to test on, test on its training rows that have
             a label which training does not see; None: where training sees no labels at all.
+        passes: as a :class:`Task` has them.
 
     Raises:
         DataError: a file is missing, damaged or not of this form, or the two have vectors of
@@ -120,6 +122,7 @@ def load(
         if classes.get("source", classes["target"]) != classes["target"]
         else None,
         files=rows_of(found["target"]),
+        passes=passes,
         notes=tuple(hints(found)),
     )
 

@@ -36,6 +36,7 @@ def load(
     source_test_fraction: float,
     target_labels: int | str | None,
     transductive: bool | None,
+    passes: float | None,
     unreadable: str,
     workers: int,
     cache: str,
@@ -59,6 +60,7 @@ def load(
             that there are where only some pictures have one, else 0.
         transductive: where the target has no part to test on, test on its training pictures that
             have a label which training does not see; None: where training sees no labels at all.
+        passes: as a :class:`Task` has them.
         unreadable: ``fail`` or ``skip`` where a file cannot be read.
         workers: processes that decode.
         cache: the folder that keeps what was decoded.
@@ -137,6 +139,7 @@ def load(
         checksums={f"{d}: {listing.root}": decoded[d].digest for d, listing in listings.items()},
         pixels=decoded["target"].scale,
         files=names(target),
+        passes=passes,
         notes=tuple(note for listing in listings.values() for note in notes(listing)),
     )
 
