@@ -62,7 +62,7 @@ class Arrays:
         """Names of the classes, integers by size; none of numbers."""
         if self.numbers:
             return []
-        names = {name for y in self._labels() for name in y} - {NO_LABEL}
+        names = {str(name) for y in self._labels() for name in y} - {NO_LABEL}
         return sorted(
             names,
             key=lambda name: (

@@ -147,18 +147,11 @@ def check_together(found: Mapping[str, Arrays]) -> None:
                 f"{len(arrays.x):,} rows have no label, and a source is to learn from. Leave them "
                 "out there."
             )
-        later = arrays.test and sorted(
-            {*arrays.test[1]} - {*(arrays.y if arrays.y is not None else ()), NO_LABEL}
-        )
         known = found["source"].classes if "source" in found else ()
-        if (
-            later
-            and not arrays.numbers
-            and (later := [n for n in later if n not in known or arrays.labelled().all()])
-        ):
+        if later := later_alone(arrays, known):
             raise DataError(
-                f"data.{domain}_file={arrays.file}: {human_list(map(repr, later), 5)} of y_test is "
-                "not in y, so nothing could learn it. Add rows to x and y, or leave these out."
+                f"data.{domain}_file={arrays.file}: {human_list(later, 5)} of y_test is not in "
+                "y, so nothing could learn it. Add rows to x and y, or leave these out."
             )
     target = found["target"]
     if "source" not in found and not target.labelled().any():
@@ -179,9 +172,21 @@ def check_together(found: Mapping[str, Arrays]) -> None:
         source = found["source"]
         if foreign := [name for name in target.classes if name not in source.classes]:
             raise DataError(
-                f"data.target_file={target.file}: {human_list(map(repr, foreign), 5)} is no class "
+                f"data.target_file={target.file}: {human_list(foreign, 5)} is no class "
                 f"of the source, which has {human_list(source.classes, 5)}."
             )
+
+
+def later_alone(arrays: Arrays, known: Sequence[str]) -> list[str]:
+    """Classes that only a file's test part has, and that nothing else teaches: where some training
+    rows have no label they may be of any class of the source, ``known``."""
+    if arrays.test is None or arrays.numbers:
+        return []
+    there = {str(name) for name in arrays.test[1]} - {NO_LABEL}
+    taught = {str(name) for name in arrays.y} if arrays.y is not None else set()
+    if not arrays.labelled().all():
+        taught |= {*known}
+    return sorted(there - taught)
 
 
 def rows_of(target: Arrays) -> dict[str, list[str]]:
