@@ -230,3 +230,26 @@ def test_a_dry_run_says_what_would_be_explored(tl_run):
         in ended.out
     )
     assert "20 trials, target_train.im, over" in ended.out
+
+
+def test_null_is_a_choice_and_a_start_of_null_is_none(tl_run, tmp_path):
+    """A choice of null is typed as null, and a key whose default is null is no start."""
+    sweep = tmp_path / "sweep"
+    words = ("method=no_transfer", "backbone=raw", "method.scale=null,unit", "debug=smoke")
+    clip = "method.strength=tag(log,interval(0.001,10))"
+    options = ("sweep.trials=3", "sweep.random=3", f"hydra.sweep.dir={sweep}")
+    ended = tl_run("-m", "sweep=tpe", *words, clip, *options)
+    assert ended.code == 0, ended.text
+    assert len(results(sweep)) == 3
+    assert {(f.parent / "config.yaml").read_text().count("scale: null") for f in _runs(sweep)} == {
+        0,
+        1,
+    }
+    other = ("debug=smoke", "method=source_only", "train.optimizer.clip_norm=interval(0.1,10)")
+    ended = tl_run("-m", "sweep=tpe", *other, "sweep.trials=2", f"hydra.sweep.dir={tmp_path / 'b'}")
+    assert ended.code == 0, ended.text
+    assert "so the first trial is drawn" in ended.err
+
+
+def _runs(sweep):
+    return sorted(sweep.rglob("result.json"))

@@ -26,6 +26,7 @@ from hydra.core.override_parser.types import (
 )
 
 from tl_runner.config.compose import Job, Plan, make
+from tl_runner.config.overrides import text_of
 from tl_runner.errors import ConfigError, UserError, nearest
 from tl_runner.jobs.launch import launch
 from tl_runner.jobs.sweep_file import record
@@ -78,13 +79,11 @@ def explore(plan: Plan, folder: Path) -> list[Job]:
     study, space = open_study(plan, folder), distributions(plan)
     start = _values(plan.jobs[0], plan.space)
     if not study.trials:
-        outside = [
-            k for k, d in space.items() if hasattr(d, "choices") and start[k] not in d.choices
-        ]
+        outside = [k for k, d in space.items() if not _holds(d, start[k])]
         if outside:
             print(
-                f"tl-run: {', '.join(outside)}: the config's value is none of the choices, so the "
-                "first trial is drawn.",
+                f"tl-run: {', '.join(outside)}: the config's value is none that is searched, so "
+                "the first trial is drawn.",
                 file=sys.stderr,
             )
         else:
@@ -185,10 +184,19 @@ def distribution(space: Override, whole: bool) -> BaseDistribution:
     return CategoricalDistribution([_plain(v) for v in value.list])
 
 
+def _holds(space: BaseDistribution, start: Any) -> bool:
+    """Whether a search may begin with a value: one of its choices, or any number for an
+    interval."""
+    choices = getattr(space, "choices", None)
+    if choices is not None:
+        return start in choices
+    return isinstance(start, int | float) and not isinstance(start, bool)
+
+
 def jobs_of(plan: Plan, trial: FrozenTrial, seeds: int) -> list[Job]:
     """A trial's runs, one a seed, numbered behind those of the trials before it."""
     plain = [o for o in plan.overrides if o.split("=")[0] not in trial.params]
-    chosen = [f"{key}={value}" for key, value in trial.params.items()]
+    chosen = [f"{key}={text_of(value)}" for key, value in trial.params.items()]
     return make(
         [*plain, *chosen],
         sweep=True,
@@ -256,7 +264,7 @@ def summary(study: Study, plan: Plan) -> str:
         for o in plan.overrides
         if not o.startswith(("sweep", "hydra", "seed=")) and o.split("=")[0] not in best.params
     ]
-    words = shlex.join([*kept, *(f"{key}={value}" for key, value in best.params.items())])
+    words = shlex.join([*kept, *(f"{key}={text_of(value)}" for key, value in best.params.items())])
     began = f", the start's {start.value:.4f}" if start else ""
     return (
         f"{head}\nbest is trial {best.number}: {best.value:.4f}{began}\n  tl-run -m "
