@@ -68,3 +68,12 @@ def target_from_source(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, DomainBatchNorm):
             module.target.load_state_dict(module.source.state_dict())
+
+
+def frozen_norms(encoder: nn.Module, bn: str) -> list[nn.Module]:
+    """Layers of an adapting encoder whose statistics stay the source's: under ``frozen`` all norms.
+
+    Args:
+        bn: how batch norm sees the domains, ``backbone.bn``.
+    """
+    return [*norms_of(encoder)] if bn == "frozen" else []

@@ -65,10 +65,12 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
             f"backbone.bn={config['backbone']['bn']} is about batch norm, and "
             "backbone.batch_norm=false has none. Leave one of them out."
         )
-    if config["backbone"].get("bn") == "frozen" and _pretrain_epochs(method) == 0:
+    given = config["backbone"].get("weights")
+    if config["backbone"].get("bn") == "frozen" and _pretrain_epochs(method) == 0 and not given:
         yield (
             "backbone.bn=frozen keeps the statistics of the pretraining, and "
-            "method.pretrain.epochs=0 leaves that out. Choose one."
+            "method.pretrain.epochs=0 leaves that out. Choose one, or give a network that has "
+            "statistics: backbone.weights."
         )
     if data.get("transductive") and data.get("target_labels") == "all":
         yield (

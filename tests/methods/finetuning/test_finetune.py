@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from support.covers import cases
 from support.methods import build, go, loop_of, same, state
 from support.pictures import made_up
 from support.runs import TINY, results
@@ -255,3 +256,22 @@ def test_without_a_source_it_starts_from_the_first_weights(tl_run, tmp_path):
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
     assert [p["name"] for p in result["phases"]] == ["finetune"]
+
+
+@pytest.mark.parametrize("name", cases(["finetune", "lp_ft", "lwf", "joint"], ("finetune",)))
+def test_frozen_statistics_are_those_of_the_pretraining(tl_run, tmp_path, name):
+    """``backbone.bn=frozen``: training on the target leaves batch norm's statistics as they are."""
+    words = (*TINY, "train.epochs=1", "seed=3")
+    statistics = {}
+    for bn, method in (("frozen", "source_only"), ("frozen", name), ("separate", name)):
+        folder = tmp_path / f"{bn} {method}"
+        kind, labels = ("separate", 0) if method == "source_only" else (bn, 5)
+        more = (f"backbone.bn={kind}", f"data.target_labels={labels}", f"hydra.run.dir={folder}")
+        ended = tl_run(*words, f"method={method}", *more)
+        assert ended.code == 0, ended.text
+        state = torch.load(folder / "checkpoints" / "best.pt", weights_only=True)["method"]
+        statistics[bn, method] = {k: v for k, v in state.items() if "running_" in k}
+    before = statistics["frozen", "source_only"]
+    assert before
+    assert all(torch.equal(v, statistics["frozen", name][k]) for k, v in before.items())
+    assert not all(torch.equal(v, statistics["separate", name][k]) for k, v in before.items())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from tl_runner.backbones._batch_norm import norms_of, target_from_source
+from tl_runner.backbones._batch_norm import frozen_norms, norms_of, target_from_source
 from tl_runner.methods.base import Method, cross_entropy, encode, overridden, supervised_phase
 from tl_runner.methods.phases import Hooks, Outputs, Phase, Update
 
@@ -181,15 +181,6 @@ def pretraining(
         shared=not overridden(method, family, "forward", "features"),
     )
     return [phase]
-
-
-def frozen_norms(encoder: nn.Module, bn: str) -> list[nn.Module]:
-    """Layers of an adapting encoder whose statistics stay the source's: under ``frozen`` all norms.
-
-    Args:
-        bn: how batch norm sees the domains, ``backbone.bn``.
-    """
-    return [*norms_of(encoder)] if bn == "frozen" else []
 
 
 def mlp(*widths: int) -> nn.Sequential:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tl_runner.methods.adaptation._base import frozen_norms, pretraining
+from tl_runner.backbones._batch_norm import frozen_norms
+from tl_runner.methods.adaptation._base import pretraining
 from tl_runner.methods.base import Method, cross_entropy, encode
 from tl_runner.methods.phases import Hooks, Outputs, Phase, Update
 

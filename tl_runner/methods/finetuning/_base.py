@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from tl_runner.backbones._batch_norm import frozen_norms
 from tl_runner.errors import ConfigError
 from tl_runner.methods.base import Method, cross_entropy, encode, overridden, supervised_phase
 from tl_runner.methods.phases import Group, Hooks, Outputs, Phase, Sampling, Update
@@ -108,9 +109,11 @@ class ModelTransfer(Method):
             reads: the batch's domains and the split that each comes from, if more than those.
             fields: of the phase.
         """
+        still = [*fields.pop("eval_layers", ()), *frozen_norms(self.encoder, self.setting.bn)]
         return Phase.of(
             options,
             name=name,
+            eval_layers=list(dict.fromkeys(still)),
             reads=reads or {"target": "target_labelled"},
             updates=[update],
             outputs=Outputs(
