@@ -43,6 +43,8 @@ class Method(nn.Module, ABC):
         scaffold: networks that only training needs, so that the weights that a run leaves behind
             are without them.
         elsewhere: networks that are read from files of their own, so that no checkpoint holds them.
+        estimated_by: estimators of :mod:`tl_runner.metrics.estimates` that were measured to come
+            near the accuracy of this method (``docs/selection.md``); others are not shown.
         if_diverged: what to try when a loss became NaN or infinite, in a sentence.
 
     A subclass takes a :class:`Setting` and its YAML keys as keywords. Networks are made under
@@ -59,6 +61,7 @@ class Method(nn.Module, ABC):
     protocol: str = ""
     scaffold: Sequence[str] = ()
     elsewhere: Sequence[str] = ()
+    estimated_by: Sequence[str] = ()
     if_diverged = (
         "Try a tenth of the learning rate (train.optimizer.lr or the phase's own), a warm-up "
         "(train.optimizer.warmup=0.1), or device.precision=fp32."

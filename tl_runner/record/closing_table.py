@@ -17,6 +17,7 @@ from tl_runner.record.costs import short
 from tl_runner.record.result import METRIC
 
 WIDTH = 100
+ESTIMATES = {"atc": "ATC", "doc": "DoC"}  # as the user reads them
 SHARES = 12  # classes whose share of the predictions is shown
 COSTS = ("params", "FLOPs", "ms")  # of each network, where they are compared; milliseconds an image
 
@@ -200,12 +201,31 @@ def _of_unlabelled(content: Mapping[str, Any]) -> str:
     ]
     if len(found["shares"]) > SHARES:
         shares.append(f"and {len(found['shares']) - SHARES:,} more in result.json")
-    scores = content["metrics"].get("target_train", {})
+    every = content["metrics"].get("target_train", {})
+    scores = {name: value for name, value in every.items() if name not in ESTIMATES}
     return (
         _wrapped(" target    ", [head])
         + _wrapped(" shares, % ", shares)
         + _wrapped(" scores    ", [f"{name} {value:.4f}" for name, value in scores.items()])
+        + _wrapped(" estimate  ", _estimated(content, every))
     )
+
+
+def _estimated(content: Mapping[str, Any], metrics: Mapping[str, float]) -> list[str]:
+    """Estimates of the accuracy that were measured to hold for this method, in words."""
+    if not ESTIMATES.keys() & metrics.keys():
+        return []
+    intervals = content["intervals"].get("target_train", {})
+    believed = content["target_predictions"].get("estimated_by", [])
+    found = [
+        f"{_percent(metrics[name])} % [{_percent(intervals[name][0])}, "
+        f"{_percent(intervals[name][1])}] by {ESTIMATES[name]}"
+        for name in believed
+        if name in metrics and name in intervals
+    ]
+    if found:
+        return ["of the accuracy, by confidence:", *found]
+    return ["withheld: none was measured to hold for this method (docs/selection.md)"]
 
 
 def _by_epoch(rules: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -179,7 +179,7 @@ def result(
         ),
         **({"rules": rules.as_json(taken)} if taken else {}),
         **{name: found for name, found in measured.items() if found},
-        **unlabelled_part(task, predictions),
+        **unlabelled_part(task, predictions, trainer.method.estimated_by),
         "sizes": {
             name: len(found)
             for there in (trainer.splits, trainer.episodes)
@@ -196,7 +196,9 @@ def result(
     }
 
 
-def unlabelled_part(task: Task, predictions: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def unlabelled_part(
+    task: Task, predictions: Mapping[str, np.ndarray], estimated_by: Sequence[str]
+) -> dict[str, Any]:
     """``target_predictions`` of a run whose target has no labels; nothing of others."""
     if not target_predictions.without_labels(task):
         return {}
@@ -205,7 +207,7 @@ def unlabelled_part(task: Task, predictions: Mapping[str, np.ndarray]) -> dict[s
     if source is not None and source.y is not None and task.source_classes is None:
         labels = source.y.cpu().numpy()
     found = target_predictions.shares(predictions, task.classes, labels)
-    return {"target_predictions": found} if found else {}
+    return {"target_predictions": found | {"estimated_by": [*estimated_by]}} if found else {}
 
 
 def forgetting(phases: Sequence[Mapping[str, Any]], reports: Mapping[str, Report]) -> float | None:
