@@ -427,3 +427,16 @@ def test_nothing_to_validate_on_is_said_before_training(tl_run, tmp_path):
         in ended.err
     )
     assert not (tmp_path / "run" / "result.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "least"),
+    [(("train.batch_size=1",), 2), (("train.batch_size=8", "train.accumulate=8"), 16)],
+)
+def test_one_sample_at_a_time_has_no_batch_statistics(tl_run, words, least):
+    """Whether a backbone has batch norm is seen in its layers, not in a key."""
+    few = [word for word in TINY if "batch_size" not in word]
+    ended = tl_run(*few, "method=source_only", "backbone=resnet20", *words)
+    assert ended.code == 2
+    assert "trains batch norm on one sample at a time" in ended.err
+    assert f"at least {least}" in ended.err

@@ -195,7 +195,10 @@ def _resume(command: Command) -> int:
 
     if command.overrides or command.sweep:
         raise ConfigError(
-            ["resume= replays the folder's own command: give no other keys beside it."]
+            [
+                "resume= replays the folder's own command: give no other keys beside it. To train "
+                "longer or otherwise, start anew from a run's weights: backbone.weights=FOLDER."
+            ]
         )
     recorded = resume.read(str(command.resume))
     command.overrides, command.config_dir, command.sweep = (

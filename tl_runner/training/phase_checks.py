@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tl_runner.backbones._batch_norm import norms_of
 from tl_runner.data.splits import Split, without
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.training.early_stopping import unvalidated
@@ -75,7 +76,28 @@ def unfit(
                 "batch in parts would have another. Leave it at 1 there, and take a smaller "
                 "batch_size."
             )
-    return problems
+    return problems + [text for phase in phases if (text := single(phase))]
+
+
+def single(phase: Phase) -> str | None:
+    """A problem of a phase whose batches, or parts of these, are one sample under batch norm."""
+    still = {id(layer) for layer in phase.eval_layers}
+    norms = (
+        norm
+        for update in phase.updates
+        for network in update.networks
+        for norm in norms_of(network)
+        if id(norm) not in still
+    )
+    size, parts = phase.length.batch_size, phase.length.accumulate
+    if size // parts > 1 or "tasks" in phase.reads or not any(True for _ in norms):
+        return None
+    of = f" in {parts} parts" if parts > 1 else ""
+    return (
+        f"the phase {phase.name} trains batch norm on one sample at a time (batch_size={size}{of}),"
+        " which has no batch statistics. Set its batch_size (train.batch_size for all phases) to "
+        f"at least {2 * parts}."
+    )
 
 
 def use_target_labels(phases: Sequence[Phase], selection: str, method: Method) -> bool:
