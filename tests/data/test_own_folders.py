@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from support.folders import fill, grey_levels, task_of
+from support.runs import results
 from tl_runner.data import pictures
 from tl_runner.errors import DataError
 
@@ -390,3 +391,59 @@ def test_more_pixels_than_are_decoded_have_our_own_message(tmp_path, monkeypatch
         with pytest.raises(DataError, match=rf"more than {most:,} pixels are not decoded: shrink"):
             task_of(tmp_path / "pets", tmp_path / str(most))
     assert not recwarn.list
+
+
+# ---- commands
+
+
+WORDS = ("debug=smoke", "device=cpu", "figures=false", "data.size=8", "backbone=small_cnn")
+
+
+def test_a_heap_is_adapted_to_predicted_and_given_no_accuracy(tl_run, tmp_path):
+    """The run's folder and what it prints: predictions and shares, no accuracy on the target."""
+    source, heap = (
+        fill(tmp_path / "source", in_each("", 8)),
+        fill(tmp_path / "heap", tree(".", n=9)),
+    )
+    data = (f"data.source_dir={source}", f"data.target_dir={heap}", "data=folder")
+    ended = tl_run(*WORDS, *data, "method=dann", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    assert "no labels, so no accuracy: 9 predicted" in ended.text
+    assert "target test" not in ended.text
+    rows = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
+    assert rows[0] == "file,class,probability"
+    assert sorted(row.split(",")[0] for row in rows[1:]) == [f"{i}.png" for i in range(9)]
+    assert {row.split(",")[1] for row in rows[1:]} <= {*CLASSES}
+    (result,) = results(tmp_path)
+    assert result["metric"] == "im"
+    assert "accuracy" not in result["metrics"]["target_train"]
+    assert "target_test" not in result["metrics"]
+    assert {"atc", "doc"} <= result["intervals"]["target_train"].keys()
+    shares = result["target_predictions"]["shares"]
+    assert sum(share["predicted"] for share in shares.values()) == pytest.approx(1)
+    assert shares["cat"]["source"] == pytest.approx(1 / 3)
+    table = tl_run("-m", *WORDS, *data, "method=source_only,dann", f"hydra.sweep.dir={tmp_path}/s")
+    assert table.code == 0, table.text
+    assert "accuracy" not in table.out
+    refused = tl_run(*WORDS, *data, "method=dann", "selection=oracle")
+    assert refused.code == 2
+    assert "no target_test images" in refused.err
+
+
+def test_a_folder_alone_is_learned_from_its_labels(tl_run, tmp_path):
+    target = fill(tmp_path / "pics", in_each("", 8))
+    ended = tl_run(*WORDS, "data=folder", f"data.target_dir={target}")
+    assert ended.code == 0, ended.text
+    assert "no source and no method: method=target_only data.target_labels=all" in ended.err
+    assert "starts from random weights" in ended.err
+    (result,) = results(tmp_path)
+    ended = tl_run(
+        *WORDS,
+        "data=folder",
+        f"data.target_dir={target}",
+        f"backbone.weights={next((tmp_path / 'outputs').rglob('result.json')).parent}",
+    )
+    assert ended.code == 0, ended.text
+    assert "no source and no method: method=finetune method.pretrain.epochs=0" in ended.err
+    assert "starts from random weights" not in ended.err
+    assert result["choices"]["method"] == "target_only"

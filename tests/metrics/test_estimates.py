@@ -9,7 +9,7 @@ from tl_runner.metrics.estimates import atc, doc, estimates
 
 
 def brute_atc(source, hits, target):
-    """The threshold of Garg et al., eq. 1, tried at every confidence that there is; no two are the same."""
+    """The threshold of Garg et al., eq. 1, tried at every confidence (no two are the same)."""
     best = min(np.sort(source), key=lambda t: abs((source < t).mean() - (~hits).mean()))
     return (target >= best).mean()
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from tl_runner.config.compose import Job, Plan
 
 
+# words that say what a command is to do beside what its data are
+CHOSEN = ("method", "experiment", "data.source_dir", "data.source_file", "sweep")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The ``tl-run`` command. Ends the process with the exit code of the design."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -113,6 +117,9 @@ def _do(command: Command, lasting: bool) -> int:
         )
     if command.resume is not None:
         return _resume(command)
+    if more := suited(command.overrides):
+        print(f"tl-run: no source and no method: {' '.join(more)}", file=sys.stderr)
+        command.overrides = [*more, *command.overrides]
     if not command.sweep and (
         preset := next((o for o in command.overrides if o.startswith("sweep=")), None)
     ):
@@ -148,6 +155,20 @@ def _do(command: Command, lasting: bool) -> int:
 
         return run_sweep(plan)
     return _started(plan)
+
+
+def suited(overrides: Sequence[str]) -> list[str]:
+    """What a command means that gives data of one's own, no source and no method: training on its
+    labels, from the network that it names, or from none. Empty of any other command."""
+    given = {o.partition("=")[0]: o.partition("=")[2] for o in overrides}
+    if given.get("data") not in ("folder", "arrays") or not given.keys().isdisjoint(CHOSEN):
+        return []
+    if given.keys().isdisjoint(("data.target_dir", "data.target_file")):
+        return []
+    labels = [] if "data.target_labels" in given else ["data.target_labels=all"]
+    if "backbone.weights" in given:
+        return ["method=finetune", "method.pretrain.epochs=0", *labels]
+    return ["method=target_only", *labels]
 
 
 def _started(plan: Plan) -> int:

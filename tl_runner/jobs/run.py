@@ -24,6 +24,7 @@ from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
 from tl_runner.errors import CheckpointError, ConfigError, LostError, human_list
 from tl_runner.jobs.run_log import write_traceback
+from tl_runner.methods.base import Method
 from tl_runner.record import target_predictions
 from tl_runner.record.closing_table import closing_table
 from tl_runner.record.console import Progress, Silent
@@ -128,6 +129,8 @@ def run(job: Job) -> dict[str, Any]:
                 trainer.warn(text)
         if task.passes and (lengths := trainer.loops.lengths(trainer.phases)):
             progress.say(lengths)
+        if text := from_scratch(task, method):
+            trainer.warn(text)
         for note in task.notes:
             trainer.warn(note)
         trainer.run()
@@ -211,6 +214,20 @@ def load_data(config: Mapping[str, Any]) -> tuple[Task, Views | None]:
 def tested(task: Task) -> str:
     """How many few-shot tasks the test score is a mean over, in words."""
     return f"{task.episodes['meta_test'].scored:,} test tasks" if task.episodes else ""
+
+
+def from_scratch(task: Task, method: Method) -> str:
+    """A warning where a network learns one's own pictures from random weights; or empty."""
+    backbones = [m for m in method.modules() if isinstance(m, Backbone)]
+    small = task.shape[1:] == (1, 1)
+    learned = "target_labelled" in task.splits and "source_train" not in task.splits
+    if not task.passes or small or not learned or any(m.origin for m in backbones):
+        return ""
+    return (
+        "the network starts from random weights, which takes many labelled pictures. To start from "
+        "a pretrained one: backbone=torchvision backbone.weights=IMAGENET1K_V1 downloads published "
+        "weights; backbone.weights=FILE takes a file of them; backbone.weights=FOLDER a run's."
+    )
 
 
 def unfilled(backbone: Backbone) -> str:
