@@ -649,7 +649,24 @@ FOLDER = {
     "seed": 0,
     "classes": {"val": 3, "test": 4},
     "rotations": {"train": False, "test": False},
+    "small_classes": "fail",
 }
+
+
+def test_classes_of_too_few_pictures_are_named_or_left_out(tmp_path):
+    root = pictures_of(tmp_path / "things", 12)
+    for name, left in (("class03", 1), ("class07", 0)):
+        for file in sorted((root / name).iterdir())[left:]:
+            file.unlink()
+    (root / "class07").rmdir()
+    settings = {**FOLDER, "target_dir": str(root), "cache": str(tmp_path / "cache")}
+    settings["classes"] = {"val": 3, "test": 4}
+    with pytest.raises(DataError, match=r"some have fewer: class03 1\. .*data\.small_classes=skip"):
+        folder_episodes.load(**settings)
+    task = folder_episodes.load(**{**settings, "small_classes": "skip"})
+    assert "1 classes of too few pictures left out" in task.protocol
+    assert sum(len(e) for e in task.episodes.values()) == 10
+    assert sorted({int(c) for e in task.episodes.values() for c in e.split.y}) == [*range(10)]
 
 
 def test_folders_of_pictures_are_tasks(tmp_path):

@@ -15,7 +15,7 @@ from tl_runner.backbones._weights import HEADS, fill, read
 from tl_runner.build.backbone import maker
 from tl_runner.build.finished_run import FinishedRun
 from tl_runner.data.task import Outline
-from tl_runner.errors import CheckpointError, ConfigError
+from tl_runner.errors import CheckpointError, ConfigError, human_list
 from tl_runner.methods.distillation._teacher import Network, Teacher
 
 Scale = Mapping[str, Sequence[float]] | None
@@ -54,11 +54,12 @@ def of_run(folder: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teac
     """A teacher from the folder of an earlier run, and the file of its weights."""
     run = FinishedRun(folder)
     choices = run.result.get("choices") or {}
-    if run.classes != [str(name) for name in task.classes]:
+    classes = [str(name) for name in task.classes]
+    if unknown := [name for name in classes if name not in run.classes]:
         raise ConfigError(
             [
-                f"method.teacher={folder} tells {', '.join(run.classes)} apart, and this data has "
-                f"{', '.join(task.classes)}."
+                f"method.teacher={folder} tells {human_list(run.classes, 5)} apart, and knows "
+                f"nothing of {human_list(unknown, 5)}, which this data has."
             ]
         )
     if tuple(run.outline.shape) != tuple(task.shape):
@@ -72,7 +73,7 @@ def of_run(folder: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teac
     encoder = backbone_of(run, task)
     score = run.result.get("score")
     encoder.origin = f"teacher: {folder}, {choices.get('method')} on {choices.get('data')}" + (
-        f", accuracy {score:.4f}" if score else ""
+        f", {run.result.get('metric')} {score:.4f}" if score else ""
     )
     kept = ("seed", "selection", "uses_target_labels", "protocol", "score")
     record = {"run": str(folder), **choices, **{key: run.result.get(key) for key in kept}}
@@ -90,7 +91,34 @@ def of_run(folder: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teac
     predict: Callable[[Tensor], Tensor] = run.phase.outputs.predict
     if run.outline.scale != task.scale:
         predict = Rescaled(predict, task.scale, run.outline.scale)
+    if run.classes != classes:
+        predict = Shared(predict, [run.classes.index(name) for name in classes])
+        left = [name for name in run.classes if name not in classes]
+        if left:
+            warnings.append(
+                f"the teacher {folder} knows {len(left)} more classes ({human_list(left, 5)}): it "
+                "teaches those that this data has, as if there were no others."
+            )
     return Teacher(run.method, encoder, predict, record, warnings), run.weights
+
+
+class Shared(nn.Module):
+    """A classifier's logits of some of its classes.
+
+    Args:
+        predict: images (B, C, H, W) to logits (B, K).
+        columns: which of the K are kept, in the order of those who ask.
+    """
+
+    columns: Tensor
+
+    def __init__(self, predict: Callable[[Tensor], Tensor], columns: Sequence[int]):
+        super().__init__()
+        self.predict = predict
+        self.register_buffer("columns", torch.tensor(columns))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.predict(x).index_select(1, self.columns)
 
 
 class Rescaled(nn.Module):

@@ -9,13 +9,14 @@ different classes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from tl_runner import randomness
 from tl_runner.data.fewshot_task import PARTS, by_class, fewshot
-from tl_runner.data.listing import folders_of, listing_of
+from tl_runner.data.listing import Listing, listing_of, parts_of
 from tl_runner.data.pictures import decode
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
@@ -39,6 +40,7 @@ def load(
     tasks: Mapping[str, int],
     classes: Mapping[str, int],
     rotations: Mapping[str, bool],
+    small_classes: str,
     seed: int,
 ) -> Task:
     """Task of few-shot episodes over the classes of a folder.
@@ -53,18 +55,21 @@ def load(
             :func:`tl_runner.data.fewshot_task.fewshot`'s.
         classes: how many ``val`` and ``test`` have, the rest is for training; not read where the
             folder has parts.
+        small_classes: ``fail`` or ``skip`` where a class has too few pictures for a task.
 
     Raises:
         DataError: a folder is missing or has too few classes; a class is in two parts or has too
             few pictures; a file cannot be read.
     """
     root = Path(target_dir).expanduser()
-    inside = {f.name for f in folders_of(root)} if root.is_dir() else set()
-    parted = {"train", "test"} <= inside <= {*PARTS}
+    roots = parts_of(root, f"data.target_dir={root}") if root.is_dir() else {}
+    parted = {"train", "test"} <= roots.keys()
+    usual = shots + queries
+    wanted = {"train": (training.get("shots") or shots) + (training.get("queries") or queries)}
     found: dict[str, tuple[Split, tuple[str, ...]]] = {}
-    sums, skipped = {}, 0
-    for part in [p for p in PARTS if p in inside] if parted else [""]:
-        listing = listing_of(root / part, "target")
+    sums, skipped, small = {}, 0, 0
+    for part in [p for p in PARTS if p in roots] if parted else [""]:
+        listing = listing_of(roots[part] if parted else root, "target")
         decoded = decode(
             listing.root,
             listing.files,
@@ -77,12 +82,10 @@ def load(
         if decoded.unreadable and unreadable == "fail":
             raise DataError(cannot_be_read(listing, decoded.unreadable))
         good = torch.tensor([i for i in range(len(listing.files)) if i not in decoded.unreadable])
-        found[part] = (
-            Split(decoded.x, torch.tensor(listing.labels), torch.arange(len(listing.files))).take(
-                good
-            ),
-            listing.classes,
-        )
+        whole = Split(decoded.x, torch.tensor(listing.labels), torch.arange(len(listing.files)))
+        least = wanted.get(part, usual) if parted else max(usual, wanted["train"])
+        found[part] = large_enough(listing, whole.take(good), least, small_classes)
+        small += len(listing.classes) - len(found[part][1])
         sums[str(listing.root)] = decoded.digest
         skipped += len(decoded.unreadable)
     parts = (
@@ -98,6 +101,7 @@ def load(
         f"{'colour' if channels == 3 else 'grey'}"
     )
     protocol += f", {skipped:,} unreadable pictures skipped" if skipped else ""
+    protocol += f", {small:,} classes of too few pictures left out" if small else ""
     return fewshot(
         root.name,
         parts,
@@ -110,6 +114,34 @@ def load(
         protocol=protocol,
         checksums=sums,
     )
+
+
+def large_enough(
+    listing: Listing, split: Split, least: int, small_classes: str
+) -> tuple[Split, tuple[str, ...]]:
+    """The pictures of classes that have enough of them for a task, and these classes.
+
+    Raises:
+        DataError: some have too few, and they are not to be left out.
+    """
+    assert split.y is not None
+    counts = split.y.bincount(minlength=len(listing.classes)).tolist()
+    small = [f"{c} {n}" for c, n in zip(listing.classes, counts, strict=True) if n < least]
+    if not small:
+        return split, listing.classes
+    if small_classes == "fail":
+        raise DataError(
+            f"{listing.root}: a task takes {least} pictures of a class, and some have fewer: "
+            f"{human_list(small, NAMED)}. Add pictures, lower data.shots or data.queries, or leave "
+            "such classes out: data.small_classes=skip."
+        )
+    kept = [i for i, n in enumerate(counts) if n >= least]
+    position = torch.full((len(counts),), -1)
+    position[kept] = torch.arange(len(kept))
+    rows = (position[split.y] >= 0).nonzero().squeeze(1)
+    some = split.take(rows)
+    assert some.y is not None
+    return replace(some, y=position[some.y]), tuple(listing.classes[i] for i in kept)
 
 
 def own_parts(root: Path, found: Mapping[str, tuple[Split, tuple[str, ...]]]) -> dict[str, Split]:
