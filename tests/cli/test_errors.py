@@ -70,6 +70,10 @@ COMMANDS = {
         ["method=shot", "data=split_digits"],
         ["the same classes", "data.target_classes=[5,6,7,8,9]", "method=finetune"],
     ),
+    "a model of another backbone": (
+        ["backbone.name=resnet18"],
+        ["no such backbone of tl-run's", "backbone=torchvision backbone.name=resnet18"],
+    ),
     "a module that is not installed": (
         ["method.name=no_such_package.mine"],
         ["method.name=no_such_package.mine", "no package no_such_package", "PYTHONPATH"],
@@ -143,7 +147,7 @@ COMMANDS = {
     "another spelling": (["method=DANN"], ["Did you mean 'dann'"]),
     "a number or a word": (
         ["data.target_labels=al"],
-        ["one of all or a whole number of at least 0. Did you mean 'all'"],
+        ["of all or a whole number of at least 0 or null. Did you mean 'all'"],
     ),
     "a domain without its keys": (
         ["data=mnist2usps", "data.source=fonts"],

@@ -317,8 +317,10 @@ def test_a_run_records_every_metric_in_strict_json(tl_run, tmp_path, samples, co
     result = strict((tmp_path / "run" / "result.json").read_text())
     rows = [strict(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     labelled = {"source_train", "source_val", "source_test", "target_test"}
-    for part in ("intervals", "per_class", "confusion", "notes"):
+    for part in ("per_class", "confusion", "notes"):
         assert result[part].keys() == labelled
+    assert result["intervals"].keys() == {*labelled, "target_train"}
+    assert result["intervals"]["target_train"].keys() == {"atc", "doc"}
     assert set(result["metrics"]) == {*labelled, "target_train"}
     assert result["classes"] == [str(digit) for digit in range(10)]
     with np.load(tmp_path / "run" / "predictions.npz") as arrays:

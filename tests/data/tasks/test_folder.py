@@ -148,7 +148,7 @@ def test_a_figure_that_cannot_be_drawn_costs_no_run(tl_run, tmp_path, monkeypatc
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
     assert result["status"] == "done"
-    assert "the figures could not be drawn (ZeroDivisionError" in result["warnings"][0]
+    assert "the figures could not be drawn (ZeroDivisionError" in result["warnings"][-1]
 
 
 def test_a_file_that_breaks_the_reader_is_a_file_that_cannot_be_read(tmp_path, monkeypatch):
