@@ -410,6 +410,8 @@ def test_a_heap_is_adapted_to_predicted_and_given_no_accuracy(tl_run, tmp_path):
     assert ended.code == 0, ended.text
     assert "no labels, so no accuracy: 9 predicted" in ended.text
     assert "target test" not in ended.text
+    assert "of the accuracy, by confidence:" in ended.text
+    assert "by ATC" in ended.text
     rows = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
     assert rows[0] == "file,class,probability"
     assert sorted(row.split(",")[0] for row in rows[1:]) == [f"{i}.png" for i in range(9)]
@@ -425,6 +427,7 @@ def test_a_heap_is_adapted_to_predicted_and_given_no_accuracy(tl_run, tmp_path):
     table = tl_run("-m", *WORDS, *data, "method=source_only,dann", f"hydra.sweep.dir={tmp_path}/s")
     assert table.code == 0, table.text
     assert "accuracy" not in table.out
+    assert "withheld: none was measured to hold for this method" in table.text
     refused = tl_run(*WORDS, *data, "method=dann", "selection=oracle")
     assert refused.code == 2
     assert "no target_test images" in refused.err

@@ -37,6 +37,8 @@ class Dann(SharedEncoder):
         hidden: units of the discriminator's two hidden layers.
     """
 
+    estimated_by = ("atc", "doc")
+
     def __init__(self, setting: Setting, *, weight: float, hidden: int, **phases: Any):
         super().__init__(setting, **phases)
         self.weight = weight

@@ -26,6 +26,7 @@ class Mcc(SharedEncoder):
     """
 
     couples = True
+    estimated_by = ("atc", "doc")
 
     def __init__(self, setting: Setting, *, weight: float, temperature: float, **phases: Any):
         super().__init__(setting, **phases)
