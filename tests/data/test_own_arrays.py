@@ -186,7 +186,11 @@ REFUSED = {
         ["28 of 40 rows have no label", "a source is to learn from"],
     ),
     "a source without y": (LABELLED, {"x": X}, ["40 of 40 rows have no label"]),
-    "bytes": ({"x": X, "y": np.array([b"no", b"yes"])[Y]}, None, ["bytes", "y.astype(str)"]),
+    "bytes": (
+        {"x": X, "y": np.array([b"no", b"yes"])[Y]},
+        None,
+        ["t.npz: y holds bytes", "y.astype(str)"],
+    ),
     "objects": (
         {"x": X, "y": np.array(["no", "yes"], dtype=object)[Y]},
         None,

@@ -174,7 +174,7 @@ def test_a_heap_has_the_classes_of_the_source_and_names_its_files(tmp_path):
     assert sorted(task.files["target"]) == ["a/0.png", "a/1.png", "b/0.png", "b/1.png"]
     names = [task.files["target"][i] for i in task.splits["target_train"].ids]
     assert sorted(names) == sorted(task.files["target"])
-    assert "none of its folders (a, b) is a class of the source" in task.notes[0]
+    assert "none of its folders (a, b) is a class of the source (cat, ship, truck)" in task.notes[0]
     assert "4 pictures without labels, and none to test on" in task.protocol
 
 
@@ -249,6 +249,16 @@ REFUSED = {
         {},
         ["the source's classes by another spelling", "Rename Cat to cat"],
     ),
+    "another spelling of some": (
+        tree("Cat", "ship", "truck"),
+        {},
+        ["Cat are the source's classes by another spelling", "Rename Cat to cat"],
+    ),
+    "another spelling of some, and one of none": (
+        tree("Cat", "ship", "lorry"),
+        {"target_labels": "all"},
+        ["Rename Cat to cat. lorry is none of the source's"],
+    ),
     "a class to test on that the source has not": (
         tree("train", n=6) | tree("test/cat", "test/frog"),
         {},
@@ -290,7 +300,7 @@ def test_what_is_refused(tmp_path, row):
 
 def test_a_source_needs_labels(tmp_path):
     heap, target = fill(tmp_path / "heap", tree(".", n=5)), fill(tmp_path / "t", in_each(""))
-    with pytest.raises(DataError, match=r"data.source_dir=.*no folder of a class"):
+    with pytest.raises(DataError, match=r"data.source_dir=.*pictures without any are a target"):
         task_of(target, tmp_path, source_dir=str(heap))
 
 
@@ -430,7 +440,8 @@ def test_a_heap_is_adapted_to_predicted_and_given_no_accuracy(tl_run, tmp_path):
     assert "withheld: none was measured to hold for this method" in table.text
     refused = tl_run(*WORDS, *data, "method=dann", "selection=oracle")
     assert refused.code == 2
-    assert "no target_test images" in refused.err
+    assert "selection=oracle needs target_test" in refused.err
+    assert "selection=last, or a label-free score" in refused.err
 
 
 def test_a_folder_alone_is_learned_from_its_labels(tl_run, tmp_path):

@@ -163,7 +163,8 @@ def fill(
         raise CheckpointError(
             f"{key}={where} is of another network: all {len(found)} tensors that it shares with "
             f"this backbone fit, and it has {len(deeper)} more in the same blocks "
-            f"({human_list(deeper, 3)}). Name the network that it is of."
+            f"({human_list(deeper, 3)}). Name the network that it is of, with backbone= or "
+            "backbone.name=."
         )
     backbone.load_state_dict(found, strict=False)
     backbone.unfilled = [k for k in own if k not in found and not k.endswith(COUNTERS)]

@@ -86,7 +86,7 @@ def listing_of(
     named = {name for names in inside.values() for name in names}
     if not chosen:
         refuse_parts(root, roots, inside, key, known or ())
-    if known is not None and not chosen and not labels_wanted:
+    if known is not None and not chosen:
         refuse_other_spelling(key, named, known)
     heaps = {
         part
@@ -126,8 +126,9 @@ def listing_of(
     notes = []
     if heaps and (folders := sorted({n for part in heaps for n in inside[part]})):
         notes.append(
-            f"none of its folders ({human_list(folders, NAMED)}) is a class of the source, so "
-            "its pictures have no labels"
+            f"none of its folders ({human_list(folders, NAMED)}) is a class of the source "
+            f"({human_list(known or (), NAMED)}), so its pictures have no labels. Rename them if "
+            "they are classes"
         )
     rows.sort(key=lambda row: (row[0], str(row[1])))
     parted = "" not in roots
@@ -223,10 +224,13 @@ def refuse_other_spelling(key: str, names: Collection[str], known: Sequence[str]
     """
     plain = {_plain(name): name for name in known}
     wrong = {n: plain[_plain(n)] for n in sorted(names) if n not in known and _plain(n) in plain}
-    if wrong and not {*names} & {*known}:
+    if wrong:
         renamed = ", ".join(f"{name} to {right}" for name, right in [*wrong.items()][:NAMED])
+        rest = [name for name in sorted(names) if name not in known and name not in wrong]
+        unknown = f" {human_list(rest, NAMED)} is none of the source's either." if rest else ""
         raise DataError(
-            f"{key}: its folders are the source's classes by another spelling. Rename {renamed}."
+            f"{key}: {human_list(wrong, NAMED)} are the source's classes by another spelling. "
+            f"Rename {renamed}.{unknown}"
         )
 
 
@@ -257,15 +261,12 @@ def _chosen(root: Path, domain: str, classes: Sequence[str], chosen: Sequence[st
 def _two_or_more(key: str, classes: Sequence[str], known: Sequence[str] | None) -> None:
     """Refuse less than two classes where labels are needed."""
     if not classes:
+        alone = "Pictures without labels can be a target beside a labelled source: data.source_dir."
+        swapped = "A source needs labels; pictures without any are a target: data.target_dir."
+        more = "" if known is not None else swapped if key.startswith("data.source") else alone
         raise DataError(
             f"{key} holds no folder of a class: put the pictures of a class into a folder "
-            "with its name."
-            + (
-                ""
-                if known is not None
-                else " Pictures without labels can be a target beside a labelled source: "
-                "data.source_dir."
-            )
+            f"with its name. {more}".rstrip()
         )
     if len(classes) == 1:
         raise DataError(

@@ -131,7 +131,8 @@ def see_labels(
     if not len(rows):
         raise DataError(
             f"data.target_labels={target_labels}: the target's training samples have no labels. "
-            "Set data.target_labels=0 for a method that needs none."
+            "Give some of them labels, or set data.target_labels=0 with a method that needs none, "
+            "such as dann."
         )
     known = split if len(rows) == len(split) else split.take(rows)
     if target_labels == "all":

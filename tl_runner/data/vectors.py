@@ -132,7 +132,7 @@ def read(file: Path, key: str) -> Arrays:
             f"{key}={file}: x_test is empty. Leave it and y_test out, and a part of x is drawn."
         )
     pairs = [
-        checked(held[f"x{end}"], held.get(f"y{end}"), f"{key}={file}: x{end}")
+        checked(held[f"x{end}"], held.get(f"y{end}"), f"{key}={file}", end)
         for end in ("", "_test")
         if f"x{end}" in held
     ]
@@ -179,15 +179,17 @@ def read_vectors(file: Path) -> np.ndarray:
 
 
 def checked(
-    x: np.ndarray, y: np.ndarray | None, where: str
+    x: np.ndarray, y: np.ndarray | None, file: str, end: str
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Vectors float64 (N, d), and labels as text (N,), or float32 where these are numbers."""
+    """Vectors float64 (N, d), and labels as text (N,), or float32 where these are numbers.
+
+    ``end`` is what follows x and y in the arrays' names.
+    """
+    where, of_labels = f"{file}: x{end}", f"{file}: y{end}"
     if x.ndim != 2 or not len(x) or not x.shape[1] or x.dtype.kind not in "fiub":
         raise DataError(f"{where} is {x.dtype} of shape {x.shape}. {FORM}")
     if y is not None and y.dtype.kind == "S":
-        raise DataError(
-            f"{where}: its labels are bytes ({y.dtype}). Store them as text: y.astype(str)."
-        )
+        raise DataError(f"{of_labels} holds bytes ({y.dtype}). Store them as text: y.astype(str).")
     if y is not None and (y.shape != (len(x),) or y.dtype.kind not in "iuUbf"):
         raise DataError(
             f"{where} has {len(x):,} rows, its labels are {y.dtype} of shape {y.shape}. {FORM}"
@@ -206,7 +208,7 @@ def checked(
     if np.isinf(numbers).any():
         wrong = int(np.isinf(numbers).sum())
         raise DataError(
-            f"{where}: its labels are infinite or beyond single precision in {wrong:,} rows. "
+            f"{of_labels} is infinite or beyond single precision in {wrong:,} rows. "
             "Mend or remove them; a row without a label has NaN."
         )
     return x, numbers

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from tl_runner.methods.phases import Phase
 
 HOW = {
+    "target_test": " The target has no labels to test on, and no rule can go by them. Choose one "
+    "that needs none: selection=last, or a label-free score such as im.",
     "target_val": " Set data.target_labels, and data.val_fraction above 0, where the data has "
-    "these keys."
+    "these keys.",
 }
 
 
@@ -42,11 +44,11 @@ def unfit(
         for split in sorted(tested)
     ]
     rule = rules.RULES[selection]
-    for split in sorted({*read, *rule.needs} - splits.keys()):
-        problems.append(
-            f"this data has no {split} images, which the method or selection={selection} "
-            f"needs.{HOW.get(split, '')}"
-        )
+    for split in sorted(read - splits.keys()):
+        problems.append(f"the method needs {split}, which this data has not.{HOW.get(split, '')}")
+    for split in sorted({*rule.needs} - read - splits.keys()):
+        how = HOW.get(split, " Choose a rule that needs none: selection=last, or im.")
+        problems.append(f"selection={selection} needs {split}, which this data has not.{how}")
     if rule.features and not {"source", "target"} <= phases[-1].outputs.embed.keys():
         problems.append(
             f"selection={selection} compares features of both domains, which this method does not "
