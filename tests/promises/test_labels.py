@@ -132,5 +132,5 @@ def test_held_out_labelled_target_images_choose_where_there_are_some(tl_run, tmp
     assert f"saw {held_out + seen:,} target labels" in ended.err
     ended = tl_run(*TINY, "selection=target_val")
     assert ended.code == 2
-    assert "no target_val images" in ended.err
+    assert "needs target_val, which this data has not" in ended.err
     assert "Set data.target_labels" in ended.err
