@@ -146,3 +146,26 @@ def see_labels(
     )
     picks = [group[: int(target_labels)] for group in groups]
     return splits | {"target_labelled": known.take(torch.cat(picks).sort().values)}
+
+
+def target_splits(
+    target: Mapping[str, Split], labels: int | str, transductive: bool, generator: torch.Generator
+) -> dict[str, Split]:
+    """The target's splits: to adapt to, to learn from, to validate and to test on.
+
+    Args:
+        target: its parts ``train``, ``val`` and ``test``, as far as there are any.
+        labels: the budget, as :func:`see_labels` takes it.
+        transductive: without a test part, test on training samples whose label is not seen.
+    """
+    splits = see_labels(target["train"], labels, generator)
+    if "target_labelled" in splits and "val" in target:
+        splits["target_val"] = target["val"]
+    test = target.get("test")
+    if test is None and transductive:
+        seen = splits["target_labelled"].ids if "target_labelled" in splits else torch.arange(0)
+        hidden = target["train"].take(labelled_rows(target["train"]))
+        test = hidden.take((~torch.isin(hidden.ids, seen)).nonzero().squeeze(1))
+    if test is not None and len(rows := labelled_rows(test)):
+        splits["target_test"] = test if len(rows) == len(test) else test.take(rows)
+    return splits

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tl_runner.data.splits import Split, budget, hold_out, labelled_rows, see_labels
+from tl_runner.data.splits import Split, budget, hold_out, labelled_rows, target_splits
 from tl_runner.data.task import Task
 from tl_runner.data.vectors import FORM, NO_LABEL, Arrays, hints, read
 from tl_runner.errors import DataError, human_list
@@ -101,7 +101,7 @@ def load(
             for part in ("train", "test"):
                 needed(named, part)
             splits |= {f"source_{part}": split for part, split in named.items()}
-    splits |= tested(parts["target"], labels, transductive, generators["val"])
+    splits |= target_splits(parts["target"], labels, transductive, generators["val"])
     if labels == 0 and "target_test" not in splits and found["target"].labelled().all():
         needed({}, "test")
     return Task(
@@ -249,23 +249,6 @@ def scaled(parts: Mapping[str, Parts]) -> tuple[dict[str, Parts], dict[str, list
         d: {p: replace(s, x=(s.x - mean) / deviation) for p, s in named.items()}
         for d, named in parts.items()
     }, scale
-
-
-def tested(
-    target: Parts, labels: int | str, transductive: bool, generator: torch.Generator
-) -> Parts:
-    """The target's splits: to adapt to, to learn from, to validate and to test on."""
-    splits = see_labels(target["train"], labels, generator)
-    if "target_labelled" in splits and "val" in target:
-        splits["target_val"] = target["val"]
-    test = target.get("test")
-    if test is None and transductive:
-        seen = splits["target_labelled"].ids if "target_labelled" in splits else torch.arange(0)
-        hidden = target["train"].take(labelled_rows(target["train"]))
-        test = hidden.take((~torch.isin(hidden.ids, seen)).nonzero().squeeze(1))
-    if test is not None and len(rows := labelled_rows(test)):
-        splits["target_test"] = test if len(rows) == len(test) else test.take(rows)
-    return splits
 
 
 def divided(

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from tl_runner.data.listing import NAMED, NONE, PARTS, Listing, listing_of
 from tl_runner.data.pictures import Pictures, decode
-from tl_runner.data.splits import Split, budget, hold_out, labelled_rows, see_labels
+from tl_runner.data.splits import Split, budget, hold_out
+from tl_runner.data.splits import target_splits as of_target
 from tl_runner.data.task import Task
 from tl_runner.errors import DataError, human_list
 
@@ -217,17 +218,8 @@ def target_splits(
     if transductive:
         fractions = {**fractions, "test": 0.0}
     parts = divided(listing, every, fractions, generators, good, ["train"])
-    splits = see_labels(parts["train"], labels, generators["val"])
-    if "target_labelled" in splits and "val" in parts:
-        splits["target_val"] = parts["val"]
-    test = parts.get("test")
-    if test is None and transductive:
-        seen = splits["target_labelled"].ids if "target_labelled" in splits else torch.arange(0)
-        hidden = parts["train"].take(labelled_rows(parts["train"]))
-        test = hidden.take((~torch.isin(hidden.ids, seen)).nonzero().squeeze(1))
-    if test is not None and len(rows := labelled_rows(test)):
-        splits["target_test"] = test if len(rows) == len(test) else test.take(rows)
-    elif not listing.unlabelled:
+    splits = of_target(parts, labels, transductive, generators["val"])
+    if "target_test" not in splits and not listing.unlabelled:
         _not_empty(listing, parts, ["test"])
     return splits
 
