@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from support.runs import results
 from tl_runner.data.tasks.arrays import load
 from tl_runner.errors import DataError
 
@@ -264,3 +265,17 @@ def test_a_constant_feature_is_only_moved(tmp_path):
     task = task_of(tmp_path, {"x": x, "y": Y})
     assert task.scale["deviation"][-2:] == [1.0, 1.0]
     assert torch.equal(task.splits["target_train"].x[:, -2:], torch.zeros(N, 2, 1, 1))
+
+
+def test_numbers_without_labels_are_predicted_and_have_no_score(tl_run, tmp_path):
+    np.savez(tmp_path / "s.npz", x=X, y=X[:, 1])
+    np.savez(tmp_path / "t.npz", x=X)
+    files = (f"data.source_file={tmp_path / 's.npz'}", f"data.target_file={tmp_path / 't.npz'}")
+    words = ("method=no_transfer", "backbone=raw", "method.learner=ridge", "figures=false")
+    ended = tl_run("data=arrays", *files, *words, "device=cpu", f"hydra.run.dir={tmp_path / 'run'}")
+    assert ended.code == 0, ended.text
+    (result,) = results(tmp_path)
+    assert (result["metric"], result["score"]) == ("rmse", None)
+    rows = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
+    assert rows[0] == "file,value"
+    assert len(rows) == N + 1

@@ -96,9 +96,8 @@ class Task:
     episodes: Mapping[str, Episodes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, split in self.splits.items():
-            self._check(name, split)
-        object.__setattr__(self, "notes", tuple(dict.fromkeys([*self.notes, *self._dark()])))
+        peaks = {name: self._check(name, split) for name, split in self.splits.items()}
+        object.__setattr__(self, "notes", tuple(dict.fromkeys([*self.notes, *self._dark(peaks)])))
         if self.every_label is None:  # of the data as it was read, whatever is left out of it later
             labelled, every = (self.splits.get(f"target_{part}") for part in ("labelled", "train"))
             object.__setattr__(
@@ -107,7 +106,8 @@ class Task:
                 labelled is not None and every is not None and len(labelled) == len(every),
             )
 
-    def _check(self, name: str, split: Split) -> None:
+    def _check(self, name: str, split: Split) -> int | None:
+        """Refuse a split that does not fit the others; the brightest pixel of images."""
         if len(split) == 0:
             raise DataError(f"{self.name}: the split {name} has no images.")
         first = next(iter(self.splits.values())).x
@@ -123,9 +123,10 @@ class Task:
             )
         # Pixels of one domain in 0..1 and of the other in 0..255 cost published ports 10 to 15
         # points.
-        if split.x.dtype == torch.uint8 and int(split.x.amax()) <= 1:
+        peak = int(split.x.amax()) if split.x.dtype == torch.uint8 else None
+        if peak is not None and peak <= 1:
             raise DataError(
-                f"{self.name}: the brightest pixel of {name} is {int(split.x.amax())} of 255. "
+                f"{self.name}: the brightest pixel of {name} is {peak} of 255. "
                 "Scale the images of this domain to 0..255 like the others."
             )
         classes = (
@@ -139,19 +140,19 @@ class Task:
             and not (int(split.y.amin()) >= 0 and int(split.y.amax()) < len(classes))
         ):
             raise DataError(f"{self.name}: {name} has labels outside 0..{len(classes) - 1}.")
+        return peak
 
-    def _dark(self) -> Iterator[str]:
+    def _dark(self, brightest: Mapping[str, int | None]) -> Iterator[str]:
         """A note on a domain whose brightest pixel is far from white, with the domains' means."""
-        images = {
-            name.partition("_")[0]: split.x
-            for name, split in self.splits.items()
-            if name in ("source_train", "target_train") and split.x.dtype == torch.uint8
+        peaks = {
+            name.partition("_")[0]: peak
+            for name, peak in brightest.items()
+            if name in ("source_train", "target_train") and peak is not None
         }
-        peaks = {domain: int(x.amax()) for domain, x in images.items()}
         dark = [domain for domain, peak in peaks.items() if peak < DARK]
         if dark:
             means = human_list(
-                f"the {domain}'s mean is {x.numpy().mean():.0f}" for domain, x in images.items()
+                f"the {d}'s mean is {self.splits[f'{d}_train'].x.numpy().mean():.0f}" for d in peaks
             )
             yield (
                 f"the brightest pixel of the {human_list(dark)} is "

@@ -38,10 +38,13 @@ def scored_split(reports: Mapping[str, Report]) -> str:
     )
 
 
-def score_of(reports: Mapping[str, Report]) -> tuple[str, float]:
+def score_of(reports: Mapping[str, Report]) -> tuple[str, float | None]:
     """(metric, value) that stand for a run: accuracy, an error of numbers, or where the target has
-    no labels a score that needs none."""
+    no labels a score that needs none, of which numbers have none: then the value is None."""
     metrics = reports[scored_split(reports)]["metrics"]
+    if not metrics:
+        others = {name: report for name, report in reports.items() if report["metrics"]}
+        return score_of(others)[0], None
     name = next((name for name in (METRIC, UNLABELLED) if name in metrics), None)
     name = name or next(iter(metrics))
     return name, metrics[name]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from support import folders
 from support.pictures import made_up
 from support.runs import TINY, results
 from tl_runner.data import pictures
@@ -19,24 +20,7 @@ from tl_runner.data.tasks.folder import load
 from tl_runner.errors import DataError
 from tl_runner.record.result import by_name
 
-SETTINGS = {
-    "source_dir": None,
-    "target_classes": None,
-    "source_classes": None,
-    "size": 16,
-    "channels": 3,
-    "fit": "crop",
-    "range": None,
-    "transductive": None,
-    "passes": None,
-    "val_fraction": 0.1,
-    "test_fraction": 0.2,
-    "source_test_fraction": 0.2,
-    "target_labels": 0,
-    "unreadable": "fail",
-    "workers": 0,
-    "seed": 0,
-}
+SETTINGS = {**folders.SETTINGS, "size": 16, "target_labels": 0}
 
 
 def task_of(root, tmp_path, **more):
