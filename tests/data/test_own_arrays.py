@@ -276,6 +276,10 @@ def test_numbers_without_labels_are_predicted_and_have_no_score(tl_run, tmp_path
     assert ended.code == 0, ended.text
     (result,) = results(tmp_path)
     assert (result["metric"], result["score"]) == ("rmse", None)
+    assert f"no labels, so no error: {N} predicted (predictions.csv)" in ended.text
+    assert "target test" not in ended.text
+    mean = np.load(tmp_path / "run" / "predictions.npz")["target_train/values"].mean()
+    assert result["target_predictions"]["mean"] == pytest.approx(mean)
     rows = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
     assert rows[0] == "file,value"
     assert len(rows) == N + 1

@@ -436,8 +436,16 @@ def test_a_heap_is_adapted_to_predicted_and_given_no_accuracy(tl_run, tmp_path):
     assert shares["cat"]["source"] == pytest.approx(1 / 3)
     table = tl_run("-m", *WORDS, *data, "method=source_only,dann", f"hydra.sweep.dir={tmp_path}/s")
     assert table.code == 0, table.text
-    assert "accuracy" not in table.out
+    assert "accuracy" not in table.out.replace("it is no accuracy.", "")
+    assert "im: a label-free score of the target's predictions" in table.out
     assert "withheld: none was measured to hold for this method" in table.text
+    frozen = ("backbone.batch_norm=true", "backbone.bn=frozen")
+    short = (*WORDS, *data, *frozen, "method=source_only", "train.limit.samples=4")
+    ended = tl_run(*short, f"hydra.run.dir={tmp_path / 'short'}")
+    assert ended.code == 0, ended.text
+    assert "backbone.bn=frozen changes nothing here" in ended.text
+    assert "train.limit.samples=4 leaves images out of predictions.csv" in ended.text
+    assert len((tmp_path / "short" / "predictions.csv").read_text().splitlines()) == 1 + 4
     refused = tl_run(*WORDS, *data, "method=dann", "selection=oracle")
     assert refused.code == 2
     assert "selection=oracle needs target_test" in refused.err

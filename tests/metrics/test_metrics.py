@@ -158,6 +158,8 @@ def test_with_every_class_there_the_macro_auc_is_scikit_learns():
 def test_notes_name_the_classes_that_are_missing():
     notes = report.classification(*DEGENERATE["neither"])["notes"]
     assert "class 2, 3, 4" in notes["auc_macro"]
+    named = report.classification(*DEGENERATE["neither"], names="abcde")["notes"]
+    assert "no sample of class c, d, e: left out" in named["auc_macro"]
     assert "left out" in notes["auc_macro"]
     assert "count as 0" in notes["recall_macro"]
     assert "never predicted" in notes["precision_macro"]

@@ -213,6 +213,10 @@ def test_what_is_wrong_with_a_command(trained, tl_predict, words, said):
 def test_what_is_wrong_with_a_run(trained, tl_predict, tmp_path):
     run, root = trained
     picture = root / "cat" / "0.png"
+    np.savez(tmp_path / "x.npz", x=np.zeros((2, 3)))
+    ended = tl_predict(run, tmp_path / "x.npz")
+    assert ended.code == 2
+    assert "x.npz: this run predicts pictures, not such a file." in ended.err
 
     def said(change):
         copy = tmp_path / "copy"

@@ -97,6 +97,7 @@ def run(job: Job) -> dict[str, Any]:
                 cache,
                 episodes,
                 task.passes,
+                {"source": task.source_classes or task.classes, "target": task.classes},
             )
             began = resume and (path / "environment.json").exists()
             assert resume or not taken(path), path
@@ -191,6 +192,10 @@ def load_data(config: Mapping[str, Any]) -> tuple[Task, Views | None]:
     augment = Views(**config["data"]["augment"])
     most = config["train"]["limit"]["samples"]
     if most:
+        listed = [split for name, split in task.splits.items() if name.startswith("target")]
+        if "target" in task.files and any(len(split) > most for split in listed):
+            note = f"train.limit.samples={most} leaves images out of {target_predictions.FILE}."
+            task = replace(task, notes=(*task.notes, note))
         transductive = config["data"].get("transductive", False)
         task.splits.update(
             {

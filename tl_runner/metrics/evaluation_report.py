@@ -8,6 +8,7 @@ never NaN, with a note that says why. NumPy in, plain Python out, ready for JSON
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,21 @@ RANKING_LIMIT = 600_000  # probabilities of a split, above which they get no int
 
 
 def classification(
-    probabilities: Array, labels: Array, *, resamples: int = 1000, seed: int = 0
+    probabilities: Array,
+    labels: Array,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    names: Sequence[str] | None = None,
 ) -> Report:
     """Metrics of class probabilities (N, K), K >= 2, against labels (N,) in 0..K-1.
 
     The prediction is the likeliest class.
+
+    Args:
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+        names: of the K classes, for the notes; None: their numbers.
 
     Returns:
         ``metrics``: {name: float or None}: accuracy, balanced_accuracy, precision, recall and f1
@@ -87,7 +98,8 @@ def classification(
         # table of 0 and 1
         "log_loss": float(log_loss(np.ones(n, dtype=np.int64), true_probability, labels=[0, 1])),
     }
-    notes = _notes(np.flatnonzero(support == 0), np.flatnonzero(drawn == 0), present)
+    named = np.array(list(names if names is not None else range(k)), dtype=object)
+    notes = _notes(named[support == 0], named[drawn == 0], named[present])
     generator = np.random.default_rng(seed)
     intervals = _classification_intervals(probabilities, labels, confusion, resamples, generator)
     if probabilities.size <= RANKING_LIMIT:

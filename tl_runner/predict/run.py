@@ -90,7 +90,9 @@ class Trained(FinishedRun):
             UserError: one is not there, a folder has no pictures, or the run is of feature vectors
                 and a file is no ``.npz``.
         """
-        suffixes, kind = ((".npz",), "file of vectors") if self.vectors else (SUFFIXES, "picture")
+        suffixes, kind = (
+            ((".npz",), "file of vectors") if self.vectors else (tuple(SUFFIXES), "picture")
+        )
         files: list[Path] = []
         for path in paths:
             if path.is_dir():
@@ -102,6 +104,8 @@ class Trained(FinishedRun):
                     raise UserError(f"{path}: no {kind} in there ({', '.join(suffixes)}).")
                 files += inside
             elif path.is_file():
+                if path.suffix.lower() in ({*SUFFIXES, ".npz"} - {*suffixes}):
+                    raise UserError(f"{path}: this run predicts {self.kind}, not such a file.")
                 files.append(path)
             else:
                 raise UserError(f"{path}: there is no such file or folder.")

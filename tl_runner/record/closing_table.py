@@ -18,6 +18,7 @@ from tl_runner.record.result import METRIC
 
 WIDTH = 100
 ESTIMATES = {"atc": "ATC", "doc": "DoC"}  # as the user reads them
+TITLE = 24  # letters of a stage's name that a heading has room for
 SHARES = 12  # classes whose share of the predictions is shown
 COSTS = ("params", "FLOPs", "ms")  # of each network, where they are compared; milliseconds an image
 
@@ -61,8 +62,8 @@ def _of_stages(content: Mapping[str, Any]) -> Table:
     as_text, unit = (_percent, f"{metric}, %") if metric == METRIC else (_number, metric)
 
     table = Table(box=box.SIMPLE_HEAD, title=None)
-    table.add_column(unit, justify="left", no_wrap=True)
-    gain = f"over {title}" if several else "gain"
+    table.add_column(unit, justify="left", overflow="fold")
+    gain = f"over {title}" if several and len(title) <= TITLE else "gain"
     tested = any(value is not None for value in target) or "target_predictions" not in content
     for head in ("source test", *(["target test", "± s.e.", gain] if tested else [])):
         table.add_column(head, justify="right", no_wrap=True)
@@ -190,9 +191,13 @@ def _of_unlabelled(content: Mapping[str, Any]) -> str:
     found = content.get("target_predictions")
     if not found:
         return ""
+    predicted = f"{found['samples']:,} predicted (predictions.csv)"
+    if "shares" not in found:
+        ends = f"{_number(found['lowest'])} to {_number(found['highest'])}"
+        said = f"no labels, so no error: {predicted}, {ends}, mean {_number(found['mean'])}"
+        return _wrapped(" target    ", [said])
     head = (
-        f"no labels, so no accuracy: {found['samples']:,} predicted (predictions.csv), mean "
-        f"confidence {_percent(found['confidence'])} %"
+        f"no labels, so no accuracy: {predicted}, mean confidence {_percent(found['confidence'])} %"
     )
     shares = [
         f"{_percent(share['predicted'])} {name}"

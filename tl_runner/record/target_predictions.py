@@ -67,10 +67,16 @@ def shares(
     predictions: Mapping[str, np.ndarray], classes: Sequence[str], source_labels: np.ndarray | None
 ) -> dict[str, Any]:
     """How a target without labels was predicted: ``confidence``, the mean probability of the class
-    that is likeliest, and by class its share of the predictions and of the source's labels."""
+    that is likeliest, and by class its share of the predictions and of the source's labels.
+
+    Of numbers their ``mean``, ``lowest`` and ``highest``.
+    """
     found = outputs(predictions)
-    if found is None or found[1].ndim == 1:
+    if found is None:
         return {}
+    if found[1].ndim == 1:
+        ends = {"mean": found[1].mean(), "lowest": found[1].min(), "highest": found[1].max()}
+        return {"samples": len(found[1]), **{name: float(v) for name, v in ends.items()}}
     p, k = found[1], len(classes)
     predicted = np.bincount(p.argmax(1), minlength=k) / len(p)
     own = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from tl_runner.errors import human_list
+from tl_runner.metrics.selection_rules import RULES
 from tl_runner.report.metric import Metric
 from tl_runner.report.runs import CHOICES, Run
 from tl_runner.report.statistics import LEAST_WILCOXON
@@ -68,6 +70,12 @@ def legend(rows: Sequence[Row], best: bool, gains: bool) -> list[str]:
     if len(quantities := sorted({row.metric.title for row in rows if row.values})) > 1:
         lower = f" By data set it is {' or '.join(quantities)}; of an error lower is better."
     sentences = [f"{metric.name}: mean ± standard deviation over seeds (number of runs).{lower}"]
+    label_free = {rule.name for rule in RULES.values() if rule.split == "target_train"}
+    if scores := label_free & {row.metric.quantity for row in rows if row.values}:
+        sentences.append(
+            f"{human_list(sorted(scores))}: a label-free score of the target's predictions, by "
+            "which runs are compared where nobody has labels; it is no accuracy."
+        )
     rules = {
         str(run.result["selection"])
         for row in rows

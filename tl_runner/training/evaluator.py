@@ -43,12 +43,20 @@ class Evaluator:
         seed: draws the images that are looked at after every epoch.
         oracle: whether the target's test images are all looked at then, since an epoch is chosen by
             them.
+        classes: names of a domain's classes, for the notes of its report; of others their numbers.
     """
 
     def __init__(
-        self, method: Method, splits: Mapping[str, Split], device: Device, seed: int, oracle: bool
+        self,
+        method: Method,
+        splits: Mapping[str, Split],
+        device: Device,
+        seed: int,
+        oracle: bool,
+        classes: Mapping[str, Sequence[str]] | None = None,
     ):
         self.method, self.splits, self.device = method, splits, device
+        self.classes = classes or {}
         self.numbers = any(
             split.y is not None and split.y.is_floating_point() for split in splits.values()
         )
@@ -222,9 +230,12 @@ class Evaluator:
             reports[name] = {"metrics": finite}
             return
         labels = predictions[f"{name}/labels"] = y.cpu().numpy()
-        reports[name] = (report.regression if numbers else report.classification)(
-            predictions[f"{name}/{kind}"], labels
-        )
+        found = predictions[f"{name}/{kind}"]
+        if numbers:
+            reports[name] = report.regression(found, labels)
+            return
+        own = self.classes.get(name.partition("_")[0]) if y is split.y else None
+        reports[name] = report.classification(found, labels, names=own)
 
     def _label_free(self, logits: Tensor) -> dict[str, float]:
         return {} if self.numbers else label_free(logits)

@@ -123,6 +123,17 @@ def unread_target_labels(
     )
 
 
+def unheeded_norms(phases: Sequence[Phase], method: Method) -> str | None:
+    """A warning where ``backbone.bn=frozen`` changes nothing, since no phase keeps statistics."""
+    frozen = method.setting.bn == "frozen" and norms_of(method)
+    if not frozen or any(phase.eval_layers for phase in phases):
+        return None
+    return (
+        "backbone.bn=frozen changes nothing here: it keeps the statistics of a network that a "
+        f"phase goes on with, and {type(method).__name__} has no such phase."
+    )
+
+
 def _read(phases: Sequence[Phase]) -> set[str]:
     """The splits that training reads."""
     return {split for phase in phases for split in phase.reads.values()}

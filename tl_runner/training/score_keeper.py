@@ -50,11 +50,12 @@ def evaluator_of(
     device: Device,
     seed: int,
     oracle: bool,
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> PhaseEvaluator:
     """The evaluator that suits the data: of few-shot tasks where there are any, else of splits."""
     if episodes:
         return TaskEvaluator(method, episodes, device, seed)
-    return Evaluator(method, splits, device, seed, oracle)
+    return Evaluator(method, splits, device, seed, oracle, classes)
 
 
 class ScoreKeeper:

@@ -13,13 +13,18 @@ from tl_runner.training.distributed import ALONE, Ranks
 from tl_runner.training.interrupt import Interrupt, Interrupted
 from tl_runner.training.last_checkpoint import LastCheckpoint
 from tl_runner.training.loop_factory import LoopFactory
-from tl_runner.training.phase_checks import unfit, unread_target_labels, use_target_labels
+from tl_runner.training.phase_checks import (
+    unfit,
+    unheeded_norms,
+    unread_target_labels,
+    use_target_labels,
+)
 from tl_runner.training.position import Position
 from tl_runner.training.score_keeper import ScoreKeeper, evaluator_of, headlines
 from tl_runner.training.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
@@ -52,6 +57,7 @@ class Trainer:
         episodes: few-shot tasks by name, on the device already, where these are learned and not the
             splits.
         passes: the most that an epoch goes over the samples that a phase adapts to, or None.
+        classes: names of each domain's classes, for the notes of its report.
     """
 
     def __init__(
@@ -67,6 +73,7 @@ class Trainer:
         cache: PhaseCache | None = None,
         episodes: Mapping[str, Episodes] | None = None,
         passes: float | None = None,
+        classes: Mapping[str, Sequence[str]] | None = None,
     ):
         self.method, self.splits, self.device, self.config = method, splits, device, config
         self.augment, self.folder, self.progress = augment, folder, progress
@@ -81,7 +88,7 @@ class Trainer:
             method, splits, self.episodes, device, self.seed, limit, augment, ranks
         )
         oracle = self.selection == "oracle"
-        evaluator = evaluator_of(method, splits, self.episodes, device, self.seed, oracle)
+        evaluator = evaluator_of(method, splits, self.episodes, device, self.seed, oracle, classes)
         self.scores = ScoreKeeper(evaluator, folder, self.at, self.wall_s)
         self.best = Selection(self.selection, method, folder, self.at, ranks)
         self.last = LastCheckpoint(
@@ -100,8 +107,12 @@ class Trainer:
         ]:
             raise ConfigError(problems)
         self.uses_target_labels = use_target_labels(self.phases, self.selection, self.method)
-        if warning := unread_target_labels(self.phases, self.splits, self.method):
-            self.warn(warning)
+        for warning in (
+            unread_target_labels(self.phases, self.splits, self.method),
+            unheeded_norms(self.phases, self.method),
+        ):
+            if warning:
+                self.warn(warning)
 
     # ---- checkpoints
 
