@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tl_runner.backbones._base import Backbone
+from tl_runner.backbones._pixels import Pixels
 from tl_runner.errors import CheckpointError, human_list
 
 # under which others and we keep the weights
@@ -148,15 +149,23 @@ def fill(
         CheckpointError: less than half of the backbone's weights are there, or the file has more
             layers of those that it is made of.
     """
-    own = backbone.state_dict()
-    match = best_match(own, given)
+    everything = backbone.state_dict()
+    constants = [
+        f"{path}.{name}"
+        for path, module in backbone.named_modules()
+        if isinstance(module, Pixels)
+        for name, _ in module.named_buffers()
+    ]
+    own = {name: value for name, value in everything.items() if name not in constants}
+    match = best_match(own, given := backbone.translate(given))
     found, total = match.found, sum(v.numel() for v in own.values())
     if match.size < LEAST * total:
         raise CheckpointError(_little(match, own, given, where, key))
     left = [
         name.removeprefix(match.prefix)
         for name in given
-        if name.startswith(match.prefix) and name.removeprefix(match.prefix) not in match.used
+        if name.startswith(match.prefix)
+        and name.removeprefix(match.prefix) not in (*match.used, *constants)
     ]
     left = [name for name in left if not name.endswith(COUNTERS)]
     if deeper := _of_its_layers(left, match.used, given, match.prefix):
@@ -166,7 +175,10 @@ def fill(
             f"({human_list(deeper, 3)}). Name the network that it is of, with backbone= or "
             "backbone.name=."
         )
-    backbone.load_state_dict(found, strict=False)
+    pixels = {
+        name: given[match.prefix + name] for name in constants if match.prefix + name in given
+    }
+    backbone.load_state_dict(found | pixels, strict=False)
     backbone.unfilled = [k for k in own if k not in found and not k.endswith(COUNTERS)]
     filled = len(found) if backbone.unfilled else len(own)  # counters are no weights
     under = f" under {match.prefix}" if match.prefix else ""

@@ -7,16 +7,15 @@ import torchvision
 from torch import Tensor, nn
 
 from tl_runner.backbones._base import Backbone
+from tl_runner.backbones._pixels import Pixels
 from tl_runner.errors import ConfigError, nearest
-
-# of ImageNet's pixels, which all of its published weights expect
-MEAN, STD = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Torchvision(Backbone):
     """Images (B, C, H, W) to features (B, d), the width of the layer before the classifier.
 
-    Grey images are repeated in three channels.
+    Grey images are repeated in three channels. Mean and deviation are those of the weights, not
+    ImageNet's for all; where a file does not say, those of the model's default weights.
 
     Args:
         name: a model of ``torchvision.models``, such as ``resnet18``.
@@ -45,10 +44,7 @@ class Torchvision(Backbone):
         parent = self.model.get_submodule(path.rpartition(".")[0])
         setattr(parent, path.rpartition(".")[2], nn.Identity())
         self.out_features = last.in_features
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.pixels = pixels_of(name)
         try:
             with torch.no_grad():
                 self.eval()(torch.zeros(1, *shape))
@@ -63,14 +59,22 @@ class Torchvision(Backbone):
         self.train()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
-        features = self.model((x - self.mean) / self.std)
+        features = self.model(self.pixels(x))
         # those with auxiliary heads, while training
         return features if isinstance(features, Tensor) else features[0]
 
 
+def pixels_of(name: str, weights: str = "DEFAULT") -> Pixels:
+    """Mean and deviation by the transforms of a set of weights; ImageNet's of a model without."""
+    choices = torchvision.models.get_model_weights(name)
+    if not len(choices):
+        return Pixels()
+    transforms = choices[weights].transforms()
+    return Pixels(transforms.mean, transforms.std)
+
+
 def published(name: str, weights: str) -> dict[str, Tensor]:
-    """State dict of a model's published weights.
+    """State dict of a model's published weights, with mean and deviation of their own.
 
     Downloaded into torch's own cache if they are not there yet.
 
@@ -87,7 +91,7 @@ def published(name: str, weights: str) -> dict[str, Tensor]:
     chosen = choices[weights]
     file = f"{torch.hub.get_dir()}/checkpoints/{chosen.url.rpartition('/')[2]}"
     try:
-        return chosen.get_state_dict(progress=False, check_hash=True)
+        state: dict[str, Tensor] = chosen.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise ConfigError(
             [
@@ -98,3 +102,5 @@ def published(name: str, weights: str) -> dict[str, Tensor]:
                 "backbone.weights=null."
             ]
         ) from error
+    pixels = pixels_of(name, weights).state_dict()
+    return {**state, **{f"pixels.{part}": value for part, value in pixels.items()}}

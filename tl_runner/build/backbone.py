@@ -63,9 +63,8 @@ def first_weights(options: Mapping[str, Any], key: str) -> tuple[dict[str, Tenso
     weights = options.get("weights")
     if not weights:
         return None
-    path = Path(weights).expanduser()
-    if not path.exists() and "module" in options:
-        from tl_runner.backbones.torchvision import published
-
+    path, name = Path(weights).expanduser(), options.get("module", options["name"])
+    published = getattr(plugins.module("backbones", name), "published", None)
+    if not path.exists() and published:
         return published(options["name"], weights), weights
     return read(path, key), weights
