@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tl_runner import plugins
 from tl_runner.backbones import Backbone
 from tl_runner.backbones._batch_norm import by_domain
+from tl_runner.backbones._frozen import KEYS as FROZEN
+from tl_runner.backbones._frozen import FrozenNetwork, OnFrozen, trained_part
 from tl_runner.backbones._weights import fill, read
 from tl_runner.build._keys import check_keys
 from tl_runner.errors import ConfigError
@@ -32,8 +34,10 @@ def maker(
         ConfigError: there is no such backbone, or it does not take the section's keys.
         CheckpointError: the weights cannot be read.
     """
+    if options.get("frozen"):
+        return on_frozen(options, shape, group)
     kind = plugins.class_in("backbones", options.get("module", options["name"]), Backbone)
-    ours = ("module", "bn", "weights") if "module" in options else ("name", "bn", "weights")
+    ours = ("module" if "module" in options else "name", "bn", "weights", *FROZEN)
     keys = {k: v for k, v in options.items() if k not in ours}
     check_keys(kind, keys, group)
     weights = first_weights(options, f"{group}.weights")
@@ -51,6 +55,36 @@ def maker(
         return by_domain(backbone) if backbone.bn == "domain_specific" else backbone
 
     return make
+
+
+def on_frozen(
+    options: Mapping[str, Any], shape: tuple[int, int, int], group: str
+) -> Callable[[], Backbone]:
+    """A function that makes what is trained on a frozen network's features, (d, 1, 1) each.
+
+    Raises:
+        ConfigError: ``group`` is not that of the run's own backbone.
+    """
+    if group != "backbone":
+        raise ConfigError(
+            [f"{group}.frozen=true: features are computed once for backbone= alone. Leave it out."]
+        )
+    section = trained_part(options)
+    rest = maker(section, shape, group)
+
+    def make() -> Backbone:
+        backbone = OnFrozen(rest())
+        backbone.bn, backbone.options = section["bn"], section
+        return backbone
+
+    return make
+
+
+def frozen_network(options: Mapping[str, Any], shape: tuple[int, int, int]) -> FrozenNetwork | None:
+    """The network that a section freezes, with its first weights; None where it freezes none."""
+    if not options.get("frozen"):
+        return None
+    return FrozenNetwork(maker({**options, "frozen": False}, shape)())
 
 
 def first_weights(options: Mapping[str, Any], key: str) -> tuple[dict[str, Tensor], str] | None:

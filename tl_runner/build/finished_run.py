@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
 from tl_runner import plugins
+from tl_runner.backbones._frozen import FrozenNetwork, put_under
+from tl_runner.build.backbone import frozen_network
 from tl_runner.build.method import method_of
 from tl_runner.data.task import Outline
 from tl_runner.errors import CheckpointError
 from tl_runner.training import checkpoints
+
+FROZEN_WEIGHTS = Path("checkpoints") / "frozen.safetensors"
 
 
 class FinishedRun:
@@ -49,6 +59,10 @@ class FinishedRun:
             raise CheckpointError(
                 f"{self.weights} does not fit the run's own method: {line}"
             ) from error
+        if frozen := self._frozen(backbone):
+            put_under(self.method, frozen)
+            assert self.outline.inputs
+            self.outline = replace(self.outline, shape=self.outline.inputs, scale=None)
         self.method.eval().requires_grad_(False)
         self.phase = self.method.phases()[-1]
         if self.phase.outputs.curve:
@@ -57,6 +71,27 @@ class FinishedRun:
                 "support set, so it neither labels pictures nor teaches. "
                 f"Its backbone can be taken up: backbone.weights={folder}."
             )
+
+    def _frozen(self, backbone: Mapping[str, Any]) -> FrozenNetwork | None:
+        """The network that made the features that the run learned from."""
+        if not self.outline.inputs or not self.outline.scale:
+            return None
+        file = self.folder / FROZEN_WEIGHTS
+        try:
+            frozen = frozen_network(backbone, self.outline.inputs)
+            assert frozen is not None
+            frozen.network.load_state_dict(load_file(file))
+            frozen.mean.copy_(torch.tensor(self.outline.scale["mean"]))
+            frozen.deviation.copy_(torch.tensor(self.outline.scale["deviation"]))
+        except (
+            *(OSError, SafetensorError, AssertionError),
+            *(RuntimeError, KeyError, TypeError, ValueError),
+        ) as error:
+            line = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{file}, the network that the run learned on, cannot be read ({line})."
+            ) from error
+        return frozen
 
     def _result(self) -> dict[str, Any]:
         file = self.folder / "result.json"
@@ -111,6 +146,8 @@ class FinishedRun:
             outline = dict(self.result["outline"])
             channels, high, wide = (int(n) for n in outline["shape"])
             tuples = {key: tuple(outline[key]) for key in ("sources", "splits") if key in outline}
+            if outline.get("inputs"):
+                tuples["inputs"] = tuple(int(n) for n in outline["inputs"])
             return Outline(**{**outline, "shape": (channels, high, wide), **tuples})
         except (TypeError, KeyError, ValueError) as error:
             raise CheckpointError(

@@ -60,6 +60,8 @@ VIEWS = _table(
 NETWORK = _table(
     bn=["concat", "separate", "domain_specific", "frozen"],
     weights="path or null",
+    frozen=[True, False],
+    bottleneck="whole >= 1 or null",
 )
 BY_PATH: dict[str, Rule] = {
     "seed": rule_of("whole >= 0"),

@@ -24,14 +24,9 @@ class Outline:
         classes, source_classes, sources: as a :class:`Task` has them; no classes: a number is asked
             for.
         shape: (C, H, W) of every image.
+        inputs: (C, H, W) of the images that a frozen network made features of, whose shape is
+            ``shape``; None: nothing stands before the method.
         labelled: whether there are labelled target images for training.
-        pixels: (low, high), what became 0 and 255 of the target's pictures of more than 8 bits;
-            None: it has none.
-        files: by domain, the name of each sample, which ``Split.ids`` are positions in, for a table
-            of predictions; empty where nobody would ask for one.
-        passes: the most that an epoch goes over the samples that a phase adapts to; None: as many
-            as ``train.steps_per_epoch`` comes to.
-        notes: what the user should know of the data beside ``protocol``.
         every_label: whether all of the target's training images are.
         splits: their names.
         also, scale, pixels: as a :class:`Task` has them.
@@ -47,6 +42,7 @@ class Outline:
     also: Mapping[str, int] = field(default_factory=dict)
     scale: Mapping[str, Sequence[float]] | None = None
     pixels: Sequence[float] | None = None
+    inputs: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -69,8 +65,12 @@ class Task:
             None: they were not.
         pixels: (low, high), what became 0 and 255 of the target's pictures of more than 8 bits;
             None: it has none.
+        inputs: (C, H, W) of the images that a frozen network made the splits' features of; None:
+            the splits hold what was read.
         files: by domain, the name of each sample, which ``Split.ids`` are positions in, for a table
             of predictions; empty where nobody would ask for one.
+        passes: the most that an epoch goes over the samples that a phase adapts to; None: as many
+            as ``train.steps_per_epoch`` comes to.
         notes: what the user should know of the data beside ``protocol``.
         every_label: whether all of the target's training images have labels that training may see;
             None: as the splits say.
@@ -89,6 +89,7 @@ class Task:
     also: Mapping[str, int] = field(default_factory=dict)
     scale: Mapping[str, Sequence[float]] | None = None
     pixels: Sequence[float] | None = None
+    inputs: tuple[int, int, int] | None = None
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
     passes: float | None = None
     notes: tuple[str, ...] = ()
@@ -181,4 +182,5 @@ class Task:
             also=self.also,
             scale=self.scale,
             pixels=self.pixels,
+            inputs=self.inputs,
         )

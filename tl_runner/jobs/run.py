@@ -6,7 +6,7 @@ import atexit
 import gc
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from omegaconf import OmegaConf
 
 from tl_runner import plugins, randomness
 from tl_runner.backbones import Backbone
+from tl_runner.build.backbone import frozen_network
+from tl_runner.build.finished_run import FROZEN_WEIGHTS
 from tl_runner.build.given_teachers import given
 from tl_runner.build.method import method_of
 from tl_runner.config.compose import Job, taken
@@ -24,7 +26,6 @@ from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
 from tl_runner.errors import CheckpointError, ConfigError, LostError, human_list
 from tl_runner.jobs.run_log import write_traceback
-from tl_runner.methods.base import Method
 from tl_runner.record import target_predictions
 from tl_runner.record.closing_table import closing_table
 from tl_runner.record.console import Progress, Silent
@@ -33,6 +34,7 @@ from tl_runner.record.result import result, write_figures
 from tl_runner.record.run_folder import RunFolder, Unwritten
 from tl_runner.training import device as devices
 from tl_runner.training.distributed import here
+from tl_runner.training.frozen_features import keep, on_features
 from tl_runner.training.interrupt import ignore_termination
 from tl_runner.training.phase_cache import PhaseCache
 from tl_runner.training.trainer import Trainer
@@ -70,6 +72,11 @@ def run(job: Job) -> dict[str, Any]:
     cache = phase_cache(config, job.sweep) if ranks.world == 1 else None
     try:
         with ranks.together():
+            frozen = frozen_network(config["backbone"], task.shape)
+            computed = ""
+            if frozen:
+                task, computed = on_features(task, frozen, device, config)
+                augment = None
             teachers, sums = given(config, task.outline())
             task = replace(task, checksums={**task.checksums, **sums})
             method = method_of(config, task.outline(), teachers)
@@ -113,6 +120,8 @@ def run(job: Job) -> dict[str, Any]:
                 path, folder.metrics()
             )
         progress.keep(path / "run.log")
+        if frozen and ranks.main:
+            keep(frozen, path / FROZEN_WEIGHTS, config)
         if not began:
             folder.text("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
             folder.json(
@@ -123,14 +132,17 @@ def run(job: Job) -> dict[str, Any]:
             f"{job.choices['method']} on {task.name} ({task.protocol}), seed {config['seed']}, "
             f"{device.describe()}{several}"
         )
-        for origin in {m.origin for m in method.modules() if isinstance(m, Backbone) and m.origin}:
-            progress.say(origin)
-        for text in dict.fromkeys(unfilled(m) for m in method.modules() if isinstance(m, Backbone)):
+        networks = [*method.modules(), *(frozen.modules() if frozen else ())]
+        backbones = [m for m in networks if isinstance(m, Backbone)]
+        for origin in dict.fromkeys([*(m.origin for m in backbones), computed]):
+            if origin:
+                progress.say(origin)
+        for text in dict.fromkeys(unfilled(m) for m in backbones):
             if text:
                 trainer.warn(text)
         if task.passes and (lengths := trainer.loops.lengths(trainer.phases)):
             progress.say(lengths)
-        if text := from_scratch(task, method):
+        if text := from_scratch(task, backbones):
             trainer.warn(text)
         for note in task.notes:
             trainer.warn(note)
@@ -221,9 +233,11 @@ def tested(task: Task) -> str:
     return f"{task.episodes['meta_test'].scored:,} test tasks" if task.episodes else ""
 
 
-def from_scratch(task: Task, method: Method) -> str:
-    """A warning where a network learns one's own pictures from random weights; or empty."""
-    backbones = [m for m in method.modules() if isinstance(m, Backbone)]
+def from_scratch(task: Task, backbones: Sequence[Backbone]) -> str:
+    """A warning where a network learns one's own pictures from random weights, or is frozen with
+    them; or empty."""
+    if task.inputs and not any(m.origin for m in backbones):
+        return "the frozen network has random weights: name some with backbone.weights."
     small = task.shape[1:] == (1, 1)
     learned = "target_labelled" in task.splits and "source_train" not in task.splits
     if not task.passes or small or not learned or any(m.origin for m in backbones):

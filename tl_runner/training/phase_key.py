@@ -128,7 +128,7 @@ def _add(digest: Any, tensor: Tensor | None) -> None:
     if tensor is not None:
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         digest.update(
-            tensor.detach().cpu().contiguous().view(torch.uint8).numpy()
+            tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
             if tensor.ndim
             else str(tensor.item()).encode()
         )

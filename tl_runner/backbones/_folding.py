@@ -1,0 +1,83 @@
+"""Batch norms that became part of the convolutions before them, for networks that only predict."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+TOLERANCE = 1e-4  # of the outputs' size: rounding in another order, and no more
+
+
+@torch.inference_mode()
+def folded(network: nn.Module, example: Tensor) -> nn.Module:
+    """A copy of a network in eval mode whose batch norms are folded into convolutions.
+
+    A batch norm is folded where it was given just what a convolution put out, in one pass over an
+    example. Where the copy then gives other outputs than by rounding (a convolution that
+    standardises its weights, an output that is read twice), the network itself is returned.
+
+    Args:
+        network: is left as it is.
+        example: a batch that it takes.
+    """
+    fast = copy.deepcopy(network).eval()
+    expected = fast(example)
+    pairs = _pairs(fast, example)
+    if not pairs:
+        return network
+    for (_, convolution), (path, norm) in pairs:
+        convolution.weight, convolution.bias = fuse_conv_bn_weights(
+            convolution.weight,
+            convolution.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight,
+            norm.bias,
+        )
+        parent, _, name = path.rpartition(".")
+        setattr(fast.get_submodule(parent), name, _rest(norm))
+    gap = (fast(example) - expected).abs().max()
+    return fast if bool(gap <= TOLERANCE * expected.abs().max()) else network
+
+
+def _pairs(network: nn.Module, example: Tensor) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
+    """Convolutions and the batch norms that were given their outputs, each module called once."""
+    made: dict[int, tuple[Tensor, str, nn.Module]] = {}  # tensors are kept, so that no id returns
+    pairs, calls = [], Counter[str]()
+    handles = []
+
+    def convolved(path: str, module: nn.Module, output: Tensor) -> None:
+        calls[path] += 1
+        made[id(output)] = (output, path, module)
+
+    def normed(path: str, module: nn.Module, given: Tensor) -> None:
+        calls[path] += 1
+        if id(given) in made:
+            pairs.append((made[id(given)][1:], (path, module)))
+
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            handles.append(
+                module.register_forward_hook(lambda m, _, y, path=path: convolved(path, m, y))
+            )
+        elif isinstance(module, _BatchNorm) and module.running_mean is not None:
+            handles.append(
+                module.register_forward_hook(lambda m, x, _, path=path: normed(path, m, x[0]))
+            )
+    network(example)
+    for handle in handles:
+        handle.remove()
+    return [pair for pair in pairs if all(calls[path] == 1 for path, _ in pair)]
+
+
+def _rest(norm: nn.Module) -> nn.Module:
+    """What a batch norm does besides: timm's have an activation in them."""
+    parts = [part for _, part in norm.named_children()]
+    return nn.Sequential(*parts) if parts else nn.Identity()

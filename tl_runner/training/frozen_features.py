@@ -1,0 +1,169 @@
+"""Features of a frozen network, computed once for each picture or text, and kept.
+
+They are kept in a folder by the network's content and the sample's, so all runs and sweeps share
+them. A sample's features do not depend on those beside it: batches are of one size, and where that
+does not make them the same to the bit, nothing else would.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from tl_runner.backbones._folding import folded
+from tl_runner.files import write_atomic
+from tl_runner.training.batches import pixels
+from tl_runner.training.phase_key import digest_of, processor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tl_runner.backbones._base import Backbone
+    from tl_runner.backbones._frozen import FrozenNetwork
+    from tl_runner.data.splits import Split
+    from tl_runner.data.task import Task
+    from tl_runner.training.device import Device
+
+FORMAT = 1
+CHUNK = 16  # samples at once: the fastest on a CPU, for a convolutional network of 224 x 224
+ON_GPU = 256
+DIGEST = 16  # bytes
+
+
+def on_features(
+    task: Task, frozen: FrozenNetwork, device: Device, config: Mapping[str, Any]
+) -> tuple[Task, str]:
+    """The task with features for pictures, and in words what was computed.
+
+    Mean and deviation of the training features, the source's where there is one, become
+    ``frozen``'s own.
+
+    Args:
+        frozen: is moved to the device.
+        config: names the folder that features are kept in, and the network's options.
+    """
+    folder = Path(config["cache"]["dir"]).expanduser() / "features"
+    keys = {name: digests(split.x) for name, split in task.splits.items()}
+    device.place(frozen)
+    key = key_of(frozen.network, device)
+    known = _load(folder / key)
+    missing: dict[bytes, Tensor] = {}
+    for name, split in task.splits.items():
+        rows = {k: i for i, k in enumerate(keys[name]) if k not in known and k not in missing}
+        if rows:
+            missing |= dict(zip(rows, split.x[list(rows.values())], strict=True))
+    if missing:
+        found = _computed(frozen.network, torch.stack([*missing.values()]), device)
+        _keep(folder / key, [*missing], found)
+        known |= dict(zip(missing, found, strict=True))
+    features = {name: torch.stack([known[k] for k in own]) for name, own in keys.items()}
+    first = "source_train" if "source_train" in features else "target_train"
+    frozen.cpu().standardise(features[first])
+    splits = {
+        name: replace(split, x=frozen.scaled(features[name]))
+        for name, split in task.splits.items()
+    }
+    every = len({k for own in keys.values() for k in own})
+    said = f"{frozen.network.out_features:,} features of {every:,} samples, computed once"
+    if len(missing) < every:
+        said += f" ({every - len(missing):,} of them before)"
+    scale = {"mean": frozen.mean.tolist(), "deviation": frozen.deviation.tolist()}
+    checksums = {**task.checksums, "the frozen network": digest_of([frozen.network.state_dict()])}
+    return replace(
+        task, splits=splits, inputs=task.shape, scale=scale, checksums=checksums
+    ), said
+
+
+def keep(frozen: FrozenNetwork, file: Path, config: Mapping[str, Any]) -> None:
+    """Write a network's weights into a run's folder; of many runs, one file on the disk."""
+    state = {name: tensor.contiguous() for name, tensor in frozen.network.state_dict().items()}
+    own = Path(config["cache"]["dir"]).expanduser() / "frozen" / f"{digest_of([state])}.safetensors"
+    if file.exists():
+        return
+    try:
+        if not own.exists() or digest_of([load_file(own)]) != own.stem:
+            write_atomic(own, save(state))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        os.link(own, file)
+    except (OSError, SafetensorError):  # another disk, or one without links
+        write_atomic(file, save(state))
+
+
+def digests(x: Tensor) -> list[bytes]:
+    """Digest of each sample's content."""
+    rows = np.ascontiguousarray(x.numpy()).reshape(len(x), -1)
+    about = f"{rows.dtype}{tuple(x.shape[1:])}".encode()
+    return [blake2b(row.tobytes(), digest_size=DIGEST, key=about[:64]).digest() for row in rows]
+
+
+def key_of(network: Backbone, device: Device) -> str:
+    """Name of a network's features: a digest of its weights, of its options and of the machine."""
+    depends_on = [
+        FORMAT,
+        repr(network),
+        dict(network.options),
+        [torch.__version__, torch.backends.cpu.get_cpu_capability(), processor()],
+        [device.torch.type, device.describe(), device.precision, device.channels_last],
+    ]
+    digest = blake2b(json.dumps(depends_on, sort_keys=True).encode(), digest_size=DIGEST)
+    digest.update(digest_of([network.state_dict()]).encode())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def _computed(network: Backbone, x: Tensor, device: Device) -> Tensor:
+    """Features float32 (N, d) on the CPU, by the fastest form of the network."""
+    size = ON_GPU if device.torch.type == "cuda" else CHUNK
+    fast, done = network, []
+    for start in range(0, len(x), size):
+        part = x[start : start + size]
+        full = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
+        batch = pixels(full.to(device.torch))
+        if batch.is_floating_point():
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        if not start:
+            fast = folded(network, batch[:2]).to(memory_format=torch.channels_last)
+        with device.autocast():
+            done.append(fast(batch)[: len(part)].float().cpu())
+    return torch.cat(done).clone()
+
+
+def _load(folder: Path) -> dict[bytes, Tensor]:
+    """Features by digest; a file that is damaged is left aside."""
+    found: dict[bytes, Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, "pt") as content:
+                keys, features = content.get_tensor("keys"), content.get_tensor("features")
+                good = (content.metadata() or {}).get("digest") == _digest(keys, features)
+        except (OSError, SafetensorError, ValueError):
+            continue
+        if good:
+            names = [row.tobytes() for row in keys.numpy()]
+            found |= dict(zip(names, features, strict=True))
+    return found
+
+
+def _keep(folder: Path, keys: list[bytes], features: Tensor) -> None:
+    """Add features to a folder."""
+    names = torch.frombuffer(bytearray(b"".join(keys)), dtype=torch.uint8).view(len(keys), -1)
+    digest = _digest(names, features)
+    content = save({"keys": names, "features": features}, {"digest": digest})
+    try:
+        write_atomic(folder / f"{digest}.safetensors", content)
+    except OSError:  # a full disk costs time in the next run, not this one
+        return
+
+
+def _digest(keys: Tensor, features: Tensor) -> str:
+    return digest_of([{"keys": keys, "features": features}])
