@@ -49,8 +49,18 @@ def module(folder: str, name: str) -> ModuleType:
                 ]
             )
         return import_module(known[name])
+    package = name.partition(".")[0]
+    valid = all(part.isidentifier() for part in name.split("."))
+    places = places_of(package) if valid else []
+    if places and not made_for_tl_run(places):  # importing a module runs it
+        raise ConfigError(
+            [
+                f"name: {name}: the package {package} is not made for tl-run, so nothing of it is "
+                f"imported. A module of yours imports its base class from {HERE.name}."
+            ]
+        )
     try:
-        found = find_spec(name) if all(part.isidentifier() for part in name.split(".")) else None
+        found = find_spec(name) if valid else None
     except ModuleNotFoundError:
         found = None
     if found is None:
@@ -58,6 +68,24 @@ def module(folder: str, name: str) -> ModuleType:
             [f"name: {name}: there is no such module. It has to be installed or on PYTHONPATH."]
         )
     return import_module(name)
+
+
+def places_of(package: str) -> list[Path]:
+    """The file or the folders of an outermost package, which is not imported; empty of none."""
+    try:
+        spec = find_spec(package)
+    except ValueError:  # a module of this process that no file is known of, such as __main__
+        return []
+    if spec is None:
+        return []
+    folders = [*(spec.submodule_search_locations or ())]
+    return [Path(place).resolve() for place in folders or [spec.origin] if place]
+
+
+def made_for_tl_run(places: Iterable[Path]) -> bool:
+    """Whether a package's source speaks of this one anywhere; nothing of it is run."""
+    files = (f for place in places for f in (place.rglob("*.py") if place.is_dir() else [place]))
+    return any(HERE.name.encode() in file.read_bytes() for file in files if file.is_file())
 
 
 def not_installed(name: str) -> bool:
@@ -94,26 +122,27 @@ def class_in(folder: str, name: str, base: type) -> type:
 
 
 def refuse_code_of(folder: Path, config: Mapping[str, Any]) -> None:
-    """Refuse a run's config that names a module inside the run's own folder.
+    """Refuse a run's config that names a module in the run's own folder or beside it.
 
     Any dotted name may be one of a user's own modules, wherever it stands (``method.name``,
-    ``data.source``). The outermost package alone is looked up, so that nothing is imported.
+    ``data.source``). The outermost package alone is looked up, so that nothing is imported. Where
+    the run's folder lies in that package, as it does in a folder from which a command is given,
+    whoever sent the one sent the other.
 
     Raises:
-        CheckpointError: a value is a dotted name of code inside ``folder``.
+        CheckpointError: a value is a dotted name of such code.
     """
+    folder = folder.resolve()
     for key, value in _texts(config):
         parts = value.split(".")
         if len(parts) < 2 or not all(part.isidentifier() for part in parts):
             continue
-        try:
-            spec = find_spec(parts[0])
-        except ValueError:  # a module of this process that no file is known of, such as __main__
-            continue
-        places = [spec.origin, *(spec.submodule_search_locations or ())] if spec else []
-        if any(Path(place).resolve().is_relative_to(folder.resolve()) for place in places if place):
+        if any(
+            place.is_relative_to(folder) or (folder.is_relative_to(place) and place.is_dir())
+            for place in places_of(parts[0])
+        ):
             raise CheckpointError(
-                f"{key}={value} of this run is code in its own folder, which is not run. "
+                f"{key}={value} of this run is code that came with its folder, which is not run. "
                 "Install it first."
             )
 

@@ -259,16 +259,30 @@ def test_what_is_wrong_with_a_run(trained, tl_predict, tmp_path):
     assert tl_predict(run, picture, "--device", "cuda:7").code == 2
 
 
-def test_code_that_came_with_a_run_is_not_run(trained, tl_predict, tmp_path, monkeypatch):
-    copy = tmp_path / "copy"
+@pytest.mark.parametrize(
+    ("file", "name", "path", "said"),
+    [
+        ("copy/evil.py", "evil.method", "copy", "code that came with its folder"),
+        ("copy/evil.py", "sent.copy.evil", "..", "code that came with its folder"),
+        ("evil.py", "sent.evil", "..", "code that came with its folder"),
+        ("pkg/evil.py", "sent.pkg.evil", "..", "code that came with its folder"),
+        ("../installed_elsewhere/evil.py", "installed_elsewhere.evil", "..", "not made for tl-run"),
+    ],
+)
+def test_code_that_came_with_a_run_is_not_run(
+    trained, tl_predict, tmp_path, monkeypatch, file, name, path, said
+):
+    sent = tmp_path / "sent"
+    copy = sent / "copy"
     shutil.copytree(trained[0], copy)
-    (copy / "evil.py").write_text("raise SystemExit('it ran')")
+    (sent / file).parent.mkdir(exist_ok=True)
+    (sent / file).write_text("raise SystemExit('it ran')")
     config = (copy / "config.yaml").read_text()
-    (copy / "config.yaml").write_text(config.replace("name: target_only", "name: evil.method"))
-    monkeypatch.syspath_prepend(str(copy))
+    (copy / "config.yaml").write_text(config.replace("name: target_only", f"name: {name}"))
+    monkeypatch.syspath_prepend(str(sent / path))
     ended = tl_predict(copy, trained[1])
     assert ended.code == 2
-    assert "code in its own folder, which is not run" in ended.err
+    assert said in ended.err
 
 
 def test_nothing_readable_is_an_error_that_names_the_files(trained, tl_predict, tmp_path):

@@ -280,7 +280,7 @@ def test_modules_that_came_with_a_folder_are_not_imported(
     monkeypatch.syspath_prepend(str(folder))
     ended = tl_run(f"resume={folder}")
     assert ended.code == 2
-    assert "code in its own folder, which is not run" in ended.err
+    assert "code that came with its folder, which is not run" in ended.err
 
 
 @pytest.mark.parametrize(
