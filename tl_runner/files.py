@@ -6,9 +6,11 @@ none (Windows, some network file systems) nobody is kept waiting.
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +32,41 @@ def write_atomic(path: Path, content: bytes | memoryview) -> None:
     except BaseException:  # Ctrl-C too
         temporary.unlink(missing_ok=True)
         raise
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet computes begins so
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as CSV that a spreadsheet shows as it is.
+
+    A text that would be taken for a formula has an apostrophe before it; numbers have none. Cells
+    with any kind of line break are quoted.
+    """
+    lines = []
+    for row in rows:
+        out = io.StringIO()
+        # its own terminator is what the writer quotes
+        csv.writer(out, lineterminator="\r\n").writerow(
+            [_inert("" if cell is None else str(cell)) for cell in row]
+        )
+        lines.append(out.getvalue()[:-2] + "\n")
+    return "".join(lines)
+
+
+def _inert(cell: str) -> str:
+    if not cell.startswith(FORMULA):
+        return cell
+    try:
+        float(cell)
+    except ValueError:
+        return f"'{cell}"
+    return cell
+
+
+def inert_path(name: str) -> str:
+    """A relative path that is still the file's and begins like no formula."""
+    return f"./{name}" if name.startswith(FORMULA) else name
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tl_runner.files import csv_text, inert_path
 from tl_runner.predict.run import Found
 
 
@@ -40,9 +40,7 @@ def written(kind: str, found: Found, classes: Sequence[str], top: int) -> bytes:
         )
     if kind != "csv":
         raise ValueError(f"{kind!r} is no format of a file")
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines(found, classes, top))
-    return text.getvalue().encode(errors="surrogateescape")
+    return csv_text(lines(found, classes, top)).encode(errors="surrogateescape")
 
 
 def entry(file: Path, p: np.ndarray, classes: Sequence[str]) -> dict:
@@ -68,7 +66,7 @@ def lines(found: Found, classes: Sequence[str], top: int) -> Iterator[list]:
             else ["file", "value"]
         )
         for file, values in zip(found.files, found.values, strict=True):
-            yield [file, *(f"{v:.7g}" for v in values)]
+            yield [inert_path(str(file)), *(f"{v:.7g}" for v in values)]
         return
     top = min(top, len(classes))
     yield [
@@ -79,7 +77,7 @@ def lines(found: Found, classes: Sequence[str], top: int) -> Iterator[list]:
     ]
     for file, p in zip(found.files, found.values, strict=True):
         yield [
-            file,
+            inert_path(str(file)),
             *(cell for name, v in likeliest(p, classes, top) for cell in (name, f"{v:.6f}")),
         ]
 

@@ -64,7 +64,7 @@ class Progress:
     def keep(self, file: Path) -> None:
         """Write to a log file as well."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        written = logging.FileHandler(file, encoding="utf-8")
+        written = logging.FileHandler(file, encoding="utf-8", errors="backslashreplace")
         written.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         self._add(written)
 

@@ -61,8 +61,8 @@ class RunFolder:
         write_atomic(self.path / name, (text + "\n").encode())
 
     def text(self, name: str, content: str) -> None:
-        """Write a text file whole."""
-        write_atomic(self.path / name, content.encode())
+        """Write a text file whole; names of files that are no UTF-8 as the bytes that they are."""
+        write_atomic(self.path / name, content.encode(errors="surrogateescape"))
 
     def arrays(self, name: str, content: Mapping[str, Any]) -> None:
         """Write NumPy arrays whole, as a compressed ``.npz``."""

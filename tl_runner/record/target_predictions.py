@@ -5,14 +5,13 @@ Nothing here reads a label of the target, and nothing is called an accuracy.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tl_runner.data.task import Task
+from tl_runner.files import csv_text, inert_path
 
 FILE = "predictions.csv"
 DIGITS = 6
@@ -48,19 +47,15 @@ def table(predictions: Mapping[str, np.ndarray], task: Task) -> str | None:
     if not names or (found := outputs(predictions)) is None:
         return None
     ids, values = found
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
+    files = [inert_path(names[i]) for i in ids]
     if values.ndim == 1:
-        lines.writerow(["file", "value"])
-        lines.writerows([names[i], f"{v:.7g}"] for i, v in zip(ids, values, strict=True))
-    else:
-        lines.writerow(["file", "class", "probability"])
-        likeliest = values.argmax(1)
-        lines.writerows(
-            [names[i], task.classes[c], f"{p[c]:.6f}"]
-            for i, c, p in zip(ids, likeliest, values, strict=True)
-        )
-    return text.getvalue()
+        rows = [[file, f"{v:.7g}"] for file, v in zip(files, values, strict=True)]
+        return csv_text([["file", "value"], *rows])
+    rows = [
+        [file, task.classes[c], f"{p[c]:.6f}"]
+        for file, c, p in zip(files, values.argmax(1), values, strict=True)
+    ]
+    return csv_text([["file", "class", "probability"], *rows])
 
 
 def shares(

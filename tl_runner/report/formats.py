@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import re
@@ -18,6 +17,7 @@ from rich.measure import Measurement
 from rich.table import Column, Table
 from rich.text import Text
 
+from tl_runner.files import csv_text
 from tl_runner.report.grid import Grid, lay_out
 from tl_runner.report.runs import Run
 from tl_runner.report.selection_cost import Regret
@@ -243,10 +243,7 @@ def csv_similarity(found: Sequence[Correlation]) -> str:
 
 
 def _csv(head: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerows([head, *lines])
-    return out.getvalue()
+    return csv_text([head, *lines])
 
 
 def as_json(
