@@ -220,6 +220,76 @@ REFUSED = {
     "a test part without labels": ({**LABELLED, "x_test": X}, None, ["x_test without y_test"]),
     "labels of a test part alone": ({**LABELLED, "y_test": Y}, None, ["y_test without x_test"]),
     "infinite numbers": ({"x": X, "y": np.full(N, np.inf)}, None, ["infinite"]),
+    "numbers that differ where single precision has no digits": (
+        {"x": X, "y": 1.7e9 + 10 * X[:, 1]},
+        None,
+        ["data.target_file=", "t.npz: y is around 1.7e+09 with a deviation of", "y minus a con"],
+    ),
+    "such numbers in some rows": (
+        {"x": X, "y": np.where(np.arange(N) < 10, 1.7e9 + X[:, 1], np.nan)},
+        {"x": X, "y": X[:, 1]},
+        ["data.target_file=", "around 1.7e+09"],
+    ),
+    "such numbers in a source": (
+        {"x": X},
+        {"x": X, "y": 1e-50 * X[:, 1]},
+        ["data.source_file=", "(y - mean) / deviation"],
+    ),
+    "names that are no text": (
+        {"x": X, "y": np.array(["a", "\ud800b"])[Y]},
+        None,
+        ["t.npz: y[1] is no text"],
+    ),
+    "one number for a test part": (
+        {**LABELLED, "x_test": np.float64(3), "y_test": Y},
+        None,
+        ["t.npz: x_test is float64 of shape ()"],
+    ),
+    "one class": (
+        {"x": X, "y": NAMES[0 * Y]},
+        None,
+        ["data.target_file=", "t.npz holds one class, bad: a classifier needs two or more."],
+    ),
+    "one class beside a source": (
+        {"x": X, "y": 0 * Y},
+        LABELLED,
+        ["data.target_file=", "one class, 0", "not known leave y out"],
+    ),
+    "a source of one class": (
+        LABELLED,
+        {"x": X, "y": 0 * Y},
+        ["data.source_file=", "one class, 0"],
+    ),
+    "-1 and 0 for classes": (
+        {"x": X, "y": Y - 1},
+        None,
+        ["one class, 0", "store classes -1 and 0 as 0 and 1"],
+    ),
+    "a test part with all masked": (
+        {**LABELLED, "x_test": X[:4], "y_test": np.full(4, -1)},
+        LABELLED,
+        ["data.target_file=", "no row of x_test has a label", "Leave x_test and y_test out"],
+    ),
+    "a source's test part with some masked": (
+        LABELLED,
+        {**LABELLED, "x_test": X[:4], "y_test": np.array([0, 1, -1, -1])},
+        ["data.source_file=", "2 of 4 rows have no label in y_test", "Leave them out"],
+    ),
+    "numbers in a test part alone, classes in the source": (
+        {"x": X, "x_test": X, "y_test": X[:, 1]},
+        LABELLED,
+        ["classes in data.source_file, numbers in data.target_file"],
+    ),
+    "a feature beyond single precision": (
+        {"x": np.where(np.arange(N)[:, None] == [99, 99, 7, 99], 1e300, X)},
+        LABELLED,
+        ["data.target_file=", "t.npz: x[7, 2] is 1e+300, standardised", "rescale feature 2"],
+    ),
+    "such a feature in a test part": (
+        {**LABELLED, "x_test": np.array([X[0], [0, 1e300, 0, 0]]), "y_test": Y[:2]},
+        None,
+        ["t.npz: x_test[1, 1] is 1e+300"],
+    ),
 }
 
 
@@ -232,10 +302,105 @@ def test_what_is_refused(tmp_path, row):
         assert part in str(said.value)
 
 
+def test_a_feature_that_is_not_standardised_is_refused_with_that_cure(tmp_path):
+    x = np.where(np.arange(N)[:, None] == [3, 99, 99, 99], 1e300, X)
+    with pytest.raises(DataError, match=r"x\[3, 0\] is 1e\+300, .* Set data\.standardise=true"):
+        task_of(tmp_path, {"x": x, "y": Y}, standardise=False)
+    assert task_of(tmp_path, {"x": x, "y": Y}).splits["target_train"].x.isfinite().all()
+
+
+PART = {"x": X, "y": SOME}
+FEW = {"x": X[:2], "y": Y[:2]}  # a row of each class
+INDUCTIVE = {"target_labels": 0, "transductive": False}
+# (target, source, what load is told, what is said of the target's parts or why it is refused)
+SAID = {
+    "some labels, all seen": (
+        PART,
+        LABELLED,
+        {"target_labels": "all", "transductive": True, "val_fraction": 0.0},
+        "t.npz: 40 vectors, 12 with labels that training sees, and none to test on",
+    ),
+    "some labels, none seen, none held out": (
+        {**LABELLED, "x": X, "y": SOME},
+        {**LABELLED, **TEST},
+        {**INDUCTIVE, "test_fraction": 0.0},
+        "t.npz: 40 vectors, without their labels, and none to test on",
+    ),
+    "all labels, none held out": (
+        LABELLED,
+        None,
+        {"target_labels": "all", "val_fraction": 0.0, "test_fraction": 0.0},
+        "t.npz: 40 vectors, 40 with labels that training sees, and none to test on",
+    ),
+    "no labels": ({"x": X}, LABELLED, {}, "t.npz: 40 vectors without labels, and none to test on"),
+    "no row for the source's test": (
+        LABELLED,
+        LABELLED,
+        {"test_fraction": 0.02},
+        r"source_file=.*: no row is left for test: set data\.test_fraction=0\.03 or more, or add",
+    ),
+    "no fraction that gives the source's test a row": (
+        LABELLED,
+        FEW,
+        {},
+        "source_file=.*: no row is left for test: add rows, two of a class at least",
+    ),
+    "no row for the target's test": (
+        LABELLED,
+        {**LABELLED, **TEST},
+        {**INDUCTIVE, "test_fraction": 0.0},
+        r"target_file=.*: no row is left for test: set .*, or leave data\.transductive at null",
+    ),
+    "no row to train on": (
+        FEW,
+        None,
+        {"target_labels": "all", "test_fraction": 0.9},
+        r"target_file=.*: no row is left for training: lower data\.test_fraction",
+    ),
+}
+
+
+@pytest.mark.parametrize("row", SAID)
+def test_what_is_said_of_the_parts(tmp_path, row):
+    target, source, more, said = SAID[row]
+    if "no row" not in said:
+        assert said in task_of(tmp_path, target, source, **more).protocol
+        return
+    with pytest.raises(DataError, match=said):
+        task_of(tmp_path, target, source, **more)
+
+
+def test_a_fraction_that_is_named_is_enough(tmp_path):
+    sizes = {1000: 0.01, 20: 0.03, 5: 0.11, 3: 0.17, 2: 0.26}
+    for rows, fraction in sizes.items():
+        source = {"x": x_of(y := np.arange(2 * rows) % 2), "y": y}
+        with pytest.raises(DataError, match=f"data.test_fraction={fraction} or more"):
+            task_of(tmp_path, LABELLED, source, test_fraction=0.0)
+        assert task_of(tmp_path, LABELLED, source, test_fraction=fraction).splits["source_test"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [str(2**62 + i) for i in range(8)],  # alike in double precision
+        ["-3", "0", "00", "000", "0001", "001", "01", "1", "2", "10", "9" * 120, "a"],
+    ],
+)
+def test_classes_have_one_order(tmp_path, names):
+    y = np.array(names[::-1])[np.arange(N) % len(names)]
+    assert [*task_of(tmp_path, {"x": X, "y": y}).classes] == names
+
+
+def test_whole_values_are_counted_before_they_are_rounded(tmp_path):
+    y = 1e7 + 1000 * (np.arange(N) % 10) + 0.25  # whole in single precision
+    assert not task_of(tmp_path, {"x": X, "y": y}).notes
+
+
 @pytest.mark.parametrize(
     ("y", "part"),
     [
         (Y.astype(float), "it has 2 whole values. If they are classes"),
+        (np.ones(N), "it has 1 whole value. If"),
         (np.arange(60), "60 different integers, which are taken as classes"),
     ],
 )
@@ -245,7 +410,9 @@ def test_labels_that_may_be_meant_otherwise_are_said(tmp_path, y, part):
     assert not task_of(tmp_path, LABELLED).notes
 
 
-@pytest.mark.parametrize(("factor", "offset"), [(1, 0), (1e-9, 0), (20, 1.7e9), (1e-3, 1e3)])
+@pytest.mark.parametrize(
+    ("factor", "offset"), [(1, 0), (1e-9, 0), (20, 1.7e9), (1e-3, 1e3), (1e300, 0), (1e-200, 0)]
+)
 def test_a_feature_of_any_scale_is_as_good_as_any_other(tmp_path, factor, offset):
     files = []
     for seed in (0, 1):

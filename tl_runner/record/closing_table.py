@@ -192,12 +192,13 @@ def _of_unlabelled(content: Mapping[str, Any]) -> str:
     if not found:
         return ""
     predicted = f"{found['samples']:,} predicted (predictions.csv)"
+    why = "every label is trained on" if content["sizes"].get("target_labelled") else "no labels"
     if "shares" not in found:
         ends = f"{_number(found['lowest'])} to {_number(found['highest'])}"
-        said = f"no labels, so no error: {predicted}, {ends}, mean {_number(found['mean'])}"
+        said = f"{why}, so no error: {predicted}, {ends}, mean {_number(found['mean'])}"
         return _wrapped(" target    ", [said])
     head = (
-        f"no labels, so no accuracy: {predicted}, mean confidence {_percent(found['confidence'])} %"
+        f"{why}, so no accuracy: {predicted}, mean confidence {_percent(found['confidence'])} %"
     )
     shares = [
         f"{_percent(share['predicted'])} {name}"

@@ -9,6 +9,7 @@ without a label.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +19,12 @@ import torch
 
 from tl_runner.data.splits import Split, budget, hold_out, labelled_rows, target_splits
 from tl_runner.data.task import Task
-from tl_runner.data.vectors import FORM, NO_LABEL, Arrays, hints, read
-from tl_runner.errors import DataError, human_list
+from tl_runner.data.tasks._arrays_scaled import Parts, in_single_precision, scaled
+from tl_runner.data.tasks._arrays_together import check_together
+from tl_runner.data.vectors import NO_LABEL, Arrays, hints, read
+from tl_runner.errors import DataError
 
 NONE = -1  # of a row without a label, as a position among the classes
-
-Parts = dict[str, Split]
 
 
 def load(
@@ -91,26 +92,22 @@ def load(
         d: divided(given, fractions if d == "source" else fractions_there, generators)
         for d, given in whole.items()
     }
-    parts, scale = scaled(parts) if standardise else (parts, None)
-    parts = {
-        d: {p: replace(s, x=s.x.float()) for p, s in named.items()} for d, named in parts.items()
-    }
-    splits: dict[str, Split] = {}
     for domain, named in parts.items():
-        if domain == "source":
-            for part in ("train", "test"):
-                needed(named, part)
-            splits |= {f"source_{part}": split for part, split in named.items()}
+        for part in ("train", "test") if domain == "source" else ("train",):
+            needed(named, part, domain, found[domain])
+    parts, scale = scaled(parts) if standardise else (parts, None)
+    parts = in_single_precision(parts, found, scale)
+    splits = {f"source_{part}": split for part, split in parts.get("source", {}).items()}
     splits |= target_splits(parts["target"], labels, transductive, generators["val"])
     if labels == 0 and "target_test" not in splits and found["target"].labelled().all():
-        needed({}, "test")
+        needed({}, "test", "target", found["target"])
     return Task(
         name="2".join(Path(str(file)).stem for file in files.values()),
         classes=classes["target"],
         splits=splits,
         protocol="; ".join(
             [
-                *(said(d, Path(files[d]).name, splits) for d in parts),
+                *(said(d, found[d], splits) for d in parts),
                 *([f"{len(classes['target'])} classes"] if not numbers else []),
                 f"of {target['train'].x.shape[1]} numbers{', standardised' if scale else ''}"
                 + ("; numbers are asked for" if numbers else ""),
@@ -127,68 +124,6 @@ def load(
     )
 
 
-def check_together(found: Mapping[str, Arrays]) -> None:
-    """Refuse files that do not go together, or whose labels are missing where they are needed.
-
-    Raises:
-        DataError: vectors of other lengths, labels of two kinds, a source with rows without labels,
-            or a target without any beside no source; a class in the test part alone.
-    """
-    lengths = {domain: arrays.x.shape[1] for domain, arrays in found.items()}
-    if len({*lengths.values()}) > 1:
-        raise DataError(
-            f"the source's vectors have {lengths['source']} numbers and the target's "
-            f"{lengths['target']}: they must be of one kind."
-        )
-    for domain, arrays in found.items():
-        if domain == "source" and not arrays.labelled().all():
-            raise DataError(
-                f"data.source_file={arrays.file}: {int((~arrays.labelled()).sum()):,} of "
-                f"{len(arrays.x):,} rows have no label, and a source is to learn from. Leave them "
-                "out there."
-            )
-        known = found["source"].classes if "source" in found else ()
-        if later := later_alone(arrays, known):
-            raise DataError(
-                f"data.{domain}_file={arrays.file}: {human_list(later, 5)} of y_test is not in "
-                "y, so nothing could learn it. Add rows to x and y, or leave these out."
-            )
-    target = found["target"]
-    if "source" not in found and not target.labelled().any():
-        raise DataError(
-            f"data.target_file={target.file} has no labels. {FORM} Rows without labels can be a "
-            "target beside a labelled source: data.source_file."
-        )
-    kinds = {d: a.numbers for d, a in found.items() if d == "source" or a.labelled().any()}
-    if len({*kinds.values()}) > 1:
-        said = ", ".join(
-            f"{'numbers' if n else 'classes'} in data.{d}_file" for d, n in kinds.items()
-        )
-        raise DataError(
-            f"y is of two kinds: {said}. Floats are numbers to predict; store classes as "
-            "integers or names in both: y.astype(int)."
-        )
-    if "source" in found and not target.numbers and not target.labelled().all():
-        source = found["source"]
-        if foreign := [name for name in target.classes if name not in source.classes]:
-            raise DataError(
-                f"data.target_file={target.file}: {human_list(foreign, 5)} is no class "
-                f"of the source, which has {human_list(source.classes, 5)}."
-            )
-
-
-def later_alone(arrays: Arrays, known: Sequence[str]) -> list[str]:
-    """Classes that only a file's test part has, and that nothing else teaches: where some training
-    rows have no label they may be of any class of the source, ``known``."""
-    if arrays.test is None or arrays.numbers:
-        return []
-    there = {str(name) for name in arrays.test[1]} - {NO_LABEL}
-    taught = {str(name) for name in arrays.y} if arrays.y is not None else set()
-    if not arrays.labelled().all():
-        taught |= {*known}
-    return sorted(there - taught)
-
-
 def rows_of(target: Arrays) -> dict[str, list[str]]:
     """Names of the target's rows, where some have no label: ``x[3]``, ``x_test[0]``."""
     if target.labelled().all():
@@ -198,13 +133,16 @@ def rows_of(target: Arrays) -> dict[str, list[str]]:
     return {"target": rows + tests}
 
 
-def said(domain: str, name: str, splits: Mapping[str, Split]) -> str:
+def said(domain: str, arrays: Arrays, splits: Mapping[str, Split]) -> str:
     """A domain in the protocol: its vectors to train and to test on."""
     train, test = splits[f"{domain}_train"], splits.get(f"{domain}_test")
     counts = [f"{len(split):,}" for split in (train, test) if split is not None]
-    text = f"{domain} {name}: {' / '.join(counts)} vectors"
+    text = f"{domain} {arrays.file.name}: {' / '.join(counts)} vectors"
     if domain == "target" and test is None:
-        return f"{text} without labels, and none to test on"
+        if (seen := splits.get("target_labelled")) is not None:
+            return f"{text}, {len(seen):,} with labels that training sees, and none to test on"
+        comma = "," if arrays.labelled().any() else ""
+        return f"{text}{comma} without {'their ' if comma else ''}labels, and none to test on"
     if domain == "target" and test is not None and _overlap(train, test):
         return f"{text}, tested on those that it adapts to, without their labels"
     return text
@@ -221,8 +159,8 @@ def everything(arrays: Arrays, classes: Sequence[str], numbers: bool) -> Parts:
 
     def split(x: np.ndarray, y: np.ndarray | None, start: int = 0) -> Split:
         if numbers:
-            of = np.full(len(x), np.nan, dtype=np.float32) if y is None else y
-            labels = torch.from_numpy(of)
+            of = np.full(len(x), np.nan) if y is None else y
+            labels = torch.from_numpy(of.astype(np.float32))
         else:
             names = [NO_LABEL] * len(x) if y is None else y
             labels = torch.tensor([positions[name] for name in names])
@@ -232,23 +170,6 @@ def everything(arrays: Arrays, classes: Sequence[str], numbers: bool) -> Parts:
 
     tests = {"test": split(*arrays.test, start=len(arrays.x))} if arrays.test else {}
     return {"train": split(arrays.x, arrays.y), **tests}
-
-
-def scaled(parts: Mapping[str, Parts]) -> tuple[dict[str, Parts], dict[str, list[float]]]:
-    """Each feature to mean 0 and deviation 1 by the training part of the first domain.
-
-    In double precision: a Unix time in seconds has no digits left in single. A feature that is
-    the same everywhere there is only moved.
-    """
-    reference = next(iter(parts.values()))["train"].x
-    mean, deviation = reference.mean(0), reference.std(0, correction=0)
-    constant = reference.amax(0) == reference.amin(0)
-    deviation = torch.where(constant | (deviation == 0), 1.0, deviation)
-    scale = {"mean": mean.flatten().tolist(), "deviation": deviation.flatten().tolist()}
-    return {
-        d: {p: replace(s, x=(s.x - mean) / deviation) for p, s in named.items()}
-        for d, named in parts.items()
-    }, scale
 
 
 def divided(
@@ -281,15 +202,25 @@ def divided(
     return drawn | {part: split for part, split in given.items() if part != "train"}
 
 
-def needed(parts: Parts, part: str) -> None:
+def needed(parts: Parts, part: str, domain: str, arrays: Arrays) -> None:
     """Refuse a part without rows.
 
     Raises:
         DataError: it has none.
     """
-    if part not in parts:
-        raise DataError(
-            "no row is left for test: raise data.test_fraction, or add rows."
-            if part == "test"
-            else "no row is left for training."
-        )
+    if part in parts:
+        return
+    assert arrays.y is not None
+    most = len(arrays.x) if arrays.numbers else max(Counter(arrays.y.tolist()).values())
+    if part == "train":
+        cure = "lower data.test_fraction or data.val_fraction, or add rows"
+    elif most > 1:  # of n rows a fraction above 1 / 2n is one
+        cure = f"set data.test_fraction={(50 // most + 1) / 100:g} or more, or add rows"
+    else:
+        cure = f"add rows, two {'' if arrays.numbers else 'of a class '}at least"
+    if part == "test" and domain == "target":
+        cure += ", or leave data.transductive at null to test on the rows that it adapts to"
+    raise DataError(
+        f"data.{domain}_file={arrays.file}: no row is left for "
+        f"{'training' if part == 'train' else part}: {cure}."
+    )
