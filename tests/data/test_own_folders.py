@@ -15,7 +15,6 @@ from PIL import Image
 
 from support.folders import fill, grey_levels, task_of
 from support.runs import results
-from tl_runner.data import pictures
 from tl_runner.errors import DataError
 
 CLASSES = ("cat", "ship", "truck")
@@ -397,7 +396,7 @@ def test_more_pixels_than_are_decoded_have_our_own_message(tmp_path, monkeypatch
     fill(tmp_path / "pets", in_each("", 2))
     Image.new("L", (60, 50)).save(tmp_path / "pets" / "cat" / "big.png")
     for most in (2000, 1000):  # Pillow would warn, and would raise
-        monkeypatch.setattr(pictures.Image, "MAX_IMAGE_PIXELS", most)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
         with pytest.raises(DataError, match=rf"more than {most:,} pixels are not decoded: shrink"):
             task_of(tmp_path / "pets", tmp_path / str(most))
     assert not recwarn.list

@@ -196,6 +196,8 @@ def predict(args: argparse.Namespace, trained: Trained) -> None:
         say(f"not read: {file}: {why}")
     if len(found.unreadable) > SHOWN:
         say(f"not read: {len(found.unreadable) - SHOWN:,} more")
+    for note in found.notes:
+        say(note)
     where = f"{args.file} written: " if args.file else ""
     say(f"{where}{len(found.files):,} {trained.kind} in {took:.1f} s by {trained.describe()}")
 

@@ -8,22 +8,25 @@ nested or not, in whole or in a part.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from unicodedata import normalize
 
-from tl_runner.data.pictures import COMMON, SUFFIXES
+from tl_runner.data.folder_names import (
+    NAMED,
+    Folders,
+    by_class,
+    parts_of,
+    refuse_no_names,
+    refuse_parts,
+)
+from tl_runner.data.folders import below, inside, is_folder, is_picture
+from tl_runner.data.picture_file import COMMON
 from tl_runner.errors import DataError, human_list, nearest
 
-PARTS = ("train", "val", "test")
-PART = re.compile(
-    r"(?P<train>train(ing)?)|(?P<val>val(id(ation)?)?)|(?P<test>test(ing)?)", re.IGNORECASE
-)
-OF_A_SET = re.compile(r"[ _-]*set$", re.IGNORECASE)
 NO_CLASS = ("unknown", "unlabelled", "unlabeled")  # folders of pictures without a label
 NONE = -1  # the label of a picture that has none
-NAMED = 5  # paths of a longer list that a message names
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ class Listing:
         labels: of each file, a position in ``classes``, or ``NONE``.
         parts: of each file, ``train``, ``val`` or ``test``; None where the folder leaves that to
             the seed.
-        ignored: how many files are no pictures by their name, or lie beside the class folders.
+        ignored: how many files are no pictures by their name, or lie beside the class folders;
+            links that lead nowhere, or to a folder that was gone through already, count as files.
         notes: what the user should know of how the folder was read.
     """
 
@@ -76,24 +80,22 @@ def listing_of(
             pictures; its folders look like parts or domains.
     """
     key = f"data.{domain}_dir={root}"
-    if not root.is_dir():
+    if not is_folder(root):
         raise DataError(
             f"{key}: there is no such folder. It should hold one folder a class, with the "
             "class's pictures in it."
         )
     roots = parts_of(root, key) or {"": root}
-    inside = {part: [f.name for f in folders_of(here)] for part, here in roots.items()}
-    named = {name for names in inside.values() for name in names}
+    found = {part: by_class(inside(here).folders) for part, here in roots.items()}
+    named = {name for names in found.values() for name in names}
     if not chosen:
-        refuse_parts(root, roots, inside, key, known or ())
+        refuse_parts(root, roots, found, key, known or ())
     if known is not None and not chosen:
         refuse_other_spelling(key, named, known)
     heaps = {
         part
         for part in roots
-        if known is not None
-        and not chosen
-        and _is_heap(roots[part], inside[part], known, labels_wanted)
+        if known is not None and not chosen and _is_heap(found[part], known, labels_wanted)
     }
     if heaps >= {"test"} and heaps != {*roots}:
         heaps -= {"test"}  # pictures to test on have labels, or are ignored
@@ -102,7 +104,7 @@ def listing_of(
         for name in named
         if known is not None and not chosen and name.lower() in NO_CLASS and name not in known
     }
-    classes = sorted({n for part in {*roots} - heaps for n in inside[part]} - unsure)
+    classes = sorted({n for part in {*roots} - heaps for n in found[part]} - unsure)
     if chosen:
         classes = _chosen(root, domain, classes, chosen)
     elif not (heaps or unsure):
@@ -110,26 +112,27 @@ def listing_of(
     if known is not None and (heaps or unsure):
         if foreign := [name for name in classes if name not in known]:
             where = next(
-                str((roots[p] / n).relative_to(root))
-                for n in foreign
-                for p in roots
-                if n in inside[p]
+                found[p][n][0].relative_to(root) for n in foreign for p in roots if n in found[p]
             )
             raise DataError(
                 f"{key}: {where} is no class of the source, which has "
                 f"{human_list(known, NAMED)}.{nearest(foreign[0], known)} Rename or remove it."
             )
         classes = list(known)
-    rows, ignored = _rows(root, roots, classes, heaps, unsure, key, known is not None)
+    refuse_no_names(key, classes)
+    rows, ignored, dangling = _rows(root, roots, found, classes, heaps, unsure, key)
     if not rows:
         raise DataError(f"{key} holds no picture ({COMMON}), alone or in folders of classes.")
     notes = []
-    if heaps and (folders := sorted({n for part in heaps for n in inside[part]})):
+    if heaps and (folders := sorted({n for part in heaps for n in found[part]})):
         notes.append(
             f"none of its folders ({human_list(folders, NAMED)}) is a class of the source "
             f"({human_list(known or (), NAMED)}), so its pictures have no labels. Rename them if "
             "they are classes"
         )
+    if dangling:
+        links = human_list((link.relative_to(root) for link in dangling), NAMED)
+        notes.append(f"{len(dangling):,} of the files ignored are links that lead nowhere: {links}")
     rows.sort(key=lambda row: (row[0], str(row[1])))
     parted = "" not in roots
     return Listing(
@@ -141,79 +144,6 @@ def listing_of(
         ignored,
         tuple(notes),
     )
-
-
-def part_of(name: str) -> str | None:
-    """The part that a folder's name stands for: ``train``, ``val``, ``test`` or none."""
-    found = PART.fullmatch(OF_A_SET.sub("", name))
-    return found.lastgroup if found else None
-
-
-def parts_of(root: Path, key: str) -> dict[str, Path]:
-    """The folders of a folder's parts, by part; empty where it has none.
-
-    Raises:
-        DataError: two are of one part, or some are parts and others are not, or none is to train
-            on.
-    """
-    inside = folders_of(root)
-    found: dict[str, list[Path]] = {}
-    for folder in inside:
-        if part := part_of(folder.name):
-            found.setdefault(part, []).append(folder)
-    if not found or not any(holds_folders(f) or _loose(f) for fs in found.values() for f in fs):
-        return {}
-    others = [f for f in inside if not part_of(f.name)]
-    if others:
-        # a class may be called train: then it is no part, and holds its pictures as others do
-        as_others = all(_loose(f) and not holds_folders(f) for fs in found.values() for f in fs)
-        if as_others or not any(holds_folders(f) for fs in found.values() for f in fs):
-            return {}
-        raise DataError(
-            f"{key}: {human_list([f.name for fs in found.values() for f in fs])} look like parts, "
-            f"and {human_list([f.name for f in others], NAMED)} beside them like no part. Parts "
-            "are train, val and test alone: move what is none of them."
-        )
-    if twice := [folders for folders in found.values() if len(folders) > 1]:
-        raise DataError(
-            f"{key}: {human_list([f.name for f in twice[0]])} are one part under two names. Join "
-            "them."
-        )
-    if "train" not in found:
-        raise DataError(
-            f"{key} has the part {human_list(sorted(f.name for fs in found.values() for f in fs))} "
-            "and none to train on: add train, or point to the folder of classes itself."
-        )
-    return {part: found[part][0] for part in PARTS if part in found}
-
-
-def refuse_parts(
-    root: Path,
-    roots: Mapping[str, Path],
-    inside: Mapping[str, Sequence[str]],
-    key: str,
-    known: Collection[str],
-) -> None:
-    """Refuse folders that hold no picture of their own and whose sub-folders recur.
-
-    Raises:
-        DataError: they would be classes, and look like parts or domains.
-    """
-    for part, here in roots.items():
-        names = [name for name in inside[part] if name not in known]
-        below = {name: {f.name for f in folders_of(here / name)} for name in names}
-        hollow = [n for n in names if below[n] and not _loose(here / n)]
-        recurring = Counter(inner for n in hollow for inner in below[n])
-        often = sorted(inner for inner, count in recurring.items() if count > 1)
-        if len(hollow) > 1 and len(hollow) == len(inside[part]) and often:
-            example = here.joinpath(hollow[0]).relative_to(root)
-            raise DataError(
-                f"{key}: {human_list(hollow, NAMED)} hold no picture of their own, and "
-                f"{human_list(often, NAMED)} recur in them: these look like parts or domains, not "
-                f"like classes. Point one level down (to {root / example}), name the parts train, "
-                "val and test, or say that they are classes: "
-                f"data.{key.partition('.')[2].partition('_')[0]}_classes=[{','.join(hollow)}]."
-            )
 
 
 def refuse_other_spelling(key: str, names: Collection[str], known: Sequence[str]) -> None:
@@ -239,7 +169,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name).casefold()
 
 
-def _is_heap(here: Path, names: Sequence[str], known: Sequence[str], labels_wanted: bool) -> bool:
+def _is_heap(names: Collection[str], known: Sequence[str], labels_wanted: bool) -> bool:
     """Whether a part holds pictures without labels."""
     if not {*names} - {n for n in names if n.lower() in NO_CLASS and n not in known}:
         return True
@@ -248,7 +178,7 @@ def _is_heap(here: Path, names: Sequence[str], known: Sequence[str], labels_want
 
 def _chosen(root: Path, domain: str, classes: Sequence[str], chosen: Sequence[str]) -> list[str]:
     """The classes that were named, sorted."""
-    wanted = [str(name) for name in chosen]
+    wanted = [normalize("NFC", str(name)) for name in chosen]
     if unknown := [name for name in wanted if name not in classes]:
         hints = "".join(nearest(name, classes) for name in unknown)
         raise DataError(
@@ -277,41 +207,41 @@ def _two_or_more(key: str, classes: Sequence[str], known: Sequence[str] | None) 
 def _rows(
     root: Path,
     roots: Mapping[str, Path],
+    found: Mapping[str, Folders],
     classes: Sequence[str],
     heaps: Collection[str],
     unsure: Collection[str],
     key: str,
-    empty_is_fine: bool,
-) -> tuple[list[tuple[int, Path, str]], int]:
-    """(label, file, part) of every picture, and how many other files were passed over."""
+) -> tuple[list[tuple[int, Path, str]], int, list[Path]]:
+    """(label, file, part) of every picture, how many files were passed over, and dangling links."""
     rows: list[tuple[int, Path, str]] = []
-    ignored, empty = 0, []
-    only_later = {part: [n for n in classes if (roots[part] / n).is_dir()] for part in roots}
+    ignored, dangling, empty = 0, list[Path](), []
+    for here in sorted({root, *roots.values()} - {roots[part] for part in heaps}):
+        beside = inside(here)
+        ignored += len(beside.files) + len(beside.dangling) + beside.others
+        dangling += beside.dangling
     for part, here in roots.items():
-        if part in heaps:
-            pictures, others = _files(here, here)
-            rows += [(NONE, f, part) for f in pictures]
-            ignored += others
-            continue
-        ignored += len(
-            [f for f in here.iterdir() if f.is_file() and not hidden(f.relative_to(here))]
-        )
-        for label, name in [*enumerate(classes), *((NONE, name) for name in sorted(unsure))]:
-            pictures, others = _files(here / name, here)
-            ignored += others
+        groups = [(label, name) for label, name in enumerate(classes)]
+        groups += [(NONE, name) for name in sorted(unsure)]
+        for label, name in [(NONE, "")] if part in heaps else groups:
+            folders = found[part].get(name, []) if name else [here]
+            lying = below(folders, {root, here} - {*folders})
+            pictures = [f for f in lying.files if is_picture(f)]
+            rows += [(label, f, part) for f in pictures]
+            ignored += len(lying.files) - len(pictures) + len(lying.dangling) + lying.others
+            dangling += lying.dangling
             if not pictures and part in ("", "train") and name in classes and not heaps:
                 empty.append(str((here / name).relative_to(root)))
-            rows += [(label, f, part) for f in pictures]
     if empty:
-        _refuse_empty(key, empty, roots, only_later)
-    return rows, ignored
+        _refuse_empty(key, empty, roots, found)
+    return rows, ignored, dangling
 
 
 def _refuse_empty(
     key: str,
     empty: Sequence[str],
     roots: Mapping[str, Path],
-    present: Mapping[str, Sequence[str]],
+    present: Mapping[str, Collection[str]],
 ) -> None:
     """Say which class has nothing to train on, and where its pictures are.
 
@@ -335,35 +265,3 @@ def _refuse_empty(
         f"{key}: no picture ({COMMON}) in {human_list(empty, NAMED)}. Add some, or "
         "remove the folder."
     )
-
-
-def _files(folder: Path, here: Path) -> tuple[list[Path], int]:
-    """Pictures below a folder, sorted, and the number of other files."""
-    every = sorted(f for f in folder.rglob("*") if f.is_file() and not hidden(f.relative_to(here)))
-    pictures = [f for f in every if is_picture(f)]
-    return pictures, len(every) - len(pictures)
-
-
-def _loose(folder: Path) -> bool:
-    """Whether pictures lie in a folder itself."""
-    return any(is_picture(f) and f.is_file() for f in folder.iterdir())
-
-
-def is_picture(file: Path) -> bool:
-    """Whether a file's name is a visible picture's."""
-    return file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-
-
-def hidden(path: Path) -> bool:
-    """Whether a part of a path begins with a dot."""
-    return any(part.startswith(".") for part in path.parts)
-
-
-def folders_of(root: Path) -> list[Path]:
-    """Visible folders in a folder, sorted."""
-    return sorted(f for f in root.iterdir() if f.is_dir() and not f.name.startswith("."))
-
-
-def holds_folders(folder: Path) -> bool:
-    """Whether there are folders in a folder."""
-    return bool(folders_of(folder))

@@ -9,65 +9,24 @@ import hashlib
 import json
 import os
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from tl_runner.data.picture_file import FULL, Range, picture, scale_of
 from tl_runner.errors import DataError
 from tl_runner.files import claimed
 
-# single pictures that Pillow reads, by their usual suffixes
-SUFFIXES = (
-    ".apng",
-    ".avif",
-    ".bmp",
-    ".cur",
-    ".dds",
-    ".dib",
-    ".gif",
-    ".icns",
-    ".ico",
-    ".j2c",
-    ".j2k",
-    ".jfif",
-    ".jp2",
-    ".jpc",
-    ".jpe",
-    ".jpeg",
-    ".jpf",
-    ".jpg",
-    ".jpx",
-    ".mpo",
-    ".pbm",
-    ".pcx",
-    ".pfm",
-    ".pgm",
-    ".png",
-    ".pnm",
-    ".ppm",
-    ".psd",
-    ".qoi",
-    ".ras",
-    ".sgi",
-    ".tga",
-    ".tif",
-    ".tiff",
-    ".webp",
-    ".xbm",
-    ".xpm",
-)
-COMMON = ".jpg, .png, .tif, .webp, ..."  # of these, for messages
-BITS = (8, 10, 12, 14, 16)  # that cameras and scanners have; files of 16 hold any
-TOO_MANY = "more than {most:,} pixels are not decoded: shrink it, or cut it into parts"
-FORMAT = 2  # of the cache: a change of what a file becomes is another number
+# (low, high), or each file's by its type, or None: what all hold together
+Scale = Sequence[float] | Literal["type"] | None
+
+FORMAT = 3  # of the cache: a change of what a file becomes, or of its key, is another number
 FEW = 500  # files that one process decodes sooner than workers start
 AT_ONCE = 64
 
@@ -79,18 +38,26 @@ class Pictures:
     Attributes:
         x: uint8 (N, C, S, S), mapped from the cache where there is one.
         unreadable: by position, why a file could not be read; its image is black.
-        digest: SHA-256 of the content of all files, in their order.
-        order: positions of the files by their content, which no name and no folder changes.
+        contents: SHA-256 of each file, in hexadecimal; empty where it could not be read.
         wide: how many have more than 8 bits a pixel.
-        scale: (low, high), the pixels of these that became 0 and 255; None without any.
+        scale: (low, high), the pixels of these that became 0 and 255; None without any, and where
+            each has its type's.
     """
 
     x: Tensor
     unreadable: dict[int, str]
-    digest: str
-    order: Sequence[int] = ()
+    contents: Sequence[str]
     wide: int = 0
     scale: tuple[float, float] | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content of all files, in their order."""
+        return hashlib.sha256(bytes.fromhex("".join(self.contents))).hexdigest()
+
+    def order(self) -> list[int]:
+        """Positions of the files by their content, which no name and no folder changes."""
+        return sorted(range(len(self.contents)), key=lambda i: (self.contents[i], i))
 
 
 def decode(
@@ -102,20 +69,21 @@ def decode(
     fit: str,
     workers: int,
     cache: Path | None,
-    scale: Sequence[float] | None = None,
+    scale: Scale = None,
 ) -> Pictures:
     """Every file as an image of (channels, size, size).
 
     From the cache if it has the files as they are now.
 
     Args:
-        root: the folder that ``files`` lie in; the cache goes by their paths in it, sizes and
-            times.
+        root: the folder that ``files`` lie in; the cache goes by where it is, by their paths in
+            it and their :func:`_stamp`.
         fit: ``crop`` the middle square or ``stretch`` the whole picture.
         workers: processes that decode; 0 does it here.
         cache: the folder that keeps what was decoded; None keeps nothing.
         scale: (low, high), the pixels of files of more than 8 bits that become 0 and 255, for all
-            of them; None: by :func:`scale_of` what they hold together.
+            of them; ``type``: of each file the full range of its type, whatever others hold;
+            None: by :func:`scale_of` what they hold together.
 
     Raises:
         DataError: the cache cannot be written; pixels are in no usual range.
@@ -123,8 +91,9 @@ def decode(
     if cache is None:
         x = np.empty((len(files), channels, size, size), dtype=np.uint8)
         return _pictures(x, _fill(x, root, files, fit, workers, scale))
-    stamps = [(str(f.relative_to(root)), (s := f.stat()).st_size, s.st_mtime_ns) for f in files]
-    what = json.dumps([FORMAT, size, channels, fit, scale and [*scale], stamps])
+    stamps = [(str(f.relative_to(root)), _stamp(f)) for f in files]
+    how = [size, channels, fit, scale if scale is None or scale == "type" else [*scale]]
+    what = json.dumps([FORMAT, str(root.resolve()), how, stamps])
     key = hashlib.sha256(what.encode()).hexdigest()[:32]
     array, about = cache / f"{key}.npy", cache / f"{key}.json"
     with claimed(cache / f"{key}.lock"):  # the jobs of a sweep decode once, not each
@@ -136,14 +105,26 @@ def decode(
         x = np.load(array, mmap_mode="c", allow_pickle=False)
         if x.shape != (len(files), channels, size, size) or x.dtype != np.uint8:
             raise ValueError(f"{x.dtype} {x.shape}")
-        if sorted(found["order"]) != [*range(len(files))]:
-            raise ValueError("order")
+        if len(found["contents"]) != len(files):
+            raise ValueError("contents")
         return _pictures(x, found)
-    except (OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{array} is damaged ({error}). Delete it and {about.name}; the pictures are then "
             "decoded again."
         ) from error
+
+
+def _stamp(file: Path) -> tuple[int, ...] | None:
+    """What changes with a file's content, or when another file takes its place.
+
+    Sizes and times of change alone do not: archives restore them. None where there is no file.
+    """
+    try:
+        found = file.stat()
+    except OSError:
+        return None  # decoding says why
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 
 def _pictures(x: np.ndarray, about: Mapping[str, Any]) -> Pictures:
@@ -152,8 +133,7 @@ def _pictures(x: np.ndarray, about: Mapping[str, Any]) -> Pictures:
     return Pictures(
         torch.from_numpy(x),
         {int(i): str(why) for i, why in about["unreadable"].items()},
-        str(about["digest"]),
-        [int(i) for i in about["order"]],
+        [bytes.fromhex(content).hex() for content in about["contents"]],
         int(about["wide"]),
         None if low_high is None else (float(low_high[0]), float(low_high[1])),
     )
@@ -168,7 +148,7 @@ def _keep(
     size: int,
     fit: str,
     workers: int,
-    scale: Sequence[float] | None,
+    scale: Scale,
 ) -> None:
     """Decode into the file ``array``; ``about``, written last, says that it is whole."""
     try:
@@ -193,34 +173,40 @@ def _fill(
     files: Sequence[Path],
     fit: str,
     workers: int,
-    scale: Sequence[float] | None,
+    scale: Scale,
 ) -> dict[str, Any]:
     """Decode into the rows of ``x``; what there is to say of the files, as JSON.
 
-    Files of more than 8 bits wait until all are seen, and then have one scale.
+    Files of more than 8 bits wait until all are seen, and then have their scale.
     """
     unreadable: dict[int, str] = {}
-    digests: list[bytes] = []
+    contents: list[bytes] = []
     ranges: dict[int, Range] = {}
     for row, (image, content, why, held) in enumerate(_each(files, x, fit, workers, None)):
         x[row] = image
-        digests.append(content)
+        contents.append(content)
         if why:
             unreadable[row] = why
         if held:
             ranges[row] = held
-    if ranges:
-        scale = tuple(scale) if scale else scale_of(root, [*ranges.values()])
-        rows = [*ranges]
-        again = _each([files[i] for i in rows], x, fit, workers, (scale[0], scale[1]))
-        for row, (image, *_) in zip(rows, again, strict=True):
+    if scale == "type":
+        unreadable |= {row: why for row, held in ranges.items() if (why := held.beyond())}
+        own = {i: FULL[held.floats] for i, held in ranges.items() if i not in unreadable}
+    else:
+        low, high = scale or (scale_of(root, [*ranges.values()]) if ranges else FULL[False])
+        own = dict.fromkeys(ranges, (low, high))
+    for one in sorted({*own.values()}):
+        rows = [row for row, scaled_by in own.items() if scaled_by == one]
+        again = _each([files[i] for i in rows], x, fit, workers, one)
+        for row, (image, _, why, _) in zip(rows, again, strict=True):
             x[row] = image
+            if why:
+                unreadable[row] = why
     return {
-        "digest": hashlib.sha256(b"".join(digests)).hexdigest(),
-        "order": sorted(range(len(files)), key=lambda i: (digests[i], i)),
+        "contents": ["" if i in unreadable else c.hex() for i, c in enumerate(contents)],
         "unreadable": unreadable,
-        "wide": len(ranges),
-        "scale": [*scale] if ranges and scale else None,
+        "wide": len(own),
+        "scale": None if scale == "type" else next(iter(own.values()), None),
     }
 
 
@@ -249,45 +235,8 @@ def _each(
         yield from batch
 
 
-@dataclass(frozen=True)
-class Range:
-    """What the pixels of a file of more than 8 bits are: floats or not, the least, the largest."""
-
-    floats: bool
-    low: float
-    high: float
-
-
 # (image, SHA-256 of the file, why it could not be read or "", its range where that is to be scaled)
 Decoded = tuple[np.ndarray, bytes, str, Range | None]
-
-
-def scale_of(root: Path, ranges: Sequence[Range]) -> tuple[float, float]:
-    """One scale, (low, high), for all files of more than 8 bits in a folder.
-
-    Whole numbers are of 8, 10, 12, 14 or 16 bits, the fewest that hold all; floats of 0 to 1, or of
-    0 to 255 where the largest is above 127.
-
-    Raises:
-        DataError: they are neither, or of both kinds.
-    """
-    low, high = min(r.low for r in ranges), max(r.high for r in ranges)
-    kinds = {r.floats for r in ranges}
-    cure = "Say which pixels are black and white: data.range=[low,high]."
-    held = f"{root}: pixels of {len(ranges):,} pictures go from {low:g} to {high:g}"
-    if len(kinds) > 1:
-        raise DataError(f"{held}, in files of floats and of whole numbers. {cure}")
-    if low < 0:
-        raise DataError(f"{held}, and below 0 there is no usual range. {cure}")
-    if not kinds.pop():
-        if high > 65535:
-            raise DataError(f"{held}, beyond 16 bits. {cure}")
-        return 0.0, float(2 ** next(bits for bits in BITS if high < 2**bits) - 1)
-    if high <= 1:
-        return 0.0, 1.0
-    if not 127 < high <= 255:
-        raise DataError(f"{held}: floats are usually of 0 to 1, or of 0 to 255. {cure}")
-    return 0.0, 255.0
 
 
 class _Decoder(Dataset):
@@ -315,73 +264,19 @@ class _Decoder(Dataset):
     def __getitem__(self, position: int) -> Decoded:
         file = Path(self.files[position])
         black = np.zeros((self.channels, self.size, self.size), dtype=np.uint8)
+        content = None
         try:
-            content = hashlib.sha256(file.read_bytes()).digest()
+            content = file.read_bytes()
             found = picture(file, self.channels, self.size, self.fit, self.scale)
         except Exception as error:  # PIL raises nearly any kind for a damaged file
             why = (
                 "empty file"
-                if file.exists() and not file.stat().st_size
+                if content == b""
                 else " ".join(str(error).split()) or type(error).__name__
             )
             why = why.replace(repr(self.files[position]), "it").replace(self.files[position], "it")
             return black, b"", why, None
+        digest = hashlib.sha256(content).digest()
         if isinstance(found, Range):
-            return black, content, "", found
-        return found, content, "", None
-
-
-def picture(
-    file: Path, channels: int, size: int, fit: str, scale: tuple[float, float] | None = None
-) -> np.ndarray | Range:
-    """One file, of whatever mode and size, as uint8 (channels, size, size).
-
-    It is turned as its EXIF says; transparent parts are white; of several frames the first counts;
-    shrinking averages over the pixels that it takes in. Of a file of more than 8 bits a pixel the
-    range is returned where no ``scale`` is given, which becomes 0 and 255 else.
-
-    Raises:
-        ValueError: it has more pixels than Pillow decodes without a warning.
-    """
-    mode = "L" if channels == 1 else "RGB"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours says more
-        try:
-            opened = Image.open(file)
-        except Image.DecompressionBombError as error:
-            raise ValueError(TOO_MANY.format(most=Image.MAX_IMAGE_PIXELS)) from error
-    with opened:
-        most = Image.MAX_IMAGE_PIXELS
-        if most and opened.width * opened.height > most:
-            raise ValueError(TOO_MANY.format(most=most))
-        if opened.format == "JPEG":
-            # decodes at a half, a quarter, ... where that is still large enough
-            opened.draft(mode, (size, size))
-        image = ImageOps.exif_transpose(opened)
-        if image.mode.startswith(("I", "F")):
-            values = np.asarray(image).astype(np.float64)
-            if not np.isfinite(values).all():
-                raise ValueError("some pixels are NaN or infinite")
-            if scale is None:
-                return Range(image.mode == "F", float(values.min()), float(values.max()))
-            image = of_wide_pixels(values, *scale)
-        if image.has_transparency_data:
-            image = Image.alpha_composite(
-                Image.new("RGBA", image.size, "white"), image.convert("RGBA")
-            )
-        image = image.convert(mode)
-    if image.size != (size, size):
-        image = (
-            ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-            if fit == "crop"
-            else image.resize((size, size))
-        )
-    pixels = np.asarray(image)
-    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
-
-
-def of_wide_pixels(values: np.ndarray, low: float, high: float) -> Image.Image:
-    """Pixels of more than 8 bits as 8 bits: ``low`` and what is below black, ``high`` white."""
-    return Image.fromarray(
-        np.rint((values.clip(low, high) - low) * (255 / (high - low))).astype(np.uint8)
-    )
+            return black, digest, "", found
+        return found, digest, "", None

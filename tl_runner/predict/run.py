@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from tl_runner.build.finished_run import FinishedRun
-from tl_runner.data.listing import NAMED, hidden
-from tl_runner.data.pictures import SUFFIXES, decode
+from tl_runner.data.folder_names import NAMED
+from tl_runner.data.folders import below, is_folder
+from tl_runner.data.picture_file import FULL, SUFFIXES
+from tl_runner.data.pictures import decode
 from tl_runner.data.splits import Split
 from tl_runner.data.vectors import UNREADABLE, read_vectors
 from tl_runner.errors import CheckpointError, UserError
@@ -32,12 +34,31 @@ class Found:
         values: float32 (N, K) probabilities of the classes, or (N, 1) numbers, or (N, d) features.
         unreadable: why each of the others could not be.
         features: whether the values are features.
+        notes: what the user should know of how the files were read.
     """
 
     files: list[Path]
     values: np.ndarray
     unreadable: dict[Path, str]
     features: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some of the files, as they are before the network.
+
+    Attributes:
+        files: those that could be read, in order; of vectors a name for each row.
+        x: uint8 (n, C, H, W), or float32 (n, d, 1, 1).
+        unreadable: why each of the others could not be.
+        wide: how many have more than 8 bits a pixel, which the run's target had none of.
+    """
+
+    files: list[Path]
+    x: Tensor
+    unreadable: dict[Path, str]
+    wide: int = 0
 
 
 class Trained(FinishedRun):
@@ -95,14 +116,14 @@ class Trained(FinishedRun):
         )
         files: list[Path] = []
         for path in paths:
-            if path.is_dir():
-                every = sorted(
-                    f for f in path.rglob("*") if f.suffix.lower() in suffixes and f.is_file()
-                )
-                inside = [f for f in every if not hidden(f.relative_to(path))]
-                if not inside:
+            if is_folder(path):
+                lying = below([path])
+                # a link that leads nowhere is a file that cannot be read, and is named as such
+                every = sorted([*lying.files, *lying.dangling])
+                wanted = [f for f in every if f.suffix.lower() in suffixes]
+                if not wanted:
                     raise UserError(f"{path}: no {kind} in there ({', '.join(suffixes)}).")
-                files += inside
+                files += wanted
             elif path.is_file():
                 if path.suffix.lower() in ({*SUFFIXES, ".npz"} - {*suffixes}):
                     raise UserError(f"{path}: this run predicts {self.kind}, not such a file.")
@@ -146,12 +167,13 @@ class Trained(FinishedRun):
     ) -> Found:
         names: list[Path] = []
         unreadable: dict[Path, str] = {}
-        values = []
-        for read, x, bad in self._vectors(files) if self.vectors else self._decoded(files, workers):
-            names += read
-            unreadable |= bad
-            if read:
-                values.append(self.outputs(network, x).cpu().numpy())
+        values, wide = [], 0
+        for chunk in self._vectors(files) if self.vectors else self._decoded(files, workers):
+            names += chunk.files
+            unreadable |= chunk.unreadable
+            wide += chunk.wide
+            if chunk.files:
+                values.append(self.outputs(network, chunk.x).cpu().numpy())
         if values and not features and values[0].shape[1] != (len(self.classes) or 1):
             raise CheckpointError(
                 f"{self.folder}/result.json names {len(self.classes)} classes, and the network "
@@ -164,14 +186,19 @@ class Trained(FinishedRun):
                     [f"none of the {'files' if self.vectors else 'pictures'} can be read:", *lines]
                 )
             )
-        return Found(names, np.concatenate(values), unreadable)
+        notes = []
+        if wide:
+            (_, white), (_, bright) = FULL[False], FULL[True]
+            notes = [
+                f"{wide:,} of more than 8 bits a pixel, and the run's target had none: white is "
+                f"{white:g} in files of whole numbers, {bright:g} in files of floats"
+            ]
+        return Found(names, np.concatenate(values), unreadable, notes=tuple(notes))
 
-    def _decoded(
-        self, files: Sequence[Path], workers: int
-    ) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
-        """Decoded pictures, a part of the files at a time.
+    def _decoded(self, files: Sequence[Path], workers: int) -> Iterator[Chunk]:
+        """Decoded pictures, a part of the files at a time, none of which depends on another.
 
-        (files, uint8 (n, C, H, W), why others could not be read).
+        Pixels of more than 8 bits are scaled as the run's, or by the type of the file.
         """
         step = max(64, AT_ONCE // prod(self.outline.shape))
         for start in range(0, len(files), step):
@@ -184,29 +211,25 @@ class Trained(FinishedRun):
                 fit=self.fit,
                 workers=workers,
                 cache=None,
-                scale=self.outline.pixels,
+                scale=self.outline.pixels or "type",
             )
             good = [i for i in range(len(some)) if i not in found.unreadable]
-            yield (
+            yield Chunk(
                 [some[i] for i in good],
                 found.x[good],
                 {some[i]: why for i, why in found.unreadable.items()},
+                0 if self.outline.pixels else found.wide,
             )
 
-    def _vectors(
-        self, files: Sequence[Path]
-    ) -> Iterator[tuple[list[Path], Tensor, dict[Path, str]]]:
-        """Vectors of each file's ``x``, scaled as in training.
-
-        (a name for each row, float32 (n, d, 1, 1), why the file could not be read).
-        """
+    def _vectors(self, files: Sequence[Path]) -> Iterator[Chunk]:
+        """Vectors of each file's ``x``, scaled as in training."""
         for file in files:
             try:
                 x = torch.from_numpy(read_vectors(file))
                 if x.shape[1] != self.channels:
                     raise ValueError(f"vectors of {x.shape[1]} numbers, not of {self.channels}")
             except UNREADABLE as error:
-                yield [], torch.empty(0), {file: " ".join(str(error).split())[:200]}
+                yield Chunk([], torch.empty(0), {file: " ".join(str(error).split())[:200]})
                 continue
             if scale := self.outline.scale:
                 mean, deviation = (
@@ -214,11 +237,8 @@ class Trained(FinishedRun):
                 )
                 x = (x - mean) / deviation
             x = x.float()
-            yield (
-                [file.with_name(f"{file.name}[{i}]") for i in range(len(x))],
-                x[:, :, None, None],
-                {},
-            )
+            rows = [file.with_name(f"{file.name}[{i}]") for i in range(len(x))]
+            yield Chunk(rows, x[:, :, None, None], {})
 
     def outputs(self, network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """Outputs of a network for uint8 images (N, C, H, W), or vectors, float32 (N, d, 1, 1)."""

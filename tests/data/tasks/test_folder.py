@@ -15,7 +15,8 @@ from support import folders
 from support.pictures import made_up
 from support.runs import TINY, results
 from tl_runner.data import pictures
-from tl_runner.data.pictures import decode, picture
+from tl_runner.data.picture_file import picture
+from tl_runner.data.pictures import decode
 from tl_runner.data.tasks.folder import load
 from tl_runner.errors import DataError
 from tl_runner.record.result import by_name

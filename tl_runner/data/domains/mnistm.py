@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tl_runner.data.domain import Domain, Stamp, read_once, stamp, torchvision_datasets
 from tl_runner.data.domains.mnist import MNIST
+from tl_runner.data.picture_file import formats
 from tl_runner.data.splits import Split
 from tl_runner.errors import DataError
 
@@ -108,7 +109,7 @@ def measure(folder: Path, files: Sequence[Path]) -> tuple[list[Photo], str]:
     for file in files:
         try:
             content = file.read_bytes()
-            with Image.open(BytesIO(content)) as image:
+            with Image.open(BytesIO(content), formats=formats()) as image:
                 wide, high = image.size
         except UNREADABLE:
             continue
@@ -174,7 +175,7 @@ def blend(digits: Tensor, photos: Sequence[Photo], generator: torch.Generator) -
 def decode(photo: Photo) -> Tensor:
     """Pixels of a photograph in colour, uint8 (3, H, W)."""
     try:
-        with Image.open(photo.path) as image:
+        with Image.open(photo.path, formats=formats()) as image:
             return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
     except UNREADABLE as error:
         raise DataError(

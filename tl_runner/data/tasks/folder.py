@@ -12,7 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tl_runner.data.listing import NAMED, NONE, PARTS, Listing, listing_of
+from tl_runner.data.folder_names import NAMED, PARTS
+from tl_runner.data.folder_words import also_trained_on, cannot_be_read, notes, said
+from tl_runner.data.listing import NONE, Listing, listing_of
 from tl_runner.data.pictures import Pictures, decode
 from tl_runner.data.splits import Split, budget, hold_out
 from tl_runner.data.splits import target_splits as of_target
@@ -141,7 +143,14 @@ def load(
         pixels=decoded["target"].scale,
         files=names(target),
         passes=passes,
-        notes=tuple(note for listing in listings.values() for note in notes(listing)),
+        notes=tuple(
+            note
+            for domain, listing in listings.items()
+            for note in [
+                *notes(listing),
+                *also_trained_on(domain, listing, decoded[domain], splits),
+            ]
+        ),
     )
 
 
@@ -157,39 +166,14 @@ def names(listing: Listing) -> dict[str, list[str]]:
     return {"target": [file.relative_to(listing.root).as_posix() for file in listing.files]}
 
 
-def notes(listing: Listing) -> list[str]:
-    """What the user should know of how a folder was read."""
-    return [f"{listing.root}: {note}." for note in listing.notes]
-
-
-def said(domain: str, listing: Listing, decoded: Pictures, splits: Mapping[str, Split]) -> str:
-    """A domain in the protocol: its pictures to train and to test on, and what was left out."""
-    counts = [f"{len(splits[f'{domain}_train']):,}"]
-    if (tested := splits.get(f"{domain}_test")) is not None:
-        counts.append(f"{len(tested):,}")
-    text = f"{domain} {listing.root.name}: {' / '.join(counts)} pictures"
-    if domain == "target":
-        if tested is None:
-            text += " without labels, and none to test on"
-        elif len({*splits["target_train"].ids.tolist()} & {*tested.ids.tolist()}):
-            text += ", tested on those that it adapts to, without their labels"
-    if decoded.unreadable:
-        text += f", {len(decoded.unreadable):,} unreadable ones skipped"
-    if listing.ignored:
-        text += f", {listing.ignored:,} other files ignored"
-    if decoded.scale:
-        low, high = decoded.scale
-        text += f", {decoded.wide:,} of more than 8 bits from {low:g} to {high:g}"
-    return text
-
-
 def by_content(split: Split, decoded: Pictures) -> Split:
     """A split in an order that no name and no folder of its files changes.
 
     The order of files by class would tell of labels that training may not see.
     """
-    place = torch.empty(len(decoded.order), dtype=torch.int64)
-    place[torch.tensor(decoded.order)] = torch.arange(len(decoded.order))
+    order = torch.tensor(decoded.order())
+    place = torch.empty_like(order)
+    place[order] = torch.arange(len(order))
     return split.take(place[split.ids].argsort())
 
 
@@ -328,18 +312,3 @@ def _not_empty(listing: Listing, parts: Mapping[str, Split], needed: Sequence[st
                 f"{listing.root}: no picture is left for {part}. Raise the fractions, or add "
                 "pictures."
             )
-
-
-def cannot_be_read(listing: Listing, unreadable: Mapping[int, str]) -> str:
-    """Message for files that PIL cannot read."""
-    some = [f"  {listing.files[i]}: {why}" for i, why in sorted(unreadable.items())]
-    more = [f"  ... and {len(some) - NAMED:,} more"] if len(some) > NAMED else []
-    head = f"{len(some):,} of {len(listing.files):,} pictures cannot be read:"
-    return "\n".join(
-        [
-            head,
-            *some[:NAMED],
-            *more,
-            "  Mend or remove them, or leave them out with data.unreadable=skip.",
-        ]
-    )

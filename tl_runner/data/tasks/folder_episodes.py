@@ -16,11 +16,13 @@ import torch
 
 from tl_runner import randomness
 from tl_runner.data.fewshot_task import PARTS, by_class, fewshot
-from tl_runner.data.listing import Listing, listing_of, parts_of
+from tl_runner.data.folder_names import NAMED, parts_of
+from tl_runner.data.folder_words import cannot_be_read, notes
+from tl_runner.data.folders import is_folder
+from tl_runner.data.listing import Listing, listing_of
 from tl_runner.data.pictures import decode
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
-from tl_runner.data.tasks.folder import NAMED, cannot_be_read
 from tl_runner.errors import DataError, human_list
 
 
@@ -62,12 +64,13 @@ def load(
             few pictures; a file cannot be read.
     """
     root = Path(target_dir).expanduser()
-    roots = parts_of(root, f"data.target_dir={root}") if root.is_dir() else {}
+    roots = parts_of(root, f"data.target_dir={root}") if is_folder(root) else {}
     parted = {"train", "test"} <= roots.keys()
     usual = shots + queries
     wanted = {"train": (training.get("shots") or shots) + (training.get("queries") or queries)}
     found: dict[str, tuple[Split, tuple[str, ...]]] = {}
-    sums, skipped, small = {}, 0, 0
+    sums, skipped, ignored, small = {}, 0, 0, 0
+    said: list[str] = []
     for part in [p for p in PARTS if p in roots] if parted else [""]:
         listing = listing_of(roots[part] if parted else root, "target")
         decoded = decode(
@@ -88,6 +91,8 @@ def load(
         small += len(listing.classes) - len(found[part][1])
         sums[str(listing.root)] = decoded.digest
         skipped += len(decoded.unreadable)
+        ignored += listing.ignored
+        said += notes(listing)
     parts = (
         own_parts(root, found)
         if parted
@@ -101,8 +106,9 @@ def load(
         f"{'colour' if channels == 3 else 'grey'}"
     )
     protocol += f", {skipped:,} unreadable pictures skipped" if skipped else ""
+    protocol += f", {ignored:,} other files ignored" if ignored else ""
     protocol += f", {small:,} classes of too few pictures left out" if small else ""
-    return fewshot(
+    task = fewshot(
         root.name,
         parts,
         ways=ways,
@@ -114,6 +120,7 @@ def load(
         protocol=protocol,
         checksums=sums,
     )
+    return replace(task, notes=tuple(said))
 
 
 def large_enough(

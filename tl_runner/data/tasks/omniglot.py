@@ -167,7 +167,7 @@ def _decode(paths: list[Path]) -> np.ndarray:
     for path in paths:
         try:
             for name, content in _contents(path):
-                with Image.open(BytesIO(content)) as image:
+                with Image.open(BytesIO(content), formats=["PNG"]) as image:
                     small = image.convert("L").resize((SIDE, SIDE), Image.Resampling.LANCZOS)
                 by_character.setdefault(name.rpartition("/")[0], []).append(255 - np.asarray(small))
         except (OSError, BadZipFile, SyntaxError, ValueError) as error:
