@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # before torch is imported: workers that share cores do not fight for them
@@ -71,5 +72,18 @@ def tl_run(tmp_path, monkeypatch, capfd):
             cli.main(list(words))
         out, err = capfd.readouterr()
         return Ended(int(ended.value.code or 0), out, err)
+
+    return command
+
+
+@pytest.fixture
+def tl_predict(capfd):
+    from tl_runner.cli import predict as predicting
+
+    def command(*words):
+        with pytest.raises(SystemExit) as ended:
+            predicting.main([str(word) for word in words])
+        captured = capfd.readouterr()
+        return SimpleNamespace(code=ended.value.code, out=captured.out, err=captured.err)
 
     return command

@@ -12,11 +12,12 @@ import torch
 import torchvision
 import yaml
 from safetensors.torch import save_file
+from torch import Tensor
 
 from support.methods import build, same, state
 from support.runs import TINY, results
 from tl_runner import plugins
-from tl_runner.backbones import Backbone
+from tl_runner.backbones import Backbone, _weights_file
 from tl_runner.backbones._weights import fill, read
 from tl_runner.backbones.torchvision import Torchvision, published
 from tl_runner.config.paths import CONF_DIR
@@ -132,6 +133,10 @@ FORMS = {
     "head of other classes": lambda w: w | {"fc.weight": torch.zeros(7, 512), "fc.bias": None},
     "without a head": lambda w: {k: v for k, v in w.items() if not k.startswith("fc.")},
     "without counters": lambda w: {k: v for k, v in w.items() if "num_batches" not in k},
+    "all in half precision": lambda w: {k: v.half() for k, v in w.items()},
+    "double precision": lambda w: {
+        k: v.double() if v.is_floating_point() else v.int() for k, v in w.items()
+    },
     "half precision": lambda w: {k: v.half() if v.is_floating_point() else v for k, v in w.items()},
     "projector beside it": lambda w: w | {"projector.0.weight": torch.zeros(8, 512)},
     "safetensors": lambda w: w,
@@ -152,7 +157,7 @@ def test_weights_in_every_form_give_the_same_features(tmp_path, form):
     assert said.startswith("backbone: 120 of 120 tensors from")
     assert not backbone.unfilled
     normal = backbone.pixels(x)
-    tolerance = 0.05 if form == "half precision" else 0
+    tolerance = 0.05 if "half" in form else 0
     torch.testing.assert_close(
         backbone.eval()(x), whole.eval()(normal), atol=tolerance, rtol=tolerance
     )
@@ -191,6 +196,126 @@ def test_little_that_matches_is_an_error(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "none.pt")
     with pytest.raises(CheckpointError, match="holds no weights"):
         read(tmp_path / "none.pt")
+
+
+def in_convolution(change):
+    """What makes a state dict one whose convolutions' weights are changed."""
+    return lambda w: {k: change(v) if v.dim() == 4 else v for k, v in w.items()}
+
+
+def holding_itself(weights):
+    content = dict(weights)
+    content["again"] = content
+    return content
+
+
+def nested(weights):
+    content = weights
+    for _ in range(200):
+        content = {"a": content}
+    return content
+
+
+def quantized(weight):
+    return torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8)
+
+
+# what is made of the weights of a network, and what is said of it
+UNUSABLE = {
+    "integers": (in_convolution(Tensor.long), "{} is int64, and the network's is float32. Save"),
+    "complex": (in_convolution(lambda v: v + 0j), "{} is complex64, and the network's is float32"),
+    "booleans": (in_convolution(Tensor.bool), "{} is bool, and the network's is float32. Save"),
+    "8 bits": (
+        in_convolution(lambda v: v.to(torch.float8_e4m3fn)),
+        "{} is float8_e4m3fn, and the network's is float32. Save the weights as they were trained: "
+        "in float32 or float64 or float16 or bfloat16.",
+    ),
+    "NaN": (
+        in_convolution(lambda v: v.clone().index_fill_(0, torch.tensor(0), torch.nan)),
+        "has NaN or infinite values in 19 of 114 tensors that this network would take ({}, ",
+    ),
+    "infinite": (in_convolution(lambda v: v / 0), "has NaN or infinite values in 19 of 114"),
+    "too large": (in_convolution(lambda v: v.double() * 1e300), "infinite values in 19 of 114"),
+    "meta": (in_convolution(lambda v: v.to("meta")), "{} has a shape and no values (device meta)"),
+    "sparse": (in_convolution(Tensor.to_sparse), "{} is stored as sparse_coo. Save it by to_dense"),
+    "quantized": (in_convolution(quantized), "{} is quantized (qint8)"),
+    "holding itself": (holding_itself, "mappings are nested in one another without end"),
+    "nested": (nested, "mappings are nested in one another without end"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor:UserWarning")
+@pytest.mark.parametrize("wrong", UNUSABLE)
+def test_tensors_that_are_no_weights_are_refused(tmp_path, wrong):
+    backbone = bare("resnet20")
+    before = {k: v.clone() for k, v in state(backbone).items()}
+    change, said = UNUSABLE[wrong]
+    torch.save({"net": under("0.")(change(before))}, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError) as error:
+        fill(backbone, read(tmp_path / "w.pt"), "w.pt")
+    first = next(name for name, value in before.items() if value.dim() == 4)
+    assert said.format(f"0.{first}") in str(error.value)
+    assert str(error.value).startswith("backbone.weights=")
+    assert "\n" not in str(error.value)
+    assert same(state(backbone), before)
+
+
+def test_a_file_of_endlessly_many_entries_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(_weights_file, "MOST_ENTRIES", 50)
+    content = {"t": torch.zeros(1)}
+    for _ in range(3):
+        content = {str(i): content for i in range(5)}
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match="hold more than 50 entries"):
+        read(tmp_path / "w.pt")
+
+
+def test_weights_that_cannot_be_brought_into_shape_are_refused(monkeypatch):
+    def translate(self, weights):
+        return {name: value.view(7, -1) for name, value in weights.items()}
+
+    backbone = bare("resnet20")
+    monkeypatch.setattr(type(backbone), "translate", translate)
+    with pytest.raises(CheckpointError, match=r"w.pt does not fit this backbone \(shape"):
+        fill(backbone, state(backbone), "w.pt")
+
+
+# content of a file that should hold weights, and what is said of it
+NO_WEIGHTS = {
+    "empty": (b"", "the file is empty"),
+    "words": (b"Not Found", "this is a text file (it begins with 'Not Found')"),
+    "one word": (b"text", "this is a text file (it begins with 'text')"),
+    "table": (b"a,b\n1,2\n", "this is a text file (it begins with 'a,b')"),
+    "long": ("ö".encode() * 500, f"this is a text file (it begins with '{'ö' * 40}')"),
+    "git-lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 1\n",
+        "which git-lfs leaves in place of a large file. Fetch the file itself: git lfs pull",
+    ),
+    "page": (
+        b"\n<!doctype HTML>\n<html></html>",
+        "this is a web page (it begins with '<!doctype HTML>'), saved instead of the file",
+    ),
+    "pickle": (pickle.dumps([1], protocol=4), "(UnpicklingError: "),
+    "numbers": (bytes(range(256)), "cannot be read as weights ("),
+}
+
+
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+@pytest.mark.parametrize("kind", NO_WEIGHTS)
+def test_files_that_are_no_weights_are_told_apart(tmp_path, kind, ending):
+    content, said = NO_WEIGHTS[kind]
+    (tmp_path / f"w.{ending}").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read as weights") as error:
+        read(tmp_path / f"w.{ending}")
+    if ending == "pt" or kind != "pickle":
+        assert said in str(error.value)
+    assert "PyTorch 2.6" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_checkpoints_is_no_run(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no run's folder: it has no checkpoints/last.pt"):
+        read(tmp_path)
 
 
 class Evil:

@@ -9,7 +9,6 @@ import json
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from PIL import Image
 
 from support.pictures import made_up
 from support.runs import TINY, data_root
-from tl_runner.cli import predict as cli
 from tl_runner.data.tasks.folder import listing_of
 from tl_runner.predict import formats
 from tl_runner.predict.run import Found, Trained
@@ -50,17 +48,6 @@ def trained(tmp_path_factory):
     ]
     subprocess.run(command, check=True, capture_output=True, cwd=place, timeout=120)
     return place / "run", root
-
-
-@pytest.fixture
-def tl_predict(capfd):
-    def command(*words):
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(word) for word in words])
-        captured = capfd.readouterr()
-        return SimpleNamespace(code=ended.value.code, out=captured.out, err=captured.err)
-
-    return command
 
 
 def own_predictions(run, root):
@@ -98,15 +85,41 @@ def test_a_folder_is_searched_and_what_cannot_be_read_is_named(trained, tl_predi
     (new / "c.jpg").write_bytes(b"")
     (new / "notes.txt").write_text("no picture")
     (new / ".hidden.png").write_bytes(b"")
+    (new / "d.png").symlink_to("nowhere")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(root / "cat" / "0.png", tmp_path / "elsewhere" / "e.png")
+    (new / "more").symlink_to(tmp_path / "elsewhere")
     ended = tl_predict(run, tmp_path / "new", "--format", "csv", "--top", 2)
     assert ended.code == 0
     rows = list(csv.DictReader(io.StringIO(ended.out)))
-    assert [row["file"] for row in rows] == [str(new / "a.png"), str(new / "b.png")]
+    assert [row["file"] for row in rows] == [str(new / n) for n in ("a.png", "b.png", "more/e.png")]
     assert list(rows[0]) == ["file", "class", "probability", "class_2", "probability_2"]
     assert float(rows[0]["probability"]) >= float(rows[0]["probability_2"])
     assert f"not read: {new / 'c.jpg'}: empty file" in ended.err
+    assert f"not read: {new / 'd.png'}: [Errno 2] No such file" in ended.err
     table = tl_predict(run, tmp_path / "new")
     assert "a.png" in table.out.replace("\n", "")
+
+
+def test_pictures_of_more_than_8_bits_depend_on_no_others(trained, tl_predict, tmp_path):
+    draw = np.random.default_rng(0)
+    dark, bright, real = (tmp_path / name for name in ("0.png", "1.png", "2.tif"))
+    pixels = draw.integers(0, 256, (30, 30))
+    Image.fromarray(pixels.astype(np.uint16)).save(dark)
+    Image.fromarray((pixels * 257).astype(np.uint16)).save(bright)
+    Image.fromarray((pixels / 255).astype(np.float32)).save(real)
+    one = Trained(trained[0])
+    together = one.predict([dark, bright, real])
+    for file, values in zip(together.files, together.values, strict=True):
+        np.testing.assert_allclose(one.predict([file]).values[0], values, atol=1e-6)
+    np.testing.assert_allclose(together.values[1], together.values[2], atol=1e-6)
+    assert np.abs(together.values[0] - together.values[1]).max() > 1e-3
+    ended = tl_predict(trained[0], tmp_path)
+    said = [line for line in ended.err.splitlines() if "more than 8 bits" in line]
+    assert len(said) == 1
+    assert said[0].startswith("3 of more than 8 bits a pixel")
+    assert "white is 65535 in files of whole numbers, 1 in files of floats" in said[0]
+    assert "more than 8 bits" not in tl_predict(trained[0], trained[1] / "cat").err
 
 
 def test_features_are_what_the_head_sees(trained, tl_predict, tmp_path):
@@ -240,21 +253,48 @@ def test_what_is_wrong_with_a_run(trained, tl_predict, tmp_path):
     assert "is damaged" in said(lambda copy: (copy / "result.json").write_text("[1"))
     assert "not done (interrupted). Finish it: tl-run resume=" in said(edit(status="interrupted"))
     assert "an earlier version wrote it" in said(edit(outline=None))
-    assert "outline" in said(edit(outline={"shape": 3}))
+    assert "outline.classes is missing" in said(edit(outline={"shape": [3, 24, 24]}))
     assert "best.pt is not there" in said(lambda copy: (copy / "checkpoints" / "best.pt").unlink())
     assert "not a readable checkpoint" in said(
         lambda copy: (copy / "checkpoints" / "best.pt").write_bytes(b"x")
     )
-    assert "data should be keys and values" in said(
+
+    def weights(change):
+        def changed(copy):
+            state = torch.load(file := copy / "checkpoints" / "best.pt", weights_only=True)
+            torch.save(change(state), file)
+
+        return changed
+
+    def whole(state):
+        return {**state, "method": {k: v.long() for k, v in state["method"].items()}}
+
+    assert "best.pt does not fit the run's own method: the weights are no mapping" in said(
+        weights(lambda state: {k: v for k, v in state.items() if k != "method"})
+    )
+    assert "is int64, and the network's is float32" in said(weights(whole))
+
+    def configured(old, new):
+        def change(copy):
+            text = (copy / "config.yaml").read_text()
+            assert old in text
+            (copy / "config.yaml").write_text(text.replace(old, new))
+
+        return change
+
+    for new in ("name: lenett", "name: resnet20\n  depth: 3"):
+        text = said(configured("name: resnet20", new))
+        assert "config.yaml: " in text
+        assert "lenett" in text or "backbone.depth" in text
+    assert "config.yaml is not the config of a network (TypeError: " in said(
+        configured("dropout: 0.0", "dropout: x")
+    )
+    assert "data='x' should be keys and values" in said(
         lambda copy: (copy / "config.yaml").write_text("seed: 1\ndata: x")
     )
-    assert "outline" in said(edit(outline={"shape": [1], "classes": [], "sources": []}))
-    assert "names 2 classes, and the network has 3" in said(edit(classes=["a", "b"]))
-    assert "cannot be read as a run's config" in said(
-        lambda copy: (copy / "config.yaml").write_text("a: [1")
-    )
+    assert "classes=['a', 'b'] should be those of outline.classes" in said(edit(classes=["a", "b"]))
     assert "does not fit the run's own method" in said(
-        edit(outline={"classes": ["a", "b"], "shape": [3, 24, 24], "sources": []})
+        edit(classes=["a", "b"], outline={"classes": ["a", "b"], "shape": [3, 24, 24]})
     )
     assert tl_predict(run, picture, "--device", "cuda:7").code == 2
 

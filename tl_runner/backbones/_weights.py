@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
-import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from tl_runner.backbones._base import Backbone
 from tl_runner.backbones._pixels import Pixels
+from tl_runner.backbones._tensor_kinds import unfit
+from tl_runner.backbones._weights_file import content_of, tensors_of
 from tl_runner.errors import CheckpointError, human_list
 
 # under which others and we keep the weights
@@ -36,7 +32,6 @@ LEAST = 0.5  # of a backbone's weights that a file must have
 HEADS = ("head", "fc", "classifier", "linear", "heads", "last_linear", "logits")
 AUXILIARY = ("AuxLogits", "aux1", "aux2")  # heads that only training needs
 COUNTERS = ("num_batches_tracked", "n_averaged")  # no weights: files of old versions lack them
-NAMED = 5
 
 
 def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
@@ -48,48 +43,20 @@ def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
         CheckpointError: it cannot be read, holds more than tensors, or no weights.
     """
     best, last = path / "checkpoints" / "best.pt", path / "checkpoints" / "last.pt"
+    where = f"{key}={path}"
     file = (best if best.exists() else last) if path.is_dir() else path
-    try:
-        content: Any = (
-            load_file(file)
-            if file.suffix == ".safetensors"
-            else torch.load(file, map_location="cpu", weights_only=True)
-        )
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(_more_than_weights(path, key, str(error))) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, SafetensorError) as error:
-        line = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{key}={path} cannot be read as weights ({line}).") from error
+    if path.is_dir() and not file.exists():
+        raise CheckpointError(f"{where} is no run's folder: it has no checkpoints/{file.name}.")
+    content = content_of(file, where)
     for wrap in WRAPPED:
         if isinstance(content, Mapping) and isinstance(content.get(wrap), Mapping):
             content = content[wrap]
-    found = dict(_tensors(content)) if isinstance(content, Mapping) else {}
+    found = tensors_of(content, where) if isinstance(content, Mapping) else {}
     if not found:
         raise CheckpointError(
-            f"{key}={path} holds no weights: a state dict or a run's folder is wanted."
+            f"{where} holds no weights: a state dict or a run's folder is wanted."
         )
     return found
-
-
-def _more_than_weights(path: Path, key: str, error: str) -> str:
-    """Message for a file that holds objects, which are not loaded."""
-    named = re.search(r"GLOBAL ([\w.]+)", error)
-    if not named:
-        return f"{key}={path} cannot be read as weights ({' '.join(error.split())[:200]})."
-    return (
-        f"{key}={path} cannot be read as weights: it holds more than tensors ({named[1]}), and "
-        "objects that a file brings are not loaded. Whoever made it can save the weights alone: "
-        "torch.save(model.state_dict(), 'weights.pth')."
-    )
-
-
-def _tensors(content: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of nested mappings, by dotted name."""
-    for name, value in content.items():
-        if isinstance(value, Tensor):
-            yield f"{prefix}{name}", value
-        elif isinstance(value, Mapping):
-            yield from _tensors(value, f"{prefix}{name}.")
 
 
 @dataclass(frozen=True)
@@ -99,12 +66,17 @@ class Match:
     Attributes:
         found: by the backbone's own name.
         prefix: of the file's names.
-        used: the file's names without the prefix.
+        names: the file's without the prefix, by the backbone's own.
     """
 
     found: dict[str, Tensor]
     prefix: str
-    used: Collection[str]
+    names: Mapping[str, str]
+
+    @property
+    def used(self) -> Collection[str]:
+        """The file's names without the prefix."""
+        return self.names.values()
 
     @property
     def size(self) -> int:
@@ -127,12 +99,12 @@ def best_match(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Match:
         for parts in (name.split(".") for name in given)
         for i in range(1, len(parts))
     )
-    best = Match({}, "", ())
+    best = Match({}, "", {})
     for prefix in dict.fromkeys([*PREFERRED, *occurring]):
         for way in ways:
             there = {name: given.get(prefix + theirs) for name, theirs in way.items()}
             found = {k: v for k, v in there.items() if v is not None and v.shape == own[k].shape}
-            match = Match(found, prefix, {way[name] for name in found})
+            match = Match(found, prefix, {name: way[name] for name in found})
             if match.size > best.size:
                 best = match
     return best
@@ -146,8 +118,8 @@ def fill(
     What is not there stays as it is, and is named in ``backbone.unfilled``.
 
     Raises:
-        CheckpointError: less than half of the backbone's weights are there, or the file has more
-            layers of those that it is made of.
+        CheckpointError: less than half of the backbone's weights are there, the file has more
+            layers of those that it is made of, or no usable values.
     """
     everything = backbone.state_dict()
     constants = [
@@ -157,7 +129,12 @@ def fill(
         for name, _ in module.named_buffers()
     ]
     own = {name: value for name, value in everything.items() if name not in constants}
-    match = best_match(own, given := backbone.translate(given))
+    try:
+        given = backbone.translate(given)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        line = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{key}={where} does not fit this backbone ({line}).") from error
+    match = best_match(own, given)
     found, total = match.found, sum(v.numel() for v in own.values())
     if match.size < LEAST * total:
         raise CheckpointError(_little(match, own, given, where, key))
@@ -178,12 +155,46 @@ def fill(
     pixels = {
         name: given[match.prefix + name] for name in constants if match.prefix + name in given
     }
-    backbone.load_state_dict(found | pixels, strict=False)
+    names = {name: match.prefix + match.names.get(name, name) for name in (*found, *pixels)}
+    taken = usable(found | pixels, everything, names, f"{key}={where}")
+    backbone.load_state_dict(taken, strict=False)
     backbone.unfilled = [k for k in own if k not in found and not k.endswith(COUNTERS)]
     filled = len(found) if backbone.unfilled else len(own)  # counters are no weights
     under = f" under {match.prefix}" if match.prefix else ""
     said = f"backbone: {filled} of {len(own)} tensors from {where}{under}"
     return f"{said}, {len(left)} more not used ({human_list(left, 3)})" if left else said
+
+
+def usable(
+    found: Mapping[str, Tensor], own: Mapping[str, Tensor], names: Mapping[str, str], where: str
+) -> dict[str, Tensor]:
+    """Tensors of a file in the types of a network's ``own``, without counters of another kind.
+
+    Args:
+        found: by the network's names.
+        own: what they take the place of.
+        names: the file's, by the network's.
+        where: the setting that names the file, and its path.
+
+    Raises:
+        CheckpointError: one is of another kind than the network's, or is NaN or infinite.
+    """
+    taken, broken = {}, []
+    for name, given in found.items():
+        if wrong := unfit(given, own[name]):
+            if name.endswith(COUNTERS):
+                continue
+            raise CheckpointError(f"{where}: {names[name]} {wrong[0]}. {wrong[1]}")
+        taken[name] = given.to(own[name].dtype)
+        if not taken[name].isfinite().all() and own[name].isfinite().all():
+            broken.append(names[name])
+    if broken:
+        raise CheckpointError(
+            f"{where} has NaN or infinite values in {len(broken)} of {len(found)} tensors that "
+            f"this network would take ({human_list(broken, 2)}): the training that made them "
+            "diverged, or the file is damaged. Take other weights."
+        )
+    return taken
 
 
 def _of_its_layers(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,11 +82,29 @@ def on_frozen(
     return make
 
 
-def frozen_network(options: Mapping[str, Any], shape: tuple[int, int, int]) -> FrozenNetwork | None:
-    """The network that a section freezes, with its first weights; None where it freezes none."""
+def frozen_network(
+    options: Mapping[str, Any], shape: tuple[int, int, int], shared: bool = True
+) -> FrozenNetwork | None:
+    """The network that a section freezes, with its first weights; None where it freezes none.
+
+    Args:
+        options: the section of the config.
+        shape: (C, H, W) of what it takes.
+        shared: between the runs of a process, so that nobody may change its weights.
+    """
     if not options.get("frozen"):
         return None
-    return FrozenNetwork(maker({**options, "frozen": False}, shape)())
+    plain = {k: v for k, v in options.items() if k not in FROZEN}
+    if not shared:
+        return FrozenNetwork(maker(plain, shape)())
+    file = Path(str(plain.get("weights"))).expanduser()
+    written = file.stat().st_mtime_ns if file.is_file() else 0
+    return FrozenNetwork(_network(json.dumps(plain, sort_keys=True, default=str), shape, written))
+
+
+@lru_cache(maxsize=1)  # the runs of a sweep stand on one network, which none of them changes
+def _network(options: str, shape: tuple[int, int, int], written: int) -> Backbone:
+    return maker(json.loads(options), shape)()
 
 
 def first_weights(options: Mapping[str, Any], key: str) -> tuple[dict[str, Tensor], str] | None:

@@ -172,7 +172,7 @@ def predict(args: argparse.Namespace, trained: Trained) -> None:
     """Label the pictures and write what was found."""
     from tl_runner.predict import formats
 
-    files = trained.pictures(args.paths)
+    files = trained.named(args.paths)
     began = time.perf_counter()
     found = (
         trained.features(files, args.workers)

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 
 # words that say what a command is to do beside what its data are
-CHOSEN = ("method", "experiment", "data.source_dir", "data.source_file", "sweep")
+OWN = ("folder", "arrays", "texts")  # data that are files of the user's own
+SOURCES = ("data.source_dir", "data.source_file", "data.source")
+CHOSEN = ("method", "experiment", "sweep", *SOURCES)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -161,14 +163,25 @@ def suited(overrides: Sequence[str]) -> list[str]:
     """What a command means that gives data of one's own, no source and no method: training on its
     labels, from the network that it names, or from none. Empty of any other command."""
     given = {o.partition("=")[0]: o.partition("=")[2] for o in overrides}
-    if given.get("data") not in ("folder", "arrays") or not given.keys().isdisjoint(CHOSEN):
+    if given.get("data") not in OWN or not given.keys().isdisjoint(CHOSEN):
         return []
     if given.keys().isdisjoint(("data.target_dir", "data.target_file")):
         return []
     labels = [] if "data.target_labels" in given else ["data.target_labels=all"]
-    if "backbone.weights" in given:
+    if given.get("backbone.weights", default_weights(given.get("backbone"))) not in (None, "null"):
         return ["method=finetune", "method.pretrain.epochs=0", *labels]
     return ["method=target_only", *labels]
+
+
+def default_weights(backbone: str | None) -> str | None:
+    """The weights that a shipped backbone starts from where a command names none."""
+    import yaml
+
+    from tl_runner.config.paths import CONF_DIR
+
+    file = CONF_DIR / "backbone" / f"{backbone}.yaml"
+    found = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return found.get("weights")
 
 
 def _started(plan: Plan) -> int:

@@ -170,6 +170,8 @@ def unnamed_source(data: Mapping[str, Any]) -> str | None:
     if "source" not in data.get("gives", ()):
         return None
     keys = ["source_dir"] if "source_dir" in data else ["source_file", "source_classes"]
+    if data.get("domain") and data["source_file"] is None:  # one file holds both
+        keys = ["source"]
     return next((key for key in keys if key in data and data[key] is None), None)
 
 

@@ -16,7 +16,8 @@ class Split:
     """Samples of one split.
 
     Attributes:
-        x: images, uint8 (N, C, H, W), or feature vectors, float32 (N, d, 1, 1).
+        x: images, uint8 (N, C, H, W); feature vectors, float32 (N, d, 1, 1); or tokens of texts,
+            int32 (N, L, 1, 1), -1 behind the last.
         y: class indices, int64 (N,), or numbers, float32 (N,), where one is asked for; None where
             labels are not for the method's eyes.
         ids: each sample's position in its original file or drawing order, int64 (N,).

@@ -67,6 +67,8 @@ class Task:
             None: it has none.
         inputs: (C, H, W) of the images that a frozen network made the splits' features of; None:
             the splits hold what was read.
+        texts: of a task of texts, which the splits' ``x``, int64 (N, 1, 1, 1), are positions in
+            until they are read for a backbone.
         files: by domain, the name of each sample, which ``Split.ids`` are positions in, for a table
             of predictions; empty where nobody would ask for one.
         passes: the most that an epoch goes over the samples that a phase adapts to; None: as many
@@ -90,6 +92,7 @@ class Task:
     scale: Mapping[str, Sequence[float]] | None = None
     pixels: Sequence[float] | None = None
     inputs: tuple[int, int, int] | None = None
+    texts: Sequence[str] = ()
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
     passes: float | None = None
     notes: tuple[str, ...] = ()
@@ -113,7 +116,7 @@ class Task:
             raise DataError(f"{self.name}: the split {name} has no images.")
         first = next(iter(self.splits.values())).x
         if (
-            split.x.dtype not in (torch.uint8, torch.float32)
+            split.x.dtype not in (torch.uint8, torch.float32, torch.int32, torch.int64)
             or split.x.dtype != first.dtype
             or split.x.shape[1:] != first.shape[1:]
         ):

@@ -16,10 +16,12 @@ from omegaconf import OmegaConf
 
 from tl_runner import plugins, randomness
 from tl_runner.backbones import Backbone
+from tl_runner.backbones._texts import FOLDER as READER
 from tl_runner.build.backbone import frozen_network
 from tl_runner.build.finished_run import FROZEN_WEIGHTS
 from tl_runner.build.given_teachers import given
 from tl_runner.build.method import method_of
+from tl_runner.build.texts import as_read
 from tl_runner.config.compose import Job, taken
 from tl_runner.data.augment import Views
 from tl_runner.data.splits import Split
@@ -72,6 +74,7 @@ def run(job: Job) -> dict[str, Any]:
     cache = phase_cache(config, job.sweep) if ranks.world == 1 else None
     try:
         with ranks.together():
+            task, reader = as_read(task, config["backbone"])
             frozen = frozen_network(config["backbone"], task.shape)
             computed = ""
             if frozen:
@@ -120,6 +123,9 @@ def run(job: Job) -> dict[str, Any]:
                 path, folder.metrics()
             )
         progress.keep(path / "run.log")
+        if reader and not began:
+            for name, file in reader.files().items():
+                folder.content(f"{READER}/{name}", file)
         if frozen and ranks.main:
             keep(frozen, path / FROZEN_WEIGHTS, config)
         if not began:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_runner.errors import UserError
+from tl_runner.predict.inputs import Pictures, Texts, Vectors
 from tl_runner.predict.run import Trained
 
 EXAMPLES = 4  # random images that both are asked about
@@ -32,7 +33,7 @@ class Predictor(nn.Module):
         self.method, self.phase, self.vectors, self.classes = (
             trained.method,
             trained.phase,
-            trained.vectors,
+            isinstance(trained.inputs, Vectors),
             bool(trained.classes),
         )
         scale = trained.outline.scale or {"mean": [0.0], "deviation": [1.0]}
@@ -57,9 +58,15 @@ def export(trained: Trained, file: Path) -> str:
     Raises:
         UserError: the file cannot be written, or a package that writes it is missing.
     """
+    if isinstance(trained.inputs, Texts):
+        raise UserError(
+            f"--export {file}: a network of texts stands on a tokenizer, which neither format "
+            "holds. tl-predict reads texts from the run's folder."
+        )
+    vectors = isinstance(trained.inputs, Vectors)
     trained.method.to("cpu").to(memory_format=torch.contiguous_format)
     predictor = Predictor(trained).eval()
-    shape = trained.outline.shape[:1] if trained.vectors else trained.outline.shape
+    shape = trained.outline.shape[:1] if vectors else trained.outline.shape
     images = torch.rand(EXAMPLES, *shape, generator=torch.Generator().manual_seed(0))
     shapes = {"images": {0: torch.export.Dim("batch")}}
     about = {
@@ -93,30 +100,28 @@ def export(trained: Trained, file: Path) -> str:
         else f"; it agrees with the run to {(found - expected).abs().max().item():.0e} in the "
         f"{answers[-1]}"
     )
-    takes = (
-        f"{'vectors' if trained.vectors else 'images'} float32 (batch, "
-        f"{', '.join(map(str, shape))})"
-    )
+    takes = f"{'vectors' if vectors else 'images'} float32 (batch, {', '.join(map(str, shape))})"
     return (
         f"{file} written, {file.stat().st_size / 1e6:,.1f} MB: "
-        f"{takes}{'' if trained.vectors else ' in [0, 1]'}{checked}"
+        f"{takes}{'' if vectors else ' in [0, 1]'}{checked}"
     )
 
 
 def description(trained: Trained) -> dict[str, Any]:
     """Facts that a program needs to know beside the network."""
-    if trained.vectors:
+    channels, size, _ = trained.outline.shape
+    if not isinstance(trained.inputs, Pictures):
         return {
             "classes": trained.classes,
             "input": "float32 vectors, not standardised",
-            "size": trained.channels,
+            "size": channels,
         }
-    channels = {1: "grey", 3: "RGB"}.get(trained.channels, "")
+    kind = {1: "grey", 3: "RGB"}.get(channels, "")
     return {
         "classes": trained.classes,
-        "input": " ".join(["float32", *([channels] if channels else []), "in [0, 1]"]),
-        "size": trained.size,
-        "fit": trained.fit,
+        "input": " ".join(["float32", *([kind] if kind else []), "in [0, 1]"]),
+        "size": size,
+        "fit": trained.inputs.fit,
     }
 
 

@@ -197,9 +197,7 @@ def _of_unlabelled(content: Mapping[str, Any]) -> str:
         ends = f"{_number(found['lowest'])} to {_number(found['highest'])}"
         said = f"{why}, so no error: {predicted}, {ends}, mean {_number(found['mean'])}"
         return _wrapped(" target    ", [said])
-    head = (
-        f"{why}, so no accuracy: {predicted}, mean confidence {_percent(found['confidence'])} %"
-    )
+    head = f"{why}, so no accuracy: {predicted}, mean confidence {_percent(found['confidence'])} %"
     shares = [
         f"{_percent(share['predicted'])} {name}"
         + ("" if share["source"] is None else f" (source {_percent(share['source'])})")

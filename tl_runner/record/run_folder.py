@@ -64,6 +64,10 @@ class RunFolder:
         """Write a text file whole; names of files that are no UTF-8 as the bytes that they are."""
         write_atomic(self.path / name, content.encode(errors="surrogateescape"))
 
+    def content(self, name: str, content: bytes) -> None:
+        """Write a file of bytes whole."""
+        write_atomic(self.path / name, content)
+
     def arrays(self, name: str, content: Mapping[str, Any]) -> None:
         """Write NumPy arrays whole, as a compressed ``.npz``."""
         import numpy as np
@@ -109,4 +113,7 @@ class Unwritten(RunFolder):
         pass
 
     def text(self, name: str, content: str) -> None:
+        pass
+
+    def content(self, name: str, content: bytes) -> None:
         pass

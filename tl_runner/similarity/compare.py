@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from tl_runner import randomness
+from tl_runner.backbones._frozen import KEYS as FROZEN
 from tl_runner.build.finished_run import FinishedRun
 from tl_runner.build.method import method_of
+from tl_runner.build.texts import as_read
 from tl_runner.config.compose import Job
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
@@ -144,7 +146,10 @@ def of_backbone(
     Its source classifier is a logistic regression on the source's features.
     """
     device = devices.resolve(config["device"])
-    method = method_of(config, task.outline())
+    plain = {k: v for k, v in config["backbone"].items() if k not in FROZEN}
+    config, task = {**config, "backbone": plain}, replace(task, splits=dict(splits))
+    task, _ = as_read(task, plain)
+    method, splits = method_of(config, task.outline()), task.splits
     assert isinstance(method, OnFeatures)
     device.place(method)
     z = {

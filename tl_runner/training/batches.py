@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tl_runner.data.splits import Split
     from tl_runner.training.device import Device
 
+STEP = 8  # tokens: texts are padded to a multiple of them
 # images and labels to mixed ones, of one batch
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 # images, generator, part of the batch, parts
@@ -27,9 +28,19 @@ def pixels(x: Tensor) -> Tensor:
     """Images in [0, 1], as every network sees them: uint8 divided by 255, as in ADDA's code, so
     that a background of 0 adds nothing to a filter.
 
-    Floats, which are feature vectors, stay as they are.
+    Floats, which are feature vectors, and tokens stay as they are.
     """
     return x.float().div_(255) if x.dtype == torch.uint8 else x
+
+
+def is_tokens(x: Tensor) -> bool:
+    """Whether samples are tokens of texts, int32 (N, L, 1, 1), -1 behind the last."""
+    return x.dtype == torch.int32
+
+
+def lengths(x: Tensor) -> Tensor:
+    """Number of tokens of each text, int64 (N,)."""
+    return (x >= 0).flatten(1).sum(1)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
+from tl_runner.backbones._tensor_kinds import unfit
 from tl_runner.errors import CheckpointError
 from tl_runner.files import write_atomic
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from torch import Tensor, nn
+    from torch import nn
 
 FORMAT = 1
 # where else it ran may differ
@@ -45,7 +47,11 @@ def load(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             f"{path} is not a readable checkpoint ({type(error).__name__}).\n"
             "  It is cut short, damaged or no checkpoint at all. Start the run afresh."
         ) from error
-    if not isinstance(state, dict) or "format" not in state:
+    if not (
+        isinstance(state, dict)
+        and type(state.get("format")) is int
+        and isinstance(state.get("config", {}), dict)
+    ):
         raise CheckpointError(f"{path} is not a checkpoint of tl-run. Start the run afresh.")
     if state["format"] != FORMAT:
         raise CheckpointError(
@@ -53,11 +59,18 @@ def load(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
             "afresh."
         )
     if "config" in state:
-        other = list(
-            differences(
-                {k: state["config"].get(k) for k in COMPARED}, {k: config.get(k) for k in COMPARED}
+        try:
+            other = list(
+                differences(
+                    {k: state["config"].get(k) for k in COMPARED},
+                    {k: config.get(k) for k in COMPARED},
+                )
             )
-        )
+        except (RuntimeError, ValueError, TypeError) as error:  # tensors, or nested without end
+            raise CheckpointError(
+                f"{path} is damaged: its settings cannot be compared with the run's. Start the "
+                "run afresh."
+            ) from error
         if other:
             shown = "\n".join(f"  {line}" for line in other[:8])
             raise CheckpointError(
@@ -76,12 +89,19 @@ def weights_of(method: nn.Module, besides: Sequence[str]) -> dict[str, Tensor]:
     }
 
 
-def put_back(method: nn.Module, weights: Mapping[str, Tensor], besides: Sequence[str]) -> None:
+def put_back(method: nn.Module, weights: Any, besides: Sequence[str]) -> None:
     """What :func:`weights_of` kept; the networks ``besides`` stay as they are.
 
     Raises:
-        RuntimeError: there is another set of names, or another shape.
+        TypeError: it is no mapping of names to tensors.
+        RuntimeError: there is another set of names, another shape, or a tensor of another kind.
     """
+    if not isinstance(weights, Mapping) or not all(isinstance(name, str) for name in weights):
+        raise TypeError("the weights are no mapping of names to tensors")
+    for name, own in method.state_dict().items():
+        given = weights.get(name)
+        if isinstance(given, Tensor) and (why := unfit(given, own)):
+            raise RuntimeError(f"{name} {why[0]}")
     found = method.load_state_dict(weights, strict=False)
     missing = [name for name in found.missing_keys if name.partition(".")[0] not in besides]
     if wrong := [*missing, *found.unexpected_keys]:

@@ -17,7 +17,7 @@ from tl_runner.metrics.estimates import estimates
 from tl_runner.metrics.regression import regression
 from tl_runner.metrics.selection_scores import importance, reverse
 from tl_runner.metrics.selection_scores import unlabelled as selection
-from tl_runner.training.batches import pixels
+from tl_runner.training.batches import is_tokens, lengths, pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -300,12 +300,15 @@ def outputs_of(
     """
     method.eval()
     rows = []
-    for x in split.x.split(CHUNK):
+    order = lengths(split.x).argsort(stable=True) if is_tokens(split.x) else None
+    for x in (split.x if order is None else split.x[order]).split(CHUNK):
         device.begin_step()
         x = device.lay_out(pixels(x))
         with device.autocast():
             rows.append(predict(x).float().clone())
     logits = torch.cat(rows)
+    if order is not None:  # texts of one length go through together
+        logits = torch.empty_like(logits).index_copy_(0, order, logits)
     if not logits.isfinite().all():
         raise DivergedError(
             "the network's outputs became NaN or infinite. Try a tenth of the learning rate "

@@ -13,6 +13,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from tl_runner.backbones._folding import folded
 from tl_runner.files import write_atomic
-from tl_runner.training.batches import pixels
+from tl_runner.training.batches import STEP, is_tokens, lengths, pixels
 from tl_runner.training.phase_key import digest_of, processor
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from tl_runner.backbones._base import Backbone
     from tl_runner.backbones._frozen import FrozenNetwork
-    from tl_runner.data.splits import Split
     from tl_runner.data.task import Task
     from tl_runner.training.device import Device
 
@@ -70,28 +70,26 @@ def on_features(
     first = "source_train" if "source_train" in features else "target_train"
     frozen.cpu().standardise(features[first])
     splits = {
-        name: replace(split, x=frozen.scaled(features[name]))
-        for name, split in task.splits.items()
+        name: replace(split, x=frozen.scaled(features[name])) for name, split in task.splits.items()
     }
     every = len({k for own in keys.values() for k in own})
     said = f"{frozen.network.out_features:,} features of {every:,} samples, computed once"
     if len(missing) < every:
         said += f" ({every - len(missing):,} of them before)"
     scale = {"mean": frozen.mean.tolist(), "deviation": frozen.deviation.tolist()}
-    checksums = {**task.checksums, "the frozen network": digest_of([frozen.network.state_dict()])}
-    return replace(
-        task, splits=splits, inputs=task.shape, scale=scale, checksums=checksums
-    ), said
+    checksums = {**task.checksums, "the frozen network": of_weights(frozen.network)}
+    return replace(task, splits=splits, inputs=task.shape, scale=scale, checksums=checksums), said
 
 
 def keep(frozen: FrozenNetwork, file: Path, config: Mapping[str, Any]) -> None:
     """Write a network's weights into a run's folder; of many runs, one file on the disk."""
-    state = {name: tensor.contiguous() for name, tensor in frozen.network.state_dict().items()}
-    own = Path(config["cache"]["dir"]).expanduser() / "frozen" / f"{digest_of([state])}.safetensors"
     if file.exists():
         return
+    state = {name: tensor.contiguous() for name, tensor in frozen.network.state_dict().items()}
+    digest = of_weights(frozen.network)
+    own = Path(config["cache"]["dir"]).expanduser() / "frozen" / f"{digest}.safetensors"
     try:
-        if not own.exists() or digest_of([load_file(own)]) != own.stem:
+        if not own.exists() or _digest_in_order(own, [*state]) != digest:
             write_atomic(own, save(state))
         file.parent.mkdir(parents=True, exist_ok=True)
         os.link(own, file)
@@ -102,6 +100,9 @@ def keep(frozen: FrozenNetwork, file: Path, config: Mapping[str, Any]) -> None:
 def digests(x: Tensor) -> list[bytes]:
     """Digest of each sample's content."""
     rows = np.ascontiguousarray(x.numpy()).reshape(len(x), -1)
+    if is_tokens(x):  # how far the longest text of this data goes is not a text's content
+        parts = [row[:n].tobytes() for row, n in zip(rows, lengths(x).tolist(), strict=True)]
+        return [blake2b(part, digest_size=DIGEST, key=b"tokens").digest() for part in parts]
     about = f"{rows.dtype}{tuple(x.shape[1:])}".encode()
     return [blake2b(row.tobytes(), digest_size=DIGEST, key=about[:64]).digest() for row in rows]
 
@@ -116,26 +117,49 @@ def key_of(network: Backbone, device: Device) -> str:
         [device.torch.type, device.describe(), device.precision, device.channels_last],
     ]
     digest = blake2b(json.dumps(depends_on, sort_keys=True).encode(), digest_size=DIGEST)
-    digest.update(digest_of([network.state_dict()]).encode())
+    digest.update(of_weights(network).encode())
     return digest.hexdigest()
+
+
+_known: WeakKeyDictionary[Backbone, str] = WeakKeyDictionary()
+
+
+def of_weights(network: Backbone) -> str:
+    """Digest of a frozen network's weights, which do not change."""
+    if network not in _known:
+        _known[network] = digest_of([network.state_dict()])
+    return _known[network]
 
 
 @torch.inference_mode()
 def _computed(network: Backbone, x: Tensor, device: Device) -> Tensor:
     """Features float32 (N, d) on the CPU, by the fastest form of the network."""
     size = ON_GPU if device.torch.type == "cuda" else CHUNK
-    fast, done = network, []
-    for start in range(0, len(x), size):
-        part = x[start : start + size]
-        full = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
-        batch = pixels(full.to(device.torch))
-        if batch.is_floating_point():
-            batch = batch.contiguous(memory_format=torch.channels_last)
-        if not start:
-            fast = folded(network, batch[:2]).to(memory_format=torch.channels_last)
-        with device.autocast():
-            done.append(fast(batch)[: len(part)].float().cpu())
-    return torch.cat(done).clone()
+    fast = folded(network, pixels(x[:2].to(device.torch))).to(memory_format=torch.channels_last)
+    found = torch.empty(len(x), network.out_features)
+    for rows in alike(x):
+        for own in rows.split(size):
+            part = x[own]
+            full = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
+            batch = pixels(full.to(device.torch)).contiguous(memory_format=torch.channels_last)
+            with device.autocast():
+                found[own] = fast(batch)[: len(part)].float().cpu()
+    return found
+
+
+def alike(x: Tensor) -> list[Tensor]:
+    """Positions of the samples that a network takes to the same length: texts by their own, rounded
+    up as the network does, and pictures all."""
+    if not is_tokens(x):
+        return [torch.arange(len(x))]
+    steps = -(-lengths(x) // STEP)
+    return [(steps == n).nonzero().squeeze(1) for n in steps.unique()]
+
+
+def _digest_in_order(file: Path, names: list[str]) -> str:
+    """Digest of a file's tensors in the order of ``names``; of none where one is missing."""
+    found = load_file(file)
+    return digest_of([{name: found[name] for name in names if name in found}])
 
 
 def _load(folder: Path) -> dict[bytes, Tensor]:

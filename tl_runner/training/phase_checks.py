@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tl_runner.backbones._batch_norm import norms_of
 from tl_runner.data.splits import Split, without
 from tl_runner.metrics import selection_rules as rules
+from tl_runner.training.batches import is_tokens
 from tl_runner.training.early_stopping import unvalidated
 
 if TYPE_CHECKING:
@@ -55,6 +56,16 @@ def unfit(
             "give (Outputs.embed)."
         )
     for phase in phases:
+        tokens = [
+            s
+            for s in phase.reads.values()
+            if isinstance(own := splits.get(s), Split) and is_tokens(own.x)
+        ]
+        if tokens and (phase.sampling.mixup or phase.sampling.cutmix):
+            problems.append(
+                f"the phase {phase.name} mixes samples (mixup, cutmix), and tokens of texts cannot "
+                "be: set both to 0, or backbone.frozen=true, whose features can."
+            )
         empty = [
             s
             for s in phase.reads.values()
