@@ -280,7 +280,7 @@ def test_texts_are_adapted_to_and_new_ones_predicted(tl_run, tl_predict, tmp_pat
     again = tl_predict(tmp_path / "a", target, "--format", "csv").out.splitlines()
     said = dict(row.split(",")[:2] for row in again[1:])
     for row in rows[1:]:
-        name, predicted, p = row.split(",")
+        name, predicted, _ = row.split(",")
         assert said[f"{tmp_path}/{name}"] == predicted
     everything = results(tmp_path)
     assert {result["metric"] for result in everything} == {"im"}
@@ -298,7 +298,9 @@ def test_words_beat_chance_and_a_run_reads_new_texts(tl_run, tl_predict, tmp_pat
     (result,) = results(tmp_path)
     assert result["metrics"]["target_test"]["accuracy"] > 0.9
     said = tl_predict(tmp_path / "a", target, "--format", "csv").out.splitlines()[1:]
-    right = sum(row.split(",")[1] == label for row, (_, label) in zip(said, sentences(120, 3)))
+    right = sum(
+        row.split(",")[1] == label for row, (_, label) in zip(said, sentences(120, 3), strict=True)
+    )
     assert right > 110
     picture = tl_run("device=cpu", "data=texts", f"data.target_file={target}", "backbone=lenet")
     assert picture.code == 2
