@@ -1,8 +1,8 @@
 """Features of a frozen network, computed once for each picture or text, and kept.
 
 They are kept in a folder by the network's content and the sample's, so all runs and sweeps share
-them. A sample's features do not depend on those beside it: batches are of one size, and where that
-does not make them the same to the bit, nothing else would.
+them. A sample's features do not depend on those beside it, to the bit: texts are taken with others
+of their length, and sizes of batches differ by multiples alone.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from tl_runner.data.task import Task
     from tl_runner.training.device import Device
 
-FORMAT = 1
-CHUNK = 16  # samples at once: the fastest on a CPU, for a convolutional network of 224 x 224
-ON_GPU = 256
+FORMAT = 2
+# samples at once: the fastest on a CPU, of pictures of 224 x 224 and of texts of 30 tokens
+PICTURES, TEXTS, ON_GPU = 16, 32, 256
+# sizes of batches are multiples of it: of 1 or 3 texts a matrix product rounds in another order
+MULTIPLE = 4
 DIGEST = 16  # bytes
 
 
@@ -134,13 +136,15 @@ def of_weights(network: Backbone) -> str:
 @torch.inference_mode()
 def _computed(network: Backbone, x: Tensor, device: Device) -> Tensor:
     """Features float32 (N, d) on the CPU, by the fastest form of the network."""
-    size = ON_GPU if device.torch.type == "cuda" else CHUNK
+    size = TEXTS if is_tokens(x) else PICTURES
+    size = ON_GPU if device.torch.type == "cuda" else size
     fast = folded(network, pixels(x[:2].to(device.torch))).to(memory_format=torch.channels_last)
     found = torch.empty(len(x), network.out_features)
     for rows in alike(x):
         for own in rows.split(size):
             part = x[own]
-            full = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
+            more = -len(part) % MULTIPLE
+            full = torch.cat([part, part[-1:].expand(more, *part.shape[1:])])
             batch = pixels(full.to(device.torch)).contiguous(memory_format=torch.channels_last)
             with device.autocast():
                 found[own] = fast(batch)[: len(part)].float().cpu()
