@@ -590,6 +590,10 @@ def test_memory_stays_flat_over_2000_meta_steps():
         ),
         (("method=maml", "device.compile=true"), "cannot be compiled yet"),
         (("method=maml", "backbone.bn=concat"), "few-shot tasks have none"),
+        (
+            ("method=maml", "backbone=efficientnet_lite0", "backbone.frozen=true"),
+            "draw their own images",
+        ),
         (("method=maml", "data=sinusoid", "selection=meta_val"), "ask for a number"),
         (("method=maml", "data=sinusoid", "train.patience=2"), "ask for a number"),
         (("method=maml", "data.shots=0"), "data.shots=0 should be a whole number of at least 1"),

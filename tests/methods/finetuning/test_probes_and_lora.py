@@ -41,6 +41,21 @@ def test_a_probe_trains_the_head_on_features_that_are_computed_once(monkeypatch)
     assert {id(p) for p in loop.updates[0].parameters} == {id(p) for p in method.head.parameters()}
 
 
+@pytest.mark.parametrize(
+    ("words", "rate"),
+    [
+        (("backbone=small_cnn",), 0.01),  # 128 features
+        (("backbone=lenet",), 0.01 * (128 / 500) ** 1.5),
+        (("backbone=lenet", "method.probe.optimizer.lr=0.002"), 0.002),
+    ],
+)
+@pytest.mark.parametrize("name", ["linear_probe", "lp_ft", "autoencoder"])
+def test_a_probes_rate_follows_the_number_of_features(name, words, rate):
+    _, _, method, _ = build(f"method={name}", "data.target_labels=5", *words)
+    (probe,) = [phase for phase in method.phases() if phase.name == "probe"]
+    assert probe.updates[0].optimizer["lr"] == pytest.approx(rate)
+
+
 def test_lp_ft_fine_tunes_from_the_probes_head():
     _, task, method, device = build(
         "method=lp_ft", "data.target_labels=5", "method.new_head=true", "method.freeze=1"
