@@ -29,6 +29,10 @@ class Reader(ABC):
     def files(self) -> Mapping[str, bytes]:
         """What reads texts in the same way, by the names of files."""
 
+    def rules(self) -> bytes:
+        """What decides which tensor a text becomes; all of :meth:`files` unless a reader says."""
+        return b"".join(content for _, content in sorted(self.files().items()))
+
     @abstractmethod
     def take(self, folder: Path) -> None:
         """Take up what :meth:`files` gave.

@@ -126,6 +126,9 @@ class Tokens(Reader):
             CONFIG: (self.folder / CONFIG).read_bytes(),
         }
 
+    def rules(self) -> bytes:
+        return self.tokenizer.to_str().encode()
+
     def take(self, folder: Path) -> None:
         from tokenizers import Tokenizer
 

@@ -107,6 +107,7 @@ OUTLINE: dict[str, Rule] = {
     "scale": either(null, scale),
     "pixels": either(null, low_high),
     "inputs": either(null, shape),
+    "reader": either(null, text),
 }
 CONFIG: dict[str, Rule] = {
     "seed": BY_PATH["seed"],

@@ -62,7 +62,15 @@ def of_run(folder: Path, config: Mapping[str, Any], task: Outline) -> tuple[Teac
                 f"nothing of {human_list(unknown, 5)}, which this data has."
             ]
         )
-    if tuple(run.outline.shape) != tuple(task.shape):
+    if run.outline.reader != task.reader:
+        raise ConfigError(
+            [
+                f"method.teacher={folder} reads texts otherwise than this run's backbone does: its "
+                "tokens or terms are others. Take a student with the teacher's tokenizer and "
+                "max_length."
+            ]
+        )
+    if tuple(run.outline.shape) != tuple(task.shape) and not task.reader:
         theirs, ours = ("x".join(map(str, shape)) for shape in (run.outline.shape, task.shape))
         raise ConfigError(
             [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -57,7 +58,12 @@ def as_read(task: Task, options: Mapping[str, Any]) -> tuple[Task, Reader | None
         name: replace(split, x=x[torch.tensor([place[i] for i in rows[name]])])
         for name, split in task.splits.items()
     }
-    return replace(task, splits=splits), reader
+    return replace(task, splits=splits, reader=digest_of(reader)), reader
+
+
+def digest_of(reader: Reader) -> str:
+    """Digest of how a reader makes tensors of texts."""
+    return blake2b(reader.rules(), digest_size=16).hexdigest()
 
 
 @lru_cache(maxsize=2)  # the runs of a sweep read the same texts

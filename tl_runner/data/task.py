@@ -27,6 +27,7 @@ class Outline:
         inputs: (C, H, W) of the images that a frozen network made features of, whose shape is
             ``shape``; None: nothing stands before the method.
         labelled: whether there are labelled target images for training.
+        reader: digest of what made tensors of texts; None: no texts were read.
         every_label: whether all of the target's training images are.
         splits: their names.
         also, scale, pixels: as a :class:`Task` has them.
@@ -43,6 +44,7 @@ class Outline:
     scale: Mapping[str, Sequence[float]] | None = None
     pixels: Sequence[float] | None = None
     inputs: tuple[int, int, int] | None = None
+    reader: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Task:
             None: it has none.
         inputs: (C, H, W) of the images that a frozen network made the splits' features of; None:
             the splits hold what was read.
+        reader: digest of what made tensors of texts; None: no texts were read.
         texts: of a task of texts, which the splits' ``x``, int64 (N, 1, 1, 1), are positions in
             until they are read for a backbone.
         files: by domain, the name of each sample, which ``Split.ids`` are positions in, for a table
@@ -92,6 +95,7 @@ class Task:
     scale: Mapping[str, Sequence[float]] | None = None
     pixels: Sequence[float] | None = None
     inputs: tuple[int, int, int] | None = None
+    reader: str | None = None
     texts: Sequence[str] = ()
     files: Mapping[str, Sequence[str]] = field(default_factory=dict)
     passes: float | None = None
@@ -186,4 +190,5 @@ class Task:
             scale=self.scale,
             pixels=self.pixels,
             inputs=self.inputs,
+            reader=self.reader,
         )
