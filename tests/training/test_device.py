@@ -135,3 +135,20 @@ def test_denormals_are_flushed_before_anything_runs():
     # no other test's thread
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(found.stdout) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "precision", "flags", "warns"),
+    [
+        ("cpu", "bf16", "fpu avx2 avx512f", True),
+        ("cpu", "bf16", "fpu avx512f avx512_bf16", False),
+        ("cpu", "bf16", "fp asimd bf16", False),
+        ("cpu", "fp16", "fpu avx512f avx512_bf16", True),
+        ("cpu", "fp32", "fpu", False),
+        ("cpu", "bf16", "", False),
+        ("meta", "bf16", "fpu", False),
+    ],
+)
+def test_a_precision_that_a_processor_imitates_is_said(kind, precision, flags, warns):
+    device = devices.Device(torch.device(kind), precision, False, False, False)
+    assert ("imitates" in devices.slower_than_fp32(device, flags)) is warns

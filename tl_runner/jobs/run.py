@@ -150,6 +150,8 @@ def run(job: Job) -> dict[str, Any]:
             progress.say(lengths)
         if text := from_scratch(task, backbones):
             trainer.warn(text)
+        if text := devices.slower_than_fp32(device):
+            trainer.warn(text)
         for note in task.notes:
             trainer.warn(note)
         trainer.run()

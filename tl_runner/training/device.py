@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 THREADS = torch.get_num_threads()
 _taken: dict[int, IO] = {}  # this process's GPU and the open file whose lock says so
+# flags of processors, of x86 and ARM, that compute in a precision
+NATIVE = {"bf16": ("avx512_bf16", "amx_bf16", "bf16"), "fp16": ("avx512_fp16", "amx_fp16", "fphp")}
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -122,6 +124,28 @@ def free_gpu(count: int) -> int:
             return index
         file.close()
     return os.getpid() % count
+
+
+def slower_than_fp32(device: Device, flags: str | None = None) -> str:
+    """A warning where a processor does not know a precision and imitates it; or empty.
+
+    Args:
+        flags: of the processor; None: of this one, as Linux lists them. Without any nothing is
+            said.
+    """
+    if device.torch.type != "cpu" or device.precision not in NATIVE:
+        return ""
+    if flags is None:
+        try:
+            flags = Path("/proc/cpuinfo").read_text()
+        except OSError:
+            return ""
+    if not flags or {*NATIVE[device.precision]} & {*flags.split()}:
+        return ""
+    return (
+        f"device.precision={device.precision}: this processor does not compute in it and imitates "
+        "it, several times slower than device.precision=fp32."
+    )
 
 
 def resolve(options: Mapping[str, Any], worker: bool = False) -> Device:
