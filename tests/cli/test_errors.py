@@ -62,6 +62,10 @@ COMMANDS = {
         ["method=mcc", "data=mnist"],
         ["method=mcc needs a source domain, which this data does not have"],
     ),
+    "values that a choice cannot do without": (
+        ["data=texts", "backbone=text", "method=target_only", "data.target_labels=all"],
+        ["data.target_file has no value", "backbone.name has no value", "set backbone.name=..."],
+    ),
     "parts of a batch that is compared": (
         ["method=mcc", "train.accumulate=2"],
         ["method.adapt.accumulate=2", "couples", "Set method.adapt.accumulate=1"],

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 
 import pytest
 
 from support.arrays import numbers, vectors
 from support.covers import cases
+from support.encoders import make_encoder, reviews
 from support.pictures import made_up
 from support.runs import results
 from support.shipped import module_of
@@ -42,6 +44,18 @@ NAMED = {  # what a user has to name, by choice
         "data.target_file": "new_numbers.npz",
         "backbone": "raw",
     },
+    "data=texts": {"data.source_file": "books.csv", "data.target_file": "films.csv"},
+    "backbone=tfidf": {
+        "data": "texts",
+        "data.source_file": "books.csv",
+        "data.target_file": "films.csv",
+    },
+    "backbone=text": {
+        "data": "texts",
+        "data.source_file": "books.csv",
+        "data.target_file": "films.csv",
+        "backbone.name": "encoder_dir",
+    },
     "data=multitask_digits": {"method": "multitask"},  # no source, as the default method needs
     "data=mnist": {"method": "target_only"},
     "data=folder": {"data.target_dir": "photos", "data.source_dir": "drawings"},
@@ -67,6 +81,11 @@ SHORTER = {
         if group == "experiment" and name.startswith(("omniglot_pr", "sinus", "hinton"))
     },
     **{f"method={name}": FEW for name in ("protonet", "pretrain_all")},
+    # of 224 otherwise
+    **{
+        f"backbone={name}": (*FEW, "train.batch_size=16", "backbone.size=32")
+        for name in ("timm", "efficientnet_lite0")
+    },
 }
 CLASSES = {
     "things": [f"thing{i:02}" for i in range(24)],
@@ -162,7 +181,7 @@ def smoke(tl_run, tmp_path, made_up_root, monkeypatch):
         shorter = shorter or [*FEW, "train.batch_size=16"]
         named = {key: value for word in words for key, value in NAMED.get(word, {}).items()}
         root = [
-            f"{key}={made_for(tmp_path / value) if key.endswith(('_dir', '_file')) else value}"
+            f"{key}={made_for(tmp_path / value) if MADE.search(f'{key}={value}') else value}"
             for key, value in named.items()
         ]
         ended = tl_run(
@@ -194,6 +213,7 @@ METHOD_OF = {
     "digits_multi": "source_only",
     "folder": "dann",
     "arrays": "cdan",
+    "texts": "coral",
     "cifar10": "finetune",
     "split_digits": "lwf",
     "mnist": "kd",
@@ -231,6 +251,10 @@ def made_for(path):
     """Pictures or vectors made up here, for a name of ``NAMED``."""
     if path.stem.endswith("numbers"):
         return numbers(path)
+    if path.suffix == ".csv":
+        return reviews(path, 60, seed=len(path.stem))
+    if path.stem == "encoder_dir":
+        return make_encoder(path)
     return (
         vectors(path)
         if path.suffix == ".npz"
@@ -238,6 +262,7 @@ def made_for(path):
     )
 
 
+MADE = re.compile("_(dir|file)=|=.*_dir$")  # files and folders that are made up
 NO_SOURCE = ("mnist",)
 # data whose source and target have other classes, so adaptation is not for them
 OTHER_CLASSES = ("cifar10", "split_digits")

@@ -29,7 +29,7 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
     if message := unknown_backbone(config["backbone"]):
         yield message
     for group in ("method", "data", "backbone"):
-        if plugins.not_installed(name := config[group]["name"]):
+        if "module" not in config[group] and plugins.not_installed(name := config[group]["name"]):
             yield (
                 f"{group}.name={name}: there is no package {name.partition('.')[0]}. It has to be "
                 "installed or on PYTHONPATH."
@@ -43,6 +43,9 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
             f"data.source and data.target both name {', '.join(sorted(both))}: a domain is "
             "either source or target."
         )
+    for path, value in walk({key: config[key] for key in ("data", "backbone", "method")}):
+        if value == "???":
+            yield f"{path} has no value, and this choice cannot do without: set {path}=..."
     yield from unmet(config)
     if "source_val" in SELECTION[config["selection"]].needs and data.get("val_fraction") == 0:
         yield (

@@ -167,7 +167,7 @@ def test_new_vectors_are_labelled_as_the_run_labelled_its_own(tl_run, tmp_path):
     ended = tl_run(*WORDS, "data=arrays", *words)
     assert ended.code == 0, ended.text
     one = Trained(run)
-    found = one.predict(one.pictures([target]))
+    found = one.predict(one.named([target]))
     with np.load(run / "predictions.npz") as arrays:
         rows, p = arrays["target_test/ids"], arrays["target_test/probabilities"]
     np.testing.assert_allclose(found.values[rows], p, atol=1e-6)

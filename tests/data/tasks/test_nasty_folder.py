@@ -121,5 +121,5 @@ def test_it_trains_or_says_what_is_wrong(nasty, tl_run, tmp_path, decoded):
     assert set(decoded.values()) == {1}
 
     run = Trained(tmp_path / "run")
-    found = run.predict(run.pictures([root / "cat"]))
+    found = run.predict(run.named([root / "cat"]))
     assert sorted(found.unreadable) == sorted(bad)
