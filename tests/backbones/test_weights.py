@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pickle
 from argparse import Namespace
+from functools import cache
 
 import pytest
 import torch
@@ -105,9 +106,25 @@ def test_a_layer_of_another_name_is_not_taken_for_one_that_ends_alike():
     assert same(state(backbone), own)
 
 
+@cache
 def of_torchvision(name="resnet18"):
     torch.manual_seed(0)
     return torchvision.models.get_model(name, weights=None).state_dict()
+
+
+def of_zeros(name):
+    """Names and shapes of a model's weights, which are what decides."""
+    with torch.device("meta"):
+        model = torchvision.models.get_model(name, weights=None)
+    return {k: torch.zeros(v.shape, dtype=v.dtype) for k, v in model.state_dict().items()}
+
+
+def unset(name, size):
+    """A backbone whose first weights were not drawn, which takes VGG seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        for drawn in ("normal_", "kaiming_normal_", "kaiming_uniform_", "uniform_"):
+            patch.setattr(f"torch.nn.init.{drawn}", lambda tensor, *_, **__: tensor)
+        return Torchvision((3, size, size), name=name)
 
 
 def under(prefix):
@@ -146,8 +163,9 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_weights_in_every_form_give_the_same_features(tmp_path, form):
     weights, x = of_torchvision(), torch.rand(2, 3, 32, 32)
-    whole = torchvision.models.resnet18(weights=None)
-    whole.load_state_dict(weights)
+    with torch.device("meta"):  # its own first weights are of no use
+        whole = torchvision.models.resnet18(weights=None)
+    whole.load_state_dict(weights, assign=True)
     whole.fc = torch.nn.Identity()
     backbone = Torchvision((3, 32, 32), name="resnet18")
     content = {k: v for k, v in FORMS[form](weights).items() if v is not None}
@@ -167,11 +185,11 @@ def test_weights_in_every_form_give_the_same_features(tmp_path, form):
 def test_weights_of_another_depth_are_refused(name, file):
     size = 64 if name == "vgg11" else 32
     with pytest.raises(CheckpointError, match=r"of another network|Is it of another backbone"):
-        fill(Torchvision((3, size, size), name=name), of_torchvision(file), "w.pth")
+        fill(unset(name, size), of_zeros(file), "w.pth")
 
 
 def test_a_head_at_the_end_of_the_last_block_is_no_other_depth():
-    said = fill(Torchvision((3, 64, 64), name="vgg11"), of_torchvision("vgg11"), "w.pth")
+    said = fill(unset("vgg11", 64), of_zeros("vgg11"), "w.pth")
     assert "2 more not used (classifier.6.weight, classifier.6.bias)" in said
 
 
