@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 FOLDER = "reader"  # in a run's folder
+MULTIPLE = 8  # of tokens, to which texts of a batch are padded
 
 
 class Reader(ABC):

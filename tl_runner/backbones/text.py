@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tl_runner.backbones._base import Backbone
-from tl_runner.backbones._texts import Reader
+from tl_runner.backbones._texts import MULTIPLE, Reader
 from tl_runner.backbones._weights import read
 from tl_runner.errors import ConfigError
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 PRETRAINED = "pretrained"
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-MULTIPLE = 8  # of tokens, to which a batch is padded, as in tl_runner.training.batches.STEP
 PAD = -1  # behind a text's last token
 
 

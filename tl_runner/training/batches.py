@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from tl_runner.data.splits import Split
     from tl_runner.training.device import Device
 
-STEP = 8  # tokens: texts are padded to a multiple of them
 # images and labels to mixed ones, of one batch
 Mix = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 # images, generator, part of the batch, parts

@@ -22,8 +22,9 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tl_runner.backbones._folding import folded
+from tl_runner.backbones._texts import MULTIPLE as PADDED_TO
 from tl_runner.files import write_atomic
-from tl_runner.training.batches import STEP, is_tokens, lengths, pixels
+from tl_runner.training.batches import is_tokens, lengths, pixels
 from tl_runner.training.phase_key import digest_of, processor
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def alike(x: Tensor) -> list[Tensor]:
     up as the network does, and pictures all."""
     if not is_tokens(x):
         return [torch.arange(len(x))]
-    steps = -(-lengths(x) // STEP)
+    steps = -(-lengths(x) // PADDED_TO)
     return [(steps == n).nonzero().squeeze(1) for n in steps.unique()]
 
 
