@@ -18,7 +18,8 @@ from PIL import Image
 from support.pictures import made_up
 from support.runs import TINY, data_root
 from tl_runner.data.tasks.folder import listing_of
-from tl_runner.predict import formats
+from tl_runner.predict import export, formats
+from tl_runner.predict import run as predict_run
 from tl_runner.predict.run import Found, Trained
 
 FOLDER = [word for word in TINY if not word.startswith("data.")]
@@ -170,6 +171,45 @@ def test_an_exported_network_says_the_same_of_any_number_of_images(
             found = torch.export.load(file, extra_files=about).module()(images)[1]
             assert json.loads(about["classes"]) == ["cat", "dög", "emu"]
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_weights_too_large_for_an_onnx_file_lie_beside_it(
+    trained, tl_predict, tmp_path, monkeypatch
+):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    monkeypatch.setattr(export, "LARGEST", 1000)
+    run, _ = trained
+    (tmp_path / "exported").mkdir()
+    file = tmp_path / "exported" / "model.onnx"
+    stale = file.with_name("model.onnx.data")
+    stale.write_bytes(b"0" * 1000)  # of an export before
+    assert tl_predict(run, "--export", file).code == 0
+    assert sorted(f.name for f in file.parent.iterdir()) == ["model.onnx", "model.onnx.data"]
+    assert stale.read_bytes()[:1000] != b"0" * 1000
+    moved = file.parent.rename(tmp_path / "elsewhere")
+    session = runtime.InferenceSession(str(moved / file.name), providers=["CPUExecutionProvider"])
+    one = Trained(run)
+    x = torch.rand(3, *one.outline.shape)
+    (said,) = session.run(["probabilities"], {"images": x.numpy()})
+    torch.testing.assert_close(
+        torch.from_numpy(said), one.outputs(one.answers, x), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_many_pictures_are_labelled_by_a_folded_network(trained, monkeypatch):
+    few, many = Trained(trained[0]), Trained(trained[0])
+    x = torch.rand(predict_run.WORTH_FOLDING, *few.outline.shape)
+    monkeypatch.setattr(predict_run, "WORTH_FOLDING", 2 * len(x))
+    expected = few.outputs(few.answers, x)
+    monkeypatch.undo()
+    assert norms(few.method) == norms(many.method) > 10
+    torch.testing.assert_close(many.outputs(many.answers, x), expected, atol=1e-5, rtol=1e-4)
+    assert norms(many.method) == 0
+
+
+def norms(method):
+    return sum(isinstance(module, torch.nn.BatchNorm2d) for module in method.modules())
 
 
 @pytest.mark.parametrize(

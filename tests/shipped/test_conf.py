@@ -30,6 +30,7 @@ EXTRA = {
 }
 
 
+TEXTS = {"data.source_file": "books.csv", "data.target_file": "films.csv"}
 NAMED = {  # what a user has to name, by choice
     **{f"data={name}": {"method": "maml"} for name in ("glyphs", "omniglot", "sinusoid")},
     "data=folder_episodes": {
@@ -44,17 +45,17 @@ NAMED = {  # what a user has to name, by choice
         "data.target_file": "new_numbers.npz",
         "backbone": "raw",
     },
-    "data=texts": {"data.source_file": "books.csv", "data.target_file": "films.csv"},
-    "backbone=tfidf": {
-        "data": "texts",
-        "data.source_file": "books.csv",
-        "data.target_file": "films.csv",
-    },
-    "backbone=text": {
-        "data": "texts",
-        "data.source_file": "books.csv",
-        "data.target_file": "films.csv",
-        "backbone.name": "encoder_dir",
+    "data=texts": TEXTS,
+    "backbone=tfidf": {"data": "texts", **TEXTS},
+    "backbone=text": {"data": "texts", **TEXTS, "backbone.name": "encoder_dir"},
+    **{  # of transformers alone
+        f"method={name}": {
+            "data": "texts",
+            **TEXTS,
+            "backbone": "text",
+            "backbone.name": "encoder_dir",
+        }
+        for name in ("ia3", "prompt")
     },
     "data=multitask_digits": {"method": "multitask"},  # no source, as the default method needs
     "data=mnist": {"method": "target_only"},

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from tl_runner.backbones._base import Backbone
+from tl_runner.backbones._frozen import OnFrozen
 
 TOLERANCE = 1e-4  # of the outputs' size: rounding in another order, and no more
 
@@ -45,6 +49,37 @@ def folded(network: nn.Module, example: Tensor) -> nn.Module:
         setattr(fast.get_submodule(parent), name, _rest(norm))
     gap = (fast(example) - expected).abs().max()
     return fast if bool(gap <= TOLERANCE * expected.abs().max()) else network
+
+
+@torch.inference_mode()
+def fold_backbones(method: nn.Module, network: Callable[[Tensor], Tensor], example: Tensor) -> None:
+    """Fold, in place, the batch norms of the backbones that a function runs in eval mode.
+
+    Args:
+        method: has them among its modules, and is only asked for outputs from now on.
+        network: the function.
+        example: a batch that it takes.
+    """
+    seen: dict[Backbone, Tensor] = {}
+
+    def note(module: nn.Module, given: tuple[Tensor, ...]) -> None:
+        seen.setdefault(module, given[0])  # type: ignore[arg-type]
+
+    handles = [
+        module.register_forward_pre_hook(note)
+        for module in method.modules()
+        if isinstance(module, Backbone) and not isinstance(module, OnFrozen)
+        if any(isinstance(part, _BatchNorm) for part in module.modules())
+    ]
+    if handles:
+        network(example)
+    for handle in handles:
+        handle.remove()
+    for backbone, given in seen.items():
+        fast = folded(backbone, given)
+        if fast is not backbone:
+            for name, part in fast.named_children():
+                setattr(backbone, name, part)
 
 
 def _pairs(network: nn.Module, example: Tensor) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:

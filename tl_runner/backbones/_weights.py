@@ -8,8 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from tl_runner.backbones._adapters import merged
 from tl_runner.backbones._base import Backbone
 from tl_runner.backbones._pixels import Pixels
+from tl_runner.backbones._prompts import TOKENS
 from tl_runner.backbones._tensor_kinds import unfit
 from tl_runner.backbones._weights_file import content_of, tensors_of
 from tl_runner.errors import CheckpointError, human_list
@@ -37,7 +39,8 @@ COUNTERS = ("num_batches_tracked", "n_averaged")  # no weights: files of old ver
 def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
     """State dict of a file, ``.safetensors`` or PyTorch's, or of a run's folder.
 
-    Of a run, the weights that its selection rule chose. ``key`` is the setting that names it.
+    Of a run, the weights that its selection rule chose, adapters merged into them. ``key`` is the
+    setting that names it.
 
     Raises:
         CheckpointError: it cannot be read, holds more than tensors, or no weights.
@@ -56,7 +59,10 @@ def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
         raise CheckpointError(
             f"{where} holds no weights: a state dict or a run's folder is wanted."
         )
-    return found
+    try:
+        return merged(found)
+    except RuntimeError as error:
+        raise CheckpointError(f"{where}: an adapter does not fit its weight ({error}).") from error
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,12 @@ def fill(
         and name.removeprefix(match.prefix) not in (*match.used, *constants)
     ]
     left = [name for name in left if not name.endswith(COUNTERS)]
+    if any(name.endswith(TOKENS) for name in left):
+        raise CheckpointError(
+            f"{key}={where} learned prompts, without which its network is another, and only "
+            "method=prompt holds them. tl-predict takes the run as it is; method=lora leaves "
+            "weights that any method can start from."
+        )
     if deeper := _of_its_layers(left, match.used, given, match.prefix):
         raise CheckpointError(
             f"{key}={where} is of another network: all {len(found)} tensors that it shares with "

@@ -16,6 +16,7 @@ from tl_runner.predict.inputs import Pictures, Texts, Vectors
 from tl_runner.predict.run import Trained
 
 EXAMPLES = 4  # random images that both are asked about
+LARGEST = 2_000_000_000  # bytes of weights that an ONNX file holds itself
 
 
 class Predictor(nn.Module):
@@ -159,7 +160,12 @@ def _onnx(
     model = program.model_proto
     for key, value in about.items():
         model.metadata_props.add(key=key, value=value)
-    onnx.save(model, file)
+    if sum(tensor.nbytes for tensor in predictor.state_dict().values()) > LARGEST:
+        beside = file.with_name(f"{file.name}.data")  # a Protobuf message holds 2 GB
+        beside.unlink(missing_ok=True)  # onnx writes behind what is there
+        onnx.save(model, file, save_as_external_data=True, location=beside.name)
+    else:
+        onnx.save(model, file)
     try:
         import onnxruntime
     except ImportError:

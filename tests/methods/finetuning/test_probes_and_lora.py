@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 
 from support.methods import build, go, loop_of, same, state
-from tl_runner.backbones._low_rank import LowRank, adapt
 from tl_runner.losses.distillation import softened_cross_entropy
 from tl_runner.training.evaluator import outputs_of
 
@@ -72,24 +71,6 @@ def test_lp_ft_fine_tunes_from_the_probes_head():
     assert not same(head, state(method.head))
     go(loop_of(method, 2, task, device))
     assert not same(encoder, state(method.encoder))
-
-
-def test_an_adapter_is_a_low_rank_matrix_beside_the_weight():
-    draw = torch.Generator().manual_seed(0)
-    for layer, x in (
-        (torch.nn.Linear(5, 7), torch.randn(3, 5, generator=draw)),
-        (torch.nn.Conv2d(2, 6, 3), torch.randn(3, 2, 8, 8, generator=draw)),
-    ):
-        network = torch.nn.Sequential(layer)
-        before, weight = network(x), layer.weight.detach().clone()
-        (adapter,) = adapt(network, 2, 4.0)
-        assert isinstance(adapter, LowRank)
-        assert torch.equal(network(x), before)  # it begins as it was
-        with torch.no_grad():
-            adapter.b.normal_(generator=draw)
-        change = (layer.weight - weight).flatten(1)
-        torch.testing.assert_close(change, 2.0 * adapter.b @ adapter.a)
-        assert torch.linalg.matrix_rank(change) == 2
 
 
 def test_lora_trains_adapters_and_head_alone():

@@ -3,33 +3,40 @@ and the head.
 
 Hu, Shen, Wallis, Allen-Zhu, Li, Wang, Wang & Chen, "LoRA: Low-Rank Adaptation of Large Language
 Models", ICLR 2022. A convolution's weight counts as the matrix (filters, everything else).
+
+DoRA trains the length of each output's weights beside their direction: Liu, Wang, Yin, Molchanov,
+Wang, Cheng & Chen, "DoRA: Weight-Decomposed Low-Rank Adaptation", ICML 2024, eq. 5; by section 4.3
+the norm that divides the direction has no gradient.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tl_runner.backbones import _low_rank as low_rank
-from tl_runner.methods.base import cross_entropy
+from tl_runner.backbones import _adapters as adapters
+from tl_runner.errors import ConfigError
+from tl_runner.methods.finetuning._adapted import adapter_phases
 from tl_runner.methods.finetuning._base import ModelTransfer
-from tl_runner.methods.phases import Group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tl_runner.methods.batch import Batch, Losses
     from tl_runner.methods.phases import Phase
     from tl_runner.methods.setting import Setting
 
 
 class Lora(ModelTransfer):
-    """Phases: ``pretrain`` on the source, unless its epochs are 0, and ``finetune``, which trains
-    adapters and head.
+    """Low-rank matrices on every linear and convolutional layer, or on attention's alone.
 
     Args:
-        finetune: lengths and optimiser.
+        finetune: lengths and optimiser of the phase that trains them and the head.
         rank: of each adapter.
         alpha: an adapter's product counts alpha / rank times.
+        dora: whether each output's weights have a length of their own.
+        layers: ``all``, or ``attention``: what makes its queries, keys and values.
+
+    Raises:
+        ConfigError: attention is asked for, and the backbone has none.
     """
 
     def __init__(
@@ -39,29 +46,30 @@ class Lora(ModelTransfer):
         finetune: Mapping[str, Any],
         rank: int,
         alpha: float,
+        dora: bool,
+        layers: str,
         **transfer: Any,
     ):
         super().__init__(setting, **transfer)
         self.finetune = finetune
         self.base = [*self.encoder.parameters()]
-        self.adapters = self.fresh("adapters", lambda: low_rank.adapt(self.encoder, rank, alpha))
+        found = (
+            adapters.layers(self.encoder)
+            if layers == "all"
+            else [weight for _, weight in adapters.projections(self.encoder)]
+        )
+        if not found:
+            raise ConfigError(
+                [
+                    "method.layers=attention: this backbone has no attention. "
+                    "method.layers=all takes every linear and convolutional layer."
+                ]
+            )
+        kind = adapters.Decomposed if dora else adapters.LowRank
+        self.adapters = self.fresh(
+            "adapters",
+            lambda: [w.adapt(kind(w.value, rank, alpha, w.parts)) for w in found],
+        )
 
     def phases(self) -> list[Phase]:
-        parameters = [p for adapter in self.adapters for p in adapter.parameters()]
-        groups = [Group([*self.head.parameters()]), Group(parameters)]
-        update = self.classifier_update(self.finetune, self.step, groups)
-        tuned = self.on_target(
-            "finetune", self.finetune, update, eval_layers=[*self.encoder.modules()]
-        )
-        phases = self.after_pretraining(tuned)
-        if phases[0].name == "pretrain":  # of the network itself
-            phases[0].updates[0].groups = [Group([*self.base, *self.source_head.parameters()])]
-        return phases
-
-    def step(self, batch: Batch, progress: float) -> Losses:
-        """Cross-entropy of labelled target images."""
-        return {
-            "cross_entropy": cross_entropy(
-                self(batch.target.x), [batch.target], self.finetune["label_smoothing"]
-            )
-        }
+        return adapter_phases(self, self.finetune, self.base, self.adapters)
