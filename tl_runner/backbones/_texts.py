@@ -16,7 +16,12 @@ class Reader(ABC):
     """From texts to the tensors that a backbone takes.
 
     A backbone of texts has a function ``reader(options)`` in its module, which makes one.
+
+    Attributes:
+        learns: whether :meth:`learn` changes anything.
     """
+
+    learns = True
 
     @abstractmethod
     def learn(self, texts: Sequence[str]) -> None:

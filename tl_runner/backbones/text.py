@@ -103,6 +103,8 @@ class Tokens(Reader):
         ConfigError: there is no tokenizer.
     """
 
+    learns = False
+
     def __init__(self, name: str, max_length: int):
         library()
         self.folder, self.max_length = folder_of(name), max_length

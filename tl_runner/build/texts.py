@@ -51,7 +51,8 @@ def as_read(task: Task, options: Mapping[str, Any]) -> tuple[Task, Reader | None
     training = {i for name, own in rows.items() if "_train" in name for i in own}
     every = sorted({i for own in rows.values() for i in own})
     texts = tuple(task.texts[i] for i in every)
-    learned = tuple(task.texts[i] for i in sorted(training))
+    # of a reader that learns nothing, what it would learn from makes no difference
+    learned = tuple(task.texts[i] for i in sorted(training)) if reader.learns else ()
     reader, x = _read(json.dumps(dict(options), sort_keys=True, default=str), texts, learned)
     place = {i: n for n, i in enumerate(every)}
     splits = {

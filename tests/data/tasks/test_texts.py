@@ -11,6 +11,8 @@ import torch
 
 from support.encoders import make_encoder, reviews, sentences, write_table
 from support.runs import results
+from tl_runner.backbones.text import Tokens
+from tl_runner.build.texts import as_read
 from tl_runner.data.tasks.texts import load
 from tl_runner.errors import DataError
 
@@ -286,6 +288,28 @@ def test_texts_are_adapted_to_and_new_ones_predicted(tl_run, tl_predict, tmp_pat
     assert {result["metric"] for result in everything} == {"im"}
     arrays = np.load(tmp_path / "a" / "predictions.npz")
     assert arrays["target_train/probabilities"].shape[1] == 2
+
+
+def test_a_tokenizer_reads_texts_once_for_every_seed(tmp_path, monkeypatch):
+    folder, calls = make_encoder(tmp_path / "encoder"), []
+    read = Tokens.__call__
+
+    def counted(self, texts):
+        calls.append(len(texts))
+        return read(self, texts)
+
+    monkeypatch.setattr(Tokens, "__call__", counted)
+    options = {"name": str(folder), "module": "text", "max_length": 16}
+    first, second = (
+        as_read(task_of(as_csv(tmp_path), source_file=as_csv(tmp_path), seed=seed), options)[0]
+        for seed in (0, 1)
+    )
+    assert len(calls) == 1
+    rows = [
+        {tuple(row) for row in task.splits["source_train"].x.flatten(1).tolist()}
+        for task in (first, second)
+    ]
+    assert rows[0] != rows[1]
 
 
 def test_words_beat_chance_and_a_run_reads_new_texts(tl_run, tl_predict, tmp_path):

@@ -55,9 +55,13 @@ def snd(p: Tensor, temperature: float = 0.05, chunk: int = 500) -> Tensor:
     unit = torch.nn.functional.normalize(p, dim=1)
     total = p.new_zeros(())
     for start in range(0, len(p), chunk):
-        logits = unit[start : start + chunk] @ unit.T / temperature
-        logits.diagonal(start).fill_(-torch.inf)
-        total = total + torch.special.entr(logits.softmax(1)).sum()
+        # of logits s, the largest 1 / temperature, the entropy is log sum(exp s) - E[s]
+        logits = unit[start : start + chunk] @ unit.T
+        logits.sub_(1).div_(temperature)
+        odds = logits.exp()
+        odds.diagonal(start).zero_()
+        sums = odds.sum(1)
+        total = total + (sums.log() - torch.linalg.vecdot(odds, logits) / sums).sum()
     return total / len(p)
 
 
