@@ -139,6 +139,8 @@ class Outputs:
         embed: images (B, C, H, W) of the source and of the target to features (B, d), for pictures
             of the two domains and the selection rules that compare them. ``target``'s are what
             ``predict`` classifies.
+        on_fixed: ``predict`` of features (B, d) that ``embed``'s ``target`` made, where the phase
+            trains nothing that they depend on: they are then computed once for each split.
         domains: whose splits the classifier is scored on; where it knows the source's classes
             alone, only the source's.
         curve: of a phase that learns few-shot tasks, by which it is scored instead: the support and
@@ -149,6 +151,7 @@ class Outputs:
     source_predict: Callable[[Tensor], Tensor] | None = None
     also: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     embed: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    on_fixed: Callable[[Tensor], Tensor] | None = None
     domains: Sequence[str] = ("source", "target")
     curve: Callable[[TaskSet, TaskSet], Tensor] | None = None
 

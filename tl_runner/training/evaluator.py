@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,6 +73,8 @@ class Evaluator:
             for name, split in {**splits, **some}.items()
             if name in ("source_val", "target_val", *some)
         }
+        # features (N, d) that a phase leaves as they are, by its name and the split's identity
+        self._fixed: dict[tuple[str, int], Tensor] = {}
         seen = {**splits, **self._watched}
         self._compared = {
             name: _rows(seen[name], seed, COMPARED) for name in rules.COMPARED if name in splits
@@ -262,12 +265,17 @@ class Evaluator:
         return arrays
 
     def _logits(self, phase: Phase, name: str, split: Split) -> Tensor:
-        predict = (
-            phase.outputs.source_predict
-            if name.startswith("source") and phase.outputs.source_predict
-            else phase.outputs.predict
-        )
-        return outputs_of(self.method, predict, split, self.device)
+        of_source = phase.outputs.source_predict if name.startswith("source") else None
+        if of_source or not phase.outputs.on_fixed:
+            predict = of_source or phase.outputs.predict
+            return outputs_of(self.method, predict, split, self.device)
+        key = (phase.name, id(split))
+        if key not in self._fixed:
+            target = phase.outputs.embed["target"]
+            self._fixed = {k: z for k, z in self._fixed.items() if k[0] == phase.name}
+            self._fixed[key] = outputs_of(self.method, target, split, self.device)
+        fixed = replace(split, x=self._fixed[key])
+        return outputs_of(self.method, phase.outputs.on_fixed, fixed, self.device, lay_out=False)
 
     def _features(self, encode: Callable[[Tensor], Tensor], name: str) -> np.ndarray:
         """Float64 (N, d) of the compared images of a split."""
@@ -291,9 +299,16 @@ def _some(split: Split, seed: int, most: int = WATCHED) -> Split:
 
 @torch.no_grad()
 def outputs_of(
-    method: Method, predict: Callable[[Tensor], Tensor], split: Split, device: Device
+    method: Method,
+    predict: Callable[[Tensor], Tensor],
+    split: Split,
+    device: Device,
+    lay_out: bool = True,
 ) -> Tensor:
     """A network's outputs for a whole split, float32 (N, ...), in eval mode, without augmentation.
+
+    Args:
+        lay_out: whether the samples are images, and not what a network made of them.
 
     Raises:
         DivergedError: one is NaN or infinite.
@@ -303,7 +318,7 @@ def outputs_of(
     order = lengths(split.x).argsort(stable=True) if is_tokens(split.x) else None
     for x in (split.x if order is None else split.x[order]).split(CHUNK):
         device.begin_step()
-        x = device.lay_out(pixels(x))
+        x = device.lay_out(pixels(x)) if lay_out else x
         with device.autocast():
             rows.append(predict(x).float().clone())
     logits = torch.cat(rows)

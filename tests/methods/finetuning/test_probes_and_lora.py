@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 
 from support.methods import build, go, loop_of, same, state
 from tl_runner.losses.distillation import softened_cross_entropy
-from tl_runner.training.evaluator import outputs_of
+from tl_runner.training.evaluator import Evaluator, outputs_of
 
 
 def begun(*words, number=-1):
@@ -38,6 +39,31 @@ def test_a_probe_trains_the_head_on_features_that_are_computed_once(monkeypatch)
     )
     torch.testing.assert_close(loop.updates[0].update.step(batch, 0.0)["cross_entropy"], expected)
     assert {id(p) for p in loop.updates[0].parameters} == {id(p) for p in method.head.parameters()}
+
+
+def test_a_probe_is_scored_on_features_that_are_computed_once():
+    _, task, method, device = build("method=linear_probe", "data.target_labels=5")
+    (probe,) = [phase for phase in method.phases() if phase.name == "probe"]
+    bare = replace(probe, outputs=replace(probe.outputs, on_fixed=None))
+    passes = []
+    method.encoder.register_forward_hook(lambda *_: passes.append(1))
+    found = []
+    for phase in (probe, bare):
+        evaluator = Evaluator(method, task.splits, device, 0, oracle=False)
+        found.append([])
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            for _ in range(3):  # epochs: the head moves, the encoder does not
+                torch.nn.init.normal_(method.head.weight)
+                passes.clear()
+                found[-1].append((evaluator.after_epoch(phase), len(passes)))
+    once, always = found
+    assert [scores for scores, _ in once] == [scores for scores, _ in always]
+    assert once[0][0] != once[1][0]
+    target = {"target_train", "target_val", "target_test"}
+    assert target & once[0][0].keys()
+    assert once[0][1] == always[0][1]
+    assert once[1][1] == once[2][1] < always[2][1]
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,7 @@ class ModelTransfer(Method):
         update: Update,
         *,
         reads: Mapping[str, str] | None = None,
+        on_fixed: Callable[[Tensor], Tensor] | None = None,
         **fields: Any,
     ) -> Phase:
         """A phase on the labelled target images.
@@ -110,6 +111,7 @@ class ModelTransfer(Method):
             options: its section of the config.
             update: its one update.
             reads: the batch's domains and the split that each comes from, if more than those.
+            on_fixed: of :class:`~tl_runner.methods.phases.Outputs`.
             fields: of the phase.
         """
         still = [*fields.pop("eval_layers", ()), *frozen_norms(self.encoder, self.setting.bn)]
@@ -123,6 +125,7 @@ class ModelTransfer(Method):
                 self,
                 self.classify_source,
                 embed={"source": self.features, "target": self.features},
+                on_fixed=on_fixed,
                 domains=["source", "target"] if self.pretrain["epochs"] else ["target"],
             ),
             **fields,
@@ -184,6 +187,7 @@ class ModelTransfer(Method):
             hooks=Hooks(precompute=extract),
             sampling=Sampling.of(options, augment=False),
             eval_layers=[*self.encoder.modules()],
+            on_fixed=None if overridden(self, ModelTransfer, "forward", "features") else self.head,
         )
 
     def rate(self, options: Mapping[str, Any]) -> float:
