@@ -12,9 +12,11 @@ from tl_runner.backbones import Backbone
 from tl_runner.backbones._folding import folded
 from tl_runner.backbones._frozen import FrozenNetwork, OnFrozen, put_under, trained_part
 from tl_runner.build.backbone import maker
+from tl_runner.data import rows
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
 from tl_runner.training import device as devices
+from tl_runner.training import frozen_features
 from tl_runner.training.frozen_features import digests, on_features
 
 CPU = devices.Device(torch.device("cpu"), "fp32", False, False, False)
@@ -157,6 +159,23 @@ def test_other_weights_and_damaged_files_are_computed_anew(tmp_path):
     _, said = on_features(more, FrozenNetwork(Halves()), CPU, config)
     assert "of 18 samples" in said
     assert "(12 of them before)" in said
+
+
+def test_many_samples_are_computed_block_by_block(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows, "LARGE", 1)
+    task = task_of(30)
+    whole, _ = on_features(
+        task, FrozenNetwork(Halves()), CPU, {"cache": {"dir": str(tmp_path / "whole")}}
+    )
+    monkeypatch.setattr(frozen_features, "AT_ONCE", 4 * 3 * 4 * 4)
+    split = task.splits["source_train"]
+    many = replace(task, splits={**task.splits, "source_train": split.take(torch.arange(6))})
+    assert isinstance(many.splits["source_train"].x, rows.Rows)
+    config = {"cache": {"dir": str(tmp_path / "blocks")}}
+    found, said = on_features(many, FrozenNetwork(Halves()), CPU, config)
+    assert "30 samples" in said
+    assert all(torch.equal(found.splits[k].x, whole.splits[k].x) for k in whole.splits)
+    assert len([*(tmp_path / "blocks").rglob("*.safetensors")]) > 3
 
 
 def test_digests_tell_contents_and_shapes_apart():

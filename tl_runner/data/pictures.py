@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tl_runner.data.picture_file import FULL, Range, picture, scale_of
+from tl_runner.data.rows import from_file
 from tl_runner.errors import DataError
 from tl_runner.files import claimed
 
@@ -131,7 +131,7 @@ def _pictures(x: np.ndarray, about: Mapping[str, Any]) -> Pictures:
     """What was decoded, with what :func:`_fill` or its file says of it."""
     low_high = about["scale"]
     return Pictures(
-        torch.from_numpy(x),
+        from_file(x),
         {int(i): str(why) for i, why in about["unreadable"].items()},
         [bytes.fromhex(content).hex() for content in about["contents"]],
         int(about["wide"]),

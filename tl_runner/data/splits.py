@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from tl_runner.data.rows import chained, moved, taken
 from tl_runner.errors import DataError
 
 
@@ -17,7 +18,8 @@ class Split:
 
     Attributes:
         x: images, uint8 (N, C, H, W); feature vectors, float32 (N, d, 1, 1); or tokens of texts,
-            int32 (N, L, 1, 1), -1 behind the last.
+            int32 (N, L, 1, 1), -1 behind the last. Of many pictures
+            :class:`~tl_runner.data.rows.Rows`, which are read when they are indexed.
         y: class indices, int64 (N,), or numbers, float32 (N,), where one is asked for; None where
             labels are not for the method's eyes.
         ids: each sample's position in its original file or drawing order, int64 (N,).
@@ -39,12 +41,11 @@ class Split:
     def to(self, device: torch.device, channels_last: bool = False) -> Split:
         """The split on ``device``."""
         layout = torch.channels_last if channels_last else torch.contiguous_format
-        x = self.x.to(device).contiguous(memory_format=layout)
-        return self._with(x, lambda values: values.to(device))
+        return self._with(moved(self.x, device, layout), lambda values: values.to(device))
 
     def take(self, index: Tensor) -> Split:
         """Split of the samples at ``index``, in that order."""
-        return self._with(self.x[index], lambda values: values[index])
+        return self._with(taken(self.x, index), lambda values: values[index])
 
     def without_labels(self) -> Split:
         """Split of the same samples; the labels are gone, not hidden."""
@@ -80,7 +81,7 @@ def joined(splits: Sequence[Split]) -> Split:
         return splits[0]
     labels = [split.y for split in splits if split.y is not None]
     return Split(
-        torch.cat([split.x for split in splits]),
+        chained([split.x for split in splits]),
         torch.cat(labels) if len(labels) == len(splits) else None,
         torch.cat([split.ids for split in splits]),
         torch.arange(len(splits)).repeat_interleave(torch.tensor([len(split) for split in splits])),

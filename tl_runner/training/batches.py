@@ -136,7 +136,7 @@ class Batches:
 
     def _samples(self, domain: str, index: Tensor, step: int) -> Samples:
         split = self.splits[domain]
-        x = pixels(split.x[index])
+        x = self.device.lay_out(pixels(split.x[index]))
         if self.augment:
             x = self.augment(x, None, self.ranks.rank, self.ranks.world)
         y, also = _at(split.y, index), {name: values[index] for name, values in split.also.items()}

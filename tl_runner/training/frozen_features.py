@@ -23,12 +23,13 @@ from torch import Tensor
 
 from tl_runner.backbones._folding import folded
 from tl_runner.backbones._texts import MULTIPLE as PADDED_TO
+from tl_runner.data.rows import in_parts
 from tl_runner.files import write_atomic
 from tl_runner.training.batches import is_tokens, lengths, pixels
 from tl_runner.training.phase_key import digest_of, processor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from tl_runner.backbones._base import Backbone
     from tl_runner.backbones._frozen import FrozenNetwork
@@ -41,6 +42,7 @@ PICTURES, TEXTS, ON_GPU = 16, 32, 256
 # sizes of batches are multiples of it: of 1 or 3 texts a matrix product rounds in another order
 MULTIPLE = 4
 DIGEST = 16  # bytes
+AT_ONCE = 512 * 2**20  # bytes of samples between two times that features are kept
 
 
 def on_features(
@@ -60,15 +62,12 @@ def on_features(
     device.place(frozen)
     key = key_of(frozen.network, device)
     known = _load(folder / key)
-    missing: dict[bytes, Tensor] = {}
-    for name, split in task.splits.items():
-        rows = {k: i for i, k in enumerate(keys[name]) if k not in known and k not in missing}
-        if rows:
-            missing |= dict(zip(rows, split.x[list(rows.values())], strict=True))
-    if missing:
-        found = _computed(frozen.network, torch.stack([*missing.values()]), device)
-        _keep(folder / key, [*missing], found)
-        known |= dict(zip(missing, found, strict=True))
+    computed = 0
+    for names, x in _blocks({k: split.x for k, split in task.splits.items()}, keys, {*known}):
+        found = _computed(frozen.network, x, device)
+        _keep(folder / key, names, found)
+        known |= dict(zip(names, found, strict=True))
+        computed += len(names)
     features = {name: torch.stack([known[k] for k in own]) for name, own in keys.items()}
     first = "source_train" if "source_train" in features else "target_train"
     frozen.cpu().standardise(features[first])
@@ -77,11 +76,31 @@ def on_features(
     }
     every = len({k for own in keys.values() for k in own})
     said = f"{frozen.network.out_features:,} features of {every:,} samples, computed once"
-    if len(missing) < every:
-        said += f" ({every - len(missing):,} of them before)"
+    if computed < every:
+        said += f" ({every - computed:,} of them before)"
     scale = {"mean": frozen.mean.tolist(), "deviation": frozen.deviation.tolist()}
     checksums = {**task.checksums, "the frozen network": of_weights(frozen.network)}
     return replace(task, splits=splits, inputs=task.shape, scale=scale, checksums=checksums), said
+
+
+def _blocks(
+    splits: Mapping[str, Tensor], keys: Mapping[str, list[bytes]], known: set[bytes]
+) -> Iterator[tuple[list[bytes], Tensor]]:
+    """(keys, samples) of those that are not known, each once, about :data:`AT_ONCE` bytes at a
+    time."""
+    one = next(iter(splits.values()))[:1]
+    most = max(1, AT_ONCE // (one.numel() * one.element_size()))
+    block: dict[bytes, Tensor] = {}
+    for name, own in splits.items():
+        rows = {k: i for i, k in enumerate(keys[name]) if k not in known}
+        known |= {*rows}
+        for some in torch.tensor([*rows.values()], dtype=torch.int64).split(most):
+            block |= zip((keys[name][i] for i in some.tolist()), own[some], strict=True)
+            if len(block) >= most:
+                yield [*block], torch.stack([*block.values()])
+                block = {}
+    if block:
+        yield [*block], torch.stack([*block.values()])
 
 
 def keep(frozen: FrozenNetwork, file: Path, config: Mapping[str, Any]) -> None:
@@ -102,12 +121,16 @@ def keep(frozen: FrozenNetwork, file: Path, config: Mapping[str, Any]) -> None:
 
 def digests(x: Tensor) -> list[bytes]:
     """Digest of each sample's content."""
-    rows = np.ascontiguousarray(x.numpy()).reshape(len(x), -1)
     if is_tokens(x):  # how far the longest text of this data goes is not a text's content
+        rows = np.ascontiguousarray(x.numpy()).reshape(len(x), -1)
         parts = [row[:n].tobytes() for row, n in zip(rows, lengths(x).tolist(), strict=True)]
         return [blake2b(part, digest_size=DIGEST, key=b"tokens").digest() for part in parts]
-    about = f"{rows.dtype}{tuple(x.shape[1:])}".encode()
-    return [blake2b(row.tobytes(), digest_size=DIGEST, key=about[:64]).digest() for row in rows]
+    found = []
+    for some in in_parts(x):
+        rows = np.ascontiguousarray(some.numpy())
+        about = f"{rows.dtype}{rows.shape[1:]}".encode()[:64]
+        found += [blake2b(row.tobytes(), digest_size=DIGEST, key=about).digest() for row in rows]
+    return found
 
 
 def key_of(network: Backbone, device: Device) -> str:

@@ -19,6 +19,7 @@ import torch
 
 import tl_runner
 from tl_runner.backbones import Backbone
+from tl_runner.data.rows import in_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -127,11 +128,11 @@ def digest_of(networks: Sequence[Mapping[str, Tensor]]) -> str:
 def _add(digest: Any, tensor: Tensor | None) -> None:
     if tensor is not None:
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(
-            tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-            if tensor.ndim
-            else str(tensor.item()).encode()
-        )
+        if not tensor.ndim:
+            digest.update(str(tensor.item()).encode())
+            return
+        for part in in_parts(tensor):
+            digest.update(part.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
 
 
 def own_files(method: Method) -> set[Path]:
