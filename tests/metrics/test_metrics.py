@@ -16,6 +16,7 @@ from sklearn import metrics as sk
 from support.runs import TINY
 from tl_runner.metrics import bootstrap, classification
 from tl_runner.metrics import evaluation_report as report
+from tl_runner.metrics.log_odds import log_odds
 from tl_runner.metrics.selection_scores import unlabelled as selection
 
 AVERAGES = ("macro", "micro", "weighted")
@@ -328,7 +329,9 @@ def test_a_run_records_every_metric_in_strict_json(tl_run, tmp_path, samples, co
     with np.load(tmp_path / "run" / "predictions.npz") as arrays:
         for split in labelled:
             again = report.classification(
-                arrays[f"{split}/probabilities"], arrays[f"{split}/labels"]
+                arrays[f"{split}/probabilities"],
+                arrays[f"{split}/labels"],
+                ranking=log_odds(arrays[f"{split}/logits"]),
             )
             for part in ("metrics", "intervals", "per_class", "confusion", "notes"):
                 assert result[part][split] == again[part]

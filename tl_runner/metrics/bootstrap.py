@@ -137,16 +137,16 @@ def of_ranking(counts: Array, scores: Array, positive: Array) -> tuple[Array, Ar
     return auc, np.divide(precision, positives, out=np.full(len(area), np.nan), where=defined)
 
 
-def of_rankings(counts: Array, probabilities: Array, labels: Array) -> dict[str, Array]:
+def of_rankings(counts: Array, scores: Array, labels: Array) -> dict[str, Array]:
     """Macro AUC and average precision of each resample, (R,) each.
 
     Means over the classes for which a resample has positives and negatives.
 
-    counts (N, R), probabilities (N, K), labels (N,).
+    counts (N, R), scores (N, K), the larger the likelier, labels (N,).
     """
     present = np.unique(labels)
     # (K, 2, R)
-    found = np.array([of_ranking(counts, probabilities[:, k], labels == k) for k in present])
+    found = np.array([of_ranking(counts, scores[:, k], labels == k) for k in present])
     defined = np.isfinite(found).sum(0)
     auc, precision = np.divide(
         np.nansum(found, 0), defined, out=np.full(defined.shape, np.nan), where=defined > 0

@@ -42,6 +42,7 @@ def classification(
     probabilities: Array,
     labels: Array,
     *,
+    ranking: Array | None = None,
     resamples: int = 1000,
     seed: int = 0,
     names: Sequence[str] | None = None,
@@ -51,6 +52,8 @@ def classification(
     The prediction is the likeliest class.
 
     Args:
+        ranking: (N, K), what AUC and average precision order samples by, the larger the likelier;
+            None: the probabilities.
         resamples: of the bootstrap.
         seed: of the bootstrap.
         names: of the K classes, for the notes; None: their numbers.
@@ -82,7 +85,8 @@ def classification(
     support, drawn = confusion.sum(1), confusion.sum(0)
     present = np.flatnonzero(support)
     per_class, averages = _precision_recall_f1(labels, predicted, k)
-    ranking = _ranking(probabilities, labels, present)
+    scores = probabilities if ranking is None else ranking
+    ranked = _ranking(scores, labels, present)
     true_probability = probabilities[np.arange(n), labels].astype(np.float64)
     metrics = {
         "accuracy": float(accuracy_score(labels, predicted)),
@@ -91,8 +95,8 @@ def classification(
             recall_score(labels, predicted, labels=present, average="macro", zero_division=0)
         ),
         **averages,
-        "auc_macro": _mean(ranking["auc"]),
-        "average_precision_macro": _mean(ranking["average_precision"]),
+        "auc_macro": _mean(ranked["auc"]),
+        "average_precision_macro": _mean(ranked["average_precision"]),
         "ece": calibration_error(probabilities, labels),
         # of the true class against all others: the same sum as over K columns, without the N x K
         # table of 0 and 1
@@ -104,7 +108,7 @@ def classification(
     intervals = _classification_intervals(probabilities, labels, confusion, resamples, generator)
     if probabilities.size <= RANKING_LIMIT:
         intervals |= _ranking_intervals(
-            probabilities, labels, min(resamples, RANKING_RESAMPLES), generator
+            scores, labels, min(resamples, RANKING_RESAMPLES), generator
         )
     else:
         for name in ("auc_macro", "average_precision_macro"):
@@ -115,7 +119,7 @@ def classification(
     return {
         "metrics": metrics,
         "intervals": {name: intervals[name] for name in metrics if name in intervals},
-        "per_class": {**per_class, **ranking, "support": support.tolist()},
+        "per_class": {**per_class, **ranked, "support": support.tolist()},
         "confusion": confusion.tolist(),
         "notes": {name: " ".join(sentences) for name, sentences in notes.items()},
     }
@@ -207,15 +211,13 @@ def _precision_recall_f1(
     }
 
 
-def _ranking(probabilities: Array, labels: Array, present: Array) -> dict[str, list[float | None]]:
+def _ranking(scores: Array, labels: Array, present: Array) -> dict[str, list[float | None]]:
     """AUC and average precision of each class against the rest; None without samples of both."""
-    k = probabilities.shape[1]
+    k = scores.shape[1]
     values: dict[str, list[float | None]] = {"auc": [None] * k, "average_precision": [None] * k}
     for c in present if len(present) > 1 else ():
-        values["auc"][c] = float(roc_auc_score(labels == c, probabilities[:, c]))
-        values["average_precision"][c] = float(
-            average_precision_score(labels == c, probabilities[:, c])
-        )
+        values["auc"][c] = float(roc_auc_score(labels == c, scores[:, c]))
+        values["average_precision"][c] = float(average_precision_score(labels == c, scores[:, c]))
     return values
 
 
@@ -254,12 +256,12 @@ def _classification_intervals(
 
 
 def _ranking_intervals(
-    probabilities: Array, labels: Array, resamples: int, generator: np.random.Generator
+    scores: Array, labels: Array, resamples: int, generator: np.random.Generator
 ) -> dict[str, list[float]]:
     n = len(labels)
     parts = [
         bootstrap.of_rankings(
-            bootstrap.draw(generator, rows, n).T.astype(np.int32, order="C"), probabilities, labels
+            bootstrap.draw(generator, rows, n).T.astype(np.int32, order="C"), scores, labels
         )
         for rows in bootstrap.chunks(resamples, n)
     ]

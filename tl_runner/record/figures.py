@@ -141,7 +141,7 @@ def confusion(counts: Array, classes: Sequence[str], file: Path, title: str) -> 
 
 
 def roc(
-    probabilities: Array,
+    scores: Array,
     labels: Array,
     areas: Sequence[float | None],
     classes: Sequence[str],
@@ -153,14 +153,14 @@ def roc(
     Of many classes the ten with the smallest area are drawn.
 
     Args:
-        probabilities, labels: (N, K), (N,).
+        scores, labels: (N, K), the larger the likelier, and (N,).
         areas: AUC by class, None where it is undefined: such a class has no curve. Without any
             there is no figure.
     """
     area = {c: value for c, value in enumerate(areas) if value is not None}
     if not area:
         return
-    curves = {c: roc_curve(labels == c, probabilities[:, c])[:2] for c in area}
+    curves = {c: roc_curve(labels == c, scores[:, c])[:2] for c in area}
     figure, axis = plt.subplots(figsize=(4.8, 4.8), layout="constrained")
     for i, c in enumerate(sorted(sorted(area, key=area.__getitem__)[:NAMED])):
         style = "-" if i < len(COLOURS) else "--"

@@ -12,6 +12,7 @@ import numpy as np
 from tl_runner.data.task import Task
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.metrics.evaluation_report import Report
+from tl_runner.metrics.log_odds import log_odds
 from tl_runner.record import embeddings, figures, inner_steps, similarity, target_predictions
 from tl_runner.record.costs import cost
 from tl_runner.record.run_folder import RunFolder, named_choices
@@ -82,7 +83,7 @@ def write_figures(
         np.array(report["confusion"]), task.classes, folder.figures / f"confusion_{name}.png", title
     )
     figures.roc(
-        p,
+        log_odds(predictions[f"{name}/logits"]),
         labels,
         report["per_class"]["auc"],
         task.classes,

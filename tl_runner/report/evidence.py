@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tl_runner.metrics.log_odds import log_odds
 from tl_runner.metrics.selection_rules import EVALUATIONS
 from tl_runner.report.reading import as_list, mapping, number, warn
 from tl_runner.report.runs import Run
@@ -48,8 +49,12 @@ def arrays(file: Path) -> dict[str, np.ndarray]:
         return {}
 
 
-def predictions(run: Run, split: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Probabilities (N, K) and labels (N,) of a split, if the run kept ones that fit each other."""
+def predictions(run: Run, split: str, ranked: bool = False) -> tuple[np.ndarray, np.ndarray] | None:
+    """Probabilities (N, K) and labels (N,) of a split, if the run kept ones that fit each other.
+
+    Args:
+        ranked: log-odds in the place of probabilities, where the run kept logits.
+    """
     content = arrays(run.folder / "predictions.npz") if run.status == "done" else {}
     p, y = content.get(f"{split}/probabilities"), content.get(f"{split}/labels")
     if (
@@ -63,6 +68,9 @@ def predictions(run: Run, split: str) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     if p.dtype.kind != "f" or not np.isfinite(p).all() or y.min() < 0 or y.max() >= p.shape[1]:
         return None
+    z = content.get(f"{split}/logits") if ranked else None
+    if z is not None and z.shape == p.shape and z.dtype.kind == "f" and np.isfinite(z).all():
+        return log_odds(z), y.astype(np.int64)
     return p.astype(np.float64), y.astype(np.int64)
 
 

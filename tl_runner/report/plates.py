@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from numpy.typing import NDArray
+
 from tl_runner.report import evidence, markup
 from tl_runner.report.figures import Panels
 from tl_runner.report.remarks import shown_keys
@@ -42,6 +44,11 @@ class Plates:
             id(row): [f for run in row.runs if (f := evidence.predictions(run, self.split))]
             for row in self.rows
         }
+
+    def _ranked(self, row: Row) -> list[tuple[NDArray, NDArray]]:
+        """What each run of a group ranks the split's samples by, and their labels."""
+        found = (evidence.predictions(run, self.split, ranked=True) for run in row.runs)
+        return [one for one in found if one]
 
     def name(self, row: Row) -> str:
         """A group by what tells it from others of its data set: ``adda, gate 0.3``."""
@@ -205,7 +212,7 @@ class Plates:
         """ROC curves: a panel for each data set."""
         panels = []
         for data, rows in self._by_data().items():
-            found = [(row, *curve) for row in rows if (curve := evidence.roc(self._found[id(row)]))]
+            found = [(row, *curve) for row in rows if (curve := evidence.roc(self._ranked(row)))]
             if found:
                 svg = self.panels.roc(
                     {self.colour(row): band for row, band, _ in found}, f"ROC, {data}"

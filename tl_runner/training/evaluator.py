@@ -15,6 +15,7 @@ from tl_runner.metrics import classification
 from tl_runner.metrics import evaluation_report as report
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.metrics.estimates import estimates
+from tl_runner.metrics.log_odds import log_odds
 from tl_runner.metrics.regression import regression
 from tl_runner.metrics.selection_scores import importance, reverse
 from tl_runner.metrics.selection_scores import unlabelled as selection
@@ -227,6 +228,8 @@ class Evaluator:
             f"{name}/{kind}": values.cpu().numpy(),
             f"{name}/ids": split.ids.cpu().numpy(),
         }
+        if not numbers:
+            predictions[f"{name}/logits"] = outputs.cpu().numpy()
         if y is None:
             scores = self._label_free(outputs)
             finite = {key: value for key, value in scores.items() if math.isfinite(value)}
@@ -238,7 +241,8 @@ class Evaluator:
             reports[name] = report.regression(found, labels)
             return
         own = self.classes.get(name.partition("_")[0]) if y is split.y else None
-        reports[name] = report.classification(found, labels, names=own)
+        ranking = log_odds(predictions[f"{name}/logits"])
+        reports[name] = report.classification(found, labels, ranking=ranking, names=own)
 
     def _label_free(self, logits: Tensor) -> dict[str, float]:
         return {} if self.numbers else label_free(logits)
