@@ -235,7 +235,8 @@ def test_a_dry_run_says_what_would_be_explored(tl_run):
 def test_null_is_a_choice_and_a_start_of_null_is_none(tl_run, tmp_path):
     """A choice of null is typed as null, and a key whose default is null is no start."""
     sweep = tmp_path / "sweep"
-    words = ("method=no_transfer", "backbone=raw", "method.scale=null,unit", "debug=smoke")
+    few = ("debug=smoke", "device=cpu", "figures=false", "train.limit.samples=64")
+    words = (*few, "method=no_transfer", "backbone=raw", "method.scale=null,unit")
     clip = "method.strength=tag(log,interval(0.001,10))"
     options = ("sweep.trials=3", "sweep.random=3", f"hydra.sweep.dir={sweep}")
     ended = tl_run("-m", "sweep=tpe", *words, clip, *options)
@@ -245,7 +246,7 @@ def test_null_is_a_choice_and_a_start_of_null_is_none(tl_run, tmp_path):
         0,
         1,
     }
-    other = ("debug=smoke", "method=source_only", "train.optimizer.clip_norm=interval(0.1,10)")
+    other = (*few, "method=source_only", "train.optimizer.clip_norm=interval(0.1,10)")
     ended = tl_run("-m", "sweep=tpe", *other, "sweep.trials=2", f"hydra.sweep.dir={tmp_path / 'b'}")
     assert ended.code == 0, ended.text
     assert "so the first trial is drawn" in ended.err

@@ -231,7 +231,25 @@ def test_every_data_set_has_its_method():
     assert {*METHOD_OF.values()} <= {*GROUPS["method"]}
 
 
-@pytest.mark.parametrize("method", GROUPS["method"])
+# those whose YAML is another's with other values: that one runs, and of these the plan is made
+VARIANTS = [name for name in GROUPS["method"] if module_of("method", name) != name]
+
+
+@pytest.mark.parametrize("method", VARIANTS)
+def test_every_variant_of_a_method_has_a_plan(method):
+    module = module_of("method", method)
+    first, second = (
+        plan.check([f"method={name}", "data.target_labels=5"], sweep=False)[0].config["method"]
+        for name in (module, method)
+    )
+    assert first["name"] == module
+    assert second.get("module", second["name"]) == module
+    assert first != second
+
+
+@pytest.mark.parametrize(
+    "method", cases(GROUPS["method"], [m for m in GROUPS["method"] if m not in VARIANTS])
+)
 def test_every_method_runs_under_smoke(smoke, method):
     data = [f"data={name}" for name, its in METHOD_OF.items() if its == method]
     smoke(f"method={method}", *data, "figures=false")
