@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from support.encoders import make_encoder
-from support.methods import build
+from support.methods import build, go, loop_of
 from tl_runner.backbones import _adapters as adapters
 from tl_runner.backbones._adapters import Decomposed, LowRank, Rescaled, Weight, merged
+from tl_runner.backbones._folding import folded
 from tl_runner.backbones._prompts import prompt
 from tl_runner.backbones._weights import fill, read
 from tl_runner.errors import CheckpointError, ConfigError
@@ -31,7 +32,21 @@ def disturbed(modules, seed=0):
 
 
 def low_rank(network, kind=LowRank, rank=2, alpha=4.0, found=None):
-    return [w.adapt(kind(w.value, rank, alpha, w.parts)) for w in found or adapters.layers(network)]
+    made = []
+    for weight in found or adapters.layers(network):
+        made.append(weight.adapt(kind(weight.value, rank, alpha, weight.parts)))
+        made[-1].begin(weight.value)
+    return made
+
+
+def with_biases(network):
+    """Biases that are not 0, as a fresh encoder's are."""
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for name, p in network.named_parameters():
+            if name.endswith("bias"):
+                p.normal_(generator=draw)
+    return network
 
 
 class Standardised(nn.Conv2d):
@@ -70,7 +85,6 @@ def test_an_adapted_layer_begins_as_it_was_and_is_merged_to_the_bit(layer, kind)
     plain.load_state_dict(merged(network.state_dict()))
     assert torch.equal(plain(x), adapted)
     moved = weight.flatten(1) + 2.0 * adapter.b @ adapter.a
-    assert torch.linalg.matrix_rank(moved - weight.flatten(1)) == 2
     if kind is Decomposed:
         moved = adapter.m[:, None] * moved / moved.norm(dim=1, keepdim=True)
     torch.testing.assert_close(network[0].weight.flatten(1), moved)
@@ -80,6 +94,7 @@ def test_the_norm_in_dora_has_no_gradient():
     torch.manual_seed(0)
     weight = torch.randn(3, 4, dtype=torch.float64)
     adapter = Decomposed(weight, 2, 2.0).double()
+    adapter.begin(weight)
     disturbed([adapter])
     out = torch.randn(3, 4, dtype=torch.float64)
     (adapter(weight) * out).sum().backward()
@@ -112,7 +127,9 @@ def test_scales_of_a_text_encoder_are_pefts(tmp_path):
     from transformers import AutoModel
 
     folder = make_encoder(tmp_path / "encoder")
-    ours, theirs = (AutoModel.from_pretrained(folder, add_pooling_layer=False) for _ in range(2))
+    ours, theirs, plain = (
+        with_biases(AutoModel.from_pretrained(folder, add_pooling_layer=False)) for _ in range(3)
+    )
     own = disturbed(adapters.rescale(ours))
     inner = r".*\d+\.output\.dense"
     config = peft.IA3Config(
@@ -139,20 +156,28 @@ def test_scales_of_a_text_encoder_are_pefts(tmp_path):
     there = tokens["attention_mask"].bool()
     adapted = ours(**tokens).last_hidden_state[there]
     torch.testing.assert_close(adapted, theirs(**tokens).last_hidden_state[there])
-    plain = AutoModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    plain.eval()
     assert not torch.allclose(adapted, plain(**tokens).last_hidden_state[there], atol=1e-3)
     plain.load_state_dict(merged(ours.state_dict()))
     assert torch.equal(plain(**tokens).last_hidden_state[there], adapted)
 
 
-@pytest.mark.parametrize("adapt", ["lora", "dora", "ia3"])
-@pytest.mark.parametrize("wide", [None, 6])
+@pytest.mark.parametrize(
+    ("adapt", "wide"), [("lora", None), ("lora", 6), ("dora", None), ("dora", 6), ("ia3", None)]
+)
 def test_attention_in_one_tensor_is_adapted_part_by_part(adapt, wide):
     torch.manual_seed(0)
-    network = nn.Sequential(nn.MultiheadAttention(8, 2, kdim=wide, vdim=wide, batch_first=True))
+    network = with_biases(
+        nn.ModuleDict(
+            {
+                "attend": nn.MultiheadAttention(8, 2, kdim=wide, vdim=wide, batch_first=True),
+                "fc2": nn.Linear(16, 8),
+            }
+        )
+    )
     plain = copy.deepcopy(network)
     q, kv = torch.randn(3, 4, 8), torch.randn(3, 5, wide or 8)
-    before = network[0](q, kv, kv)[0]
+    before = network.attend(q, kv, kv)[0]
     if adapt == "ia3":
         found = adapters.rescale(network)
     else:
@@ -161,14 +186,19 @@ def test_attention_in_one_tensor_is_adapted_part_by_part(adapt, wide):
             Decomposed if adapt == "dora" else LowRank,
             found=[w for _, w in adapters.projections(network)],
         )
-    assert torch.equal(network[0](q, kv, kv)[0], before)
+    assert torch.equal(network.attend(q, kv, kv)[0], before)
     disturbed(found)
-    adapted = network[0](q, kv, kv)[0]
+    adapted = network.attend(q, kv, kv)[0]
     assert not torch.allclose(adapted, before, atol=1e-2)
     plain.load_state_dict(merged(network.state_dict()))
-    torch.testing.assert_close(plain[0](q, kv, kv)[0], adapted)
+    torch.testing.assert_close(plain.attend(q, kv, kv)[0], adapted)
     if wide is None:
-        change = plain[0].in_proj_weight - network[0].parametrizations.in_proj_weight.original
+        change = plain.attend.in_proj_weight
+        change = change - network.attend.parametrizations.in_proj_weight.original
+        if adapt == "ia3":
+            own, scale = network.attend.parametrizations.in_proj_bias.original, found[0].l
+            torch.testing.assert_close(plain.attend.in_proj_bias[8:], own[8:] * scale)
+            torch.testing.assert_close(plain.attend.in_proj_bias[:8], own[:8])
         ranks = [torch.linalg.matrix_rank(part).item() for part in change.chunk(3)]
         assert ranks == {"lora": [2, 2, 2], "dora": [8, 8, 8], "ia3": [0, 8, 8]}[adapt]
 
@@ -204,6 +234,7 @@ def test_an_adapter_of_an_older_run_has_no_scale_in_its_file():
 
 def test_a_backbone_starts_from_an_adapted_runs_merged_weights(tmp_path):
     _, _, adapted, _ = build("method=dora", "data.target_labels=5")
+    adapted.start()
     disturbed(adapted.adapters)
     torch.save({"method": adapted.state_dict()}, tmp_path / "w.pt")
     _, _, plain, _ = build("method=source_only")
@@ -235,7 +266,15 @@ def test_prompts_of_pictures_by_hand(library, deep):
     if library == "timm":
         timm = pytest.importorskip("timm")
         network = timm.models.vision_transformer.VisionTransformer(
-            32, 16, embed_dim=12, depth=3, num_heads=2, num_classes=0, reg_tokens=1
+            32,
+            16,
+            embed_dim=12,
+            depth=3,
+            num_heads=2,
+            num_classes=0,
+            reg_tokens=1,
+            global_pool="avg",
+            fc_norm=False,
         ).eval()
         layers, own = network.blocks, 2
 
@@ -243,7 +282,7 @@ def test_prompts_of_pictures_by_hand(library, deep):
             return network._pos_embed(network.patch_embed(x))
 
         def finish(tokens):
-            return network.norm(tokens)[:, 0]
+            return network.norm(tokens)[:, own:].mean(1)
     else:
         torchvision = pytest.importorskip("torchvision")
         network = torchvision.models.VisionTransformer(32, 16, 3, 2, 12, 24, num_classes=3).eval()
@@ -261,12 +300,15 @@ def test_prompts_of_pictures_by_hand(library, deep):
     reference, plain = copy.deepcopy(layers), network(x)
     prompts = prompt(network, 3, deep)
     assert prompts.tokens.shape == (3 if deep else 1, 3, 12)
+    assert torch.equal(network(x), plain)  # nothing before it begins
+    prompts.begin()
     tokens = tokens_of(x)
     for i, layer in enumerate(reference):
         if i == 0 or deep:
             new = prompts.tokens[i].expand(2, -1, -1)
             tokens = torch.cat([tokens[:, :own], new, tokens[:, own + 3 * (i > 0) :]], 1)
         tokens = layer(tokens)
+    tokens = torch.cat([tokens[:, :own], tokens[:, own + 3 :]], 1)
     torch.testing.assert_close(network(x), finish(tokens))
     assert not torch.allclose(network(x), plain, atol=1e-3)
     other = copy.deepcopy(network)  # as an average of weights is one
@@ -286,6 +328,9 @@ def test_prompts_of_texts_are_seen_and_leave_positions_and_padding_as_they_are(t
     words = network.embeddings(ids[:1, :4])
     layers = copy.deepcopy(network.encoder.layer)
     prompts = prompt(network, 3, deep)
+    again = network(input_ids=ids, attention_mask=mask).last_hidden_state
+    assert torch.equal(again, plain)
+    prompts.begin()
     states = network(input_ids=ids, attention_mask=mask).last_hidden_state
     assert states.shape == plain.shape
     alone = network(input_ids=ids[:1, :4], attention_mask=mask[:1, :4]).last_hidden_state
@@ -300,9 +345,81 @@ def test_prompts_of_texts_are_seen_and_leave_positions_and_padding_as_they_are(t
     assert not torch.allclose(states[:, :4], plain[:, :4], atol=1e-3)
 
 
+def test_dora_and_prompts_train_on_the_source_as_if_they_were_not_there(tmp_path):
+    """DoRA's lengths are those that the weights have when the target's phase begins."""
+    _, task, method, device = build("method=dora", "data.target_labels=5")
+    _, _, floor, _ = build("method=source_only")
+    go(loop_of(method, 0, task, device))
+    go(loop_of(floor, 0, task, device))
+    x = torch.rand(8, 1, 28, 28)
+    torch.testing.assert_close(
+        method.eval().features(x), floor.eval().features(x), rtol=0.05, atol=5e-3
+    )
+    lengths = [w.value.flatten(1).norm(dim=1) for w in method.adapted]
+    assert not any(adapter.begun for adapter in method.adapters)
+    before = method.features(x)
+    method.start()
+    torch.testing.assert_close(method.features(x), before)
+    for adapter, length in zip(method.adapters, lengths, strict=True):
+        torch.testing.assert_close(adapter.m, length)
+    _, _, other, _ = build("method=dora", "data.target_labels=5")
+    other.load_state_dict(method.state_dict())
+    assert all(adapter.active for adapter in other.adapters)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapted_network_is_folded(kind):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    network[1].running_mean.normal_()
+    disturbed(low_rank(network, kind))
+    x = torch.randn(2, 3, 9, 9)
+    expected = network.eval()(x)
+    fast = folded(network, x)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in fast.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(fast(x), expected)
+    assert parametrize.is_parametrized(network[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "adapt"),
+    [
+        ("maxvit_nano_rw_256", "ia3"),  # whose rows alternate by head
+        ("beit_base_patch16_224", "ia3"),  # whose biases stand beside the layer
+        ("convit_tiny", "ia3"),
+        ("gcvit_xxtiny", "lora"),  # whose global blocks have no queries
+    ],
+)
+def test_layouts_that_are_not_known_are_refused_or_adapted_whole(name, adapt):
+    timm = pytest.importorskip("timm")
+    with torch.device("meta"):
+        network = timm.create_model(name, num_classes=0)
+    if adapt == "ia3":
+        with pytest.raises(ValueError, match="known"):
+            adapters.rescale(network)
+        assert not any(parametrize.is_parametrized(m) for m in network.modules())
+    else:
+        low_rank(network)
+        assert all(
+            weight.parts == 1 or weight.value.shape[0] % 3 == 0
+            for _, weight in adapters.projections(network)
+        )
+
+
+def test_an_older_runs_adapters_cannot_be_merged_and_it_says_why(tmp_path):
+    network = nn.Sequential(nn.Linear(3, 4))
+    low_rank(network)
+    state = {k: v for k, v in network.state_dict().items() if not k.endswith("scale")}
+    torch.save(state, tmp_path / "w.pt")
+    with pytest.raises(CheckpointError, match="did not keep their scale"):
+        read(tmp_path / "w.pt")
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("method=lora", "backbone=raw"), "no linear or convolutional"),
         (("method=ia3",), "method=lora"),
         (("method=prompt",), "backbone.name=vit_"),
         (("method=lora", "method.layers=attention"), "method.layers=all"),

@@ -18,10 +18,23 @@ from torch.nn.utils import parametrize
 
 # what libraries call the layers that make queries, keys and values
 NAMES = {
-    "q": ("query", "q_proj", "q_lin", "to_q"),
-    "k": ("key", "k_proj", "k_lin", "to_k"),
-    "v": ("value", "v_proj", "v_lin", "to_v"),
+    "q": ("query", "q_proj", "q_lin", "to_q", "q", "query_proj", "wq"),
+    "k": ("key", "k_proj", "k_lin", "to_k", "k", "key_proj", "wk"),
+    "v": ("value", "v_proj", "v_lin", "to_v", "v", "value_proj", "wv"),
 }
+TOGETHER = ("qkv", "Wqkv")  # one layer for all three
+# classes by module whose one layer makes all queries, then all keys, then all values; elsewhere
+# they alternate by head, or there are no queries
+STACKED = {
+    "timm.layers.attention": ("Attention", "AttentionRope"),
+    "timm.models.vision_transformer": ("Attention",),
+    "timm.models.swin_transformer": ("WindowAttention",),
+    "torchvision.models.swin_transformer": ("ShiftedWindowAttention",),
+    "transformers.models.modernbert.modeling_modernbert": ("ModernBertAttention",),
+}
+# the second layer of a block's inner network, which reads its activations
+INNER = re.compile(r"(?!.*(?:attention|\bse\b)).*(?:\b(?:fc2|lin2|linear2|mlp\.3)|output\.dense)")
+ATTENTION = re.compile(r"Attention|Attn")  # in the names of classes
 # as PyTorch names a parametrized tensor and what changes it
 PARAMETRIZED = re.compile(r"(.*\.)?parametrizations\.([^.]+)\.(?:(original)|0\.([^.]+))")
 
@@ -86,10 +99,13 @@ class LowRank(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         return self.adapted(weight, {"scale": self.scale, "a": self.a, "b": self.b})
 
-    @staticmethod
-    def adapted(weight: Tensor, own: Mapping[str, Tensor]) -> Tensor:
+    @classmethod
+    def adapted(cls, weight: Tensor, own: Mapping[str, Tensor]) -> Tensor:
         """The weight under an adapter's own tensors."""
         return weight + (own["scale"] * own["b"] @ own["a"]).view_as(weight)
+
+    def begin(self, weight: Tensor) -> None:
+        """Nothing: B is 0, so the weight is what it was."""
 
     def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
         state.setdefault(f"{prefix}scale", self.scale)  # a run of before it was kept
@@ -100,24 +116,50 @@ class Decomposed(LowRank):
     """Adapted weight m (W + alpha / rank * B A) / ||W + alpha / rank * B A||: length and direction.
 
     Liu et al., "DoRA: Weight-Decomposed Low-Rank Adaptation", ICML 2024, eq. 5; the norm is of the
-    weights of one output and, by section 4.3, has no gradient. m begins as the norm of W.
+    weights of one output and, by section 4.3, has no gradient. m is the norm of W as
+    :meth:`begin` finds it; before, the weight is W.
     """
+
+    begun: Tensor
 
     def __init__(self, weight: Tensor, rank: int, alpha: float, parts: int = 1):
         super().__init__(weight, rank, alpha, parts)
-        self.m = nn.Parameter(weight.detach().flatten(1).norm(dim=1))
+        self.m = nn.Parameter(self._lengths(weight.detach()))
+        self.register_buffer("begun", torch.tensor(False))
+        self.active = False  # the same, where asking for it waits for no device
 
     def forward(self, weight: Tensor) -> Tensor:
         own = {"scale": self.scale, "a": self.a, "b": self.b, "m": self.m}
-        return self.adapted(weight, own)
+        return self._decomposed(weight, own) if self.active else weight
 
-    @staticmethod
-    def adapted(weight: Tensor, own: Mapping[str, Tensor]) -> Tensor:
+    @torch.no_grad()
+    def begin(self, weight: Tensor) -> None:
+        """Take up the lengths of a weight as it is now, after training on the source say."""
+        own = {"scale": self.scale, "a": self.a, "b": self.b}
+        self.m.copy_(self._lengths(LowRank.adapted(weight, own)))
+        self.begun.fill_(True)
+        self.active = True
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state, prefix, *rest)
+        self.active = bool(self.begun)
+
+    @classmethod
+    def adapted(cls, weight: Tensor, own: Mapping[str, Tensor]) -> Tensor:
         """The weight under an adapter's own tensors."""
+        return cls._decomposed(weight, own) if own["begun"] else weight
+
+    @classmethod
+    def _decomposed(cls, weight: Tensor, own: Mapping[str, Tensor]) -> Tensor:
         moved = LowRank.adapted(weight, own)
         # with nothing added the ratio is 1 to the bit, so the layer begins as it was
-        lengths = moved.detach().flatten(1).norm(dim=1).clamp(min=TINY)
+        lengths = cls._lengths(moved.detach()).clamp(min=TINY)
         return moved * (own["m"] / lengths).view(-1, *[1] * (weight.ndim - 1))
+
+    @staticmethod
+    def _lengths(weight: Tensor) -> Tensor:
+        """Of the weights of each output, (out,)."""
+        return weight.flatten(1).norm(dim=1)
 
 
 class Rescaled(nn.Module):
@@ -171,45 +213,83 @@ def projections(network: nn.Module, kinds: str = "qkv") -> list[tuple[str, Weigh
     """The weights that make queries, keys or values, with their modules' paths."""
     found = []
     names = {name for kind in kinds for name in NAMES[kind]}
-    for path, module in network.named_modules():
-        name = path.rpartition(".")[2]
+    modules = dict(network.named_modules())
+    for path, module in modules.items():
+        owner, _, name = path.rpartition(".")
         if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is not None:
             found.append((path, Weight(module, "in_proj_weight", parts=3)))
         elif isinstance(module, nn.MultiheadAttention):  # keys of another width
             found += [(path, Weight(module, f"{kind}_proj_weight")) for kind in kinds]
-        elif isinstance(module, nn.Linear) and name == "qkv":
-            found.append((path, Weight(module, "weight", parts=3)))
+        elif isinstance(module, nn.Linear) and name in TOGETHER:
+            found.append((path, Weight(module, "weight", 3 if _stacked(modules[owner]) else 1)))
         elif isinstance(module, nn.Linear) and name in names:
             found.append((path, Weight(module, "weight")))
     return found
 
 
+def missed(network: nn.Module, found: Sequence[tuple[str, Weight]]) -> list[str]:
+    """Paths of the modules that are attention by their class's name, have layers of their own, and
+    none of the weights ``found`` in them."""
+    paths = [path for path, _ in found]
+    return [
+        path
+        for path, module in network.named_modules()
+        if ATTENTION.search(type(module).__name__)
+        and any(isinstance(own, nn.Linear) for own in module.children())
+        and not any(other == path or other.startswith(f"{path}.") for other in paths)
+        and not any(path.startswith(f"{other}.") for other in paths)
+    ]
+
+
 def rescale(network: nn.Module) -> list[Rescaled]:
-    """IA3's numbers, in place, on keys, values and what a block's second linear layer takes in."""
-    adapters: list[Rescaled] = []
+    """IA3's numbers, in place, on keys, values and what a block's second linear layer takes in.
+
+    Raises:
+        ValueError: the network has no attention, or none of whose weights it is known which make
+            keys and values with which biases; nothing is changed.
+    """
     attention = projections(network, "kv")
-    for _, weight in attention:
-        first = len(weight.value) // 3 if weight.parts == 3 else 0
-        adapters.append(weight.adapt(Rescaled(weight.value.shape, first=first)))
-        bias = weight.name.replace("weight", "bias")
-        if (old := getattr(weight.module, bias, None)) is not None:
-            of_bias = Rescaled(old.shape, first=first)
-            of_bias.l = adapters[-1].l  # one number for an output
-            Weight(weight.module, bias).adapt(of_bias)
-    blocks = {_block(path) for path, _ in attention}
-    for path, module in [*network.named_modules()]:
-        narrows = isinstance(module, nn.Linear) and module.in_features > module.out_features
-        if narrows and _block(path) in blocks:
-            adapters.append(Weight(module, "weight").adapt(Rescaled(module.weight.shape, True)))
+    inner = [m for path, m in network.named_modules() if _reads_activations(path, m)]
+    if not attention:
+        raise ValueError("has no attention whose keys and values are known")
+    if left := missed(network, attention):
+        raise ValueError(f"has attention whose keys and values are not known ({left[0]})")
+    if not inner:
+        raise ValueError("has no inner layers that are known")
+    modules = dict(network.named_modules())
+    for path, weight in attention:
+        together = path.rpartition(".")[2] in TOGETHER
+        apart = any(getattr(modules[path.rpartition(".")[0]], b, None) is not None for b in BIASES)
+        widths = weight.name.endswith("_proj_weight") and weight.name != "in_proj_weight"
+        if (together and weight.parts != 3) or apart or widths:
+            raise ValueError(f"has attention whose layout is not known ({path})")
+    adapters = [one for _, weight in attention for one in _keys_and_values(weight)]
+    for module in inner:
+        adapters.append(Weight(module, "weight").adapt(Rescaled(module.weight.shape, True)))
     return adapters
 
 
-def _block(path: str) -> str:
-    """The innermost numbered part of a network that a module is in."""
-    parts = path.split(".")[:-1]
-    while parts and not parts[-1][-1].isdigit():
-        parts.pop()
-    return ".".join(parts)
+BIASES = ("q_bias", "k_bias", "v_bias")  # where they stand beside the layer
+
+
+def _keys_and_values(weight: Weight) -> list[Rescaled]:
+    first = len(weight.value) // 3 if weight.parts == 3 else 0
+    adapter = weight.adapt(Rescaled(weight.value.shape, first=first))
+    bias = weight.name.replace("weight", "bias")
+    if (old := getattr(weight.module, bias, None)) is not None:
+        of_bias = Rescaled(old.shape, first=first)
+        of_bias.l = adapter.l  # one number for an output
+        Weight(weight.module, bias).adapt(of_bias)
+    return [adapter]
+
+
+def _reads_activations(path: str, module: nn.Module) -> bool:
+    narrows = isinstance(module, nn.Linear) and module.in_features > module.out_features
+    return narrows and INNER.fullmatch(path) is not None
+
+
+def _stacked(owner: nn.Module) -> bool:
+    return any(c.__name__ in STACKED.get(c.__module__, ()) for c in type(owner).__mro__)
 
 
 def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -235,6 +315,6 @@ def merged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 # by the tensors that an adapter has: the weight under it
 RULES: Mapping[frozenset[str], Callable[[Tensor, Mapping[str, Tensor]], Tensor]] = {
     frozenset(("scale", "a", "b")): LowRank.adapted,
-    frozenset(("scale", "a", "b", "m")): Decomposed.adapted,
+    frozenset(("scale", "a", "b", "m", "begun")): Decomposed.adapted,
     frozenset(("l", "inputs")): Rescaled.adapted,
 }

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from tl_runner.backbones._base import Backbone
@@ -30,7 +31,7 @@ def folded(network: nn.Module, example: Tensor) -> nn.Module:
         network: is left as it is.
         example: a batch that it takes.
     """
-    fast = copy.deepcopy(network).eval()
+    fast = _plain(copy.deepcopy(network)).eval()
     expected = fast(example)
     pairs = _pairs(fast, example)
     if not pairs:
@@ -110,6 +111,14 @@ def _pairs(network: nn.Module, example: Tensor) -> list[tuple[tuple[str, Any], t
     for handle in handles:
         handle.remove()
     return [pair for pair in pairs if all(calls[path] == 1 for path, _ in pair)]
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    """The network with adapted weights in the place of weights and adapters, in place."""
+    for module in [m for m in network.modules() if parametrize.is_parametrized(m)]:
+        for name in [*module.parametrizations]:  # type: ignore[union-attr, misc]
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    return network
 
 
 def _rest(norm: nn.Module) -> nn.Module:

@@ -59,6 +59,12 @@ def read(path: Path, key: str = "backbone.weights") -> dict[str, Tensor]:
         raise CheckpointError(
             f"{where} holds no weights: a state dict or a run's folder is wanted."
         )
+    ends = [name[:-1] for name in found if name.endswith(".0.b") and "parametrizations." in name]
+    if any(f"{start}scale" not in found for start in ends):
+        raise CheckpointError(
+            f"{where}: an earlier version trained its adapters and did not keep their scale. "
+            "tl-predict takes the run; to start from it, train it again."
+        )
     try:
         return merged(found)
     except RuntimeError as error:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from tl_runner.data.episodes import ImageEpisodes
+from tl_runner.data.rows import in_parts
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
 
@@ -100,6 +101,6 @@ def turned(split: Split) -> Split:
     """
     assert split.y is not None
     n = int(split.y.max()) + 1
-    x = torch.cat([torch.rot90(split.x, k, (2, 3)) for k in range(4)])
+    x = torch.cat([torch.rot90(part, k, (2, 3)) for k in range(4) for part in in_parts(split.x)])
     y = torch.cat([split.y + k * n for k in range(4)])
     return replace(split, x=x, y=y, ids=split.ids.repeat(4))

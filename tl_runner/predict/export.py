@@ -101,9 +101,12 @@ def export(trained: Trained, file: Path) -> str:
         else f"; it agrees with the run to {(found - expected).abs().max().item():.0e} in the "
         f"{answers[-1]}"
     )
+    beside = _beside(file)
+    more = beside.stat().st_size if beside.exists() else 0
+    written = f"{file} and {beside.name}" if more else str(file)
     takes = f"{'vectors' if vectors else 'images'} float32 (batch, {', '.join(map(str, shape))})"
     return (
-        f"{file} written, {file.stat().st_size / 1e6:,.1f} MB: "
+        f"{written} written, {(file.stat().st_size + more) / 1e6:,.1f} MB: "
         f"{takes}{'' if vectors else ' in [0, 1]'}{checked}"
     )
 
@@ -129,6 +132,11 @@ def description(trained: Trained) -> dict[str, Any]:
 def answers_of(predictor: Predictor) -> list[str]:
     """Names of the outputs."""
     return ["logits", "probabilities"] if predictor.classes else ["numbers"]
+
+
+def _beside(file: Path) -> Path:
+    """Where the weights lie that an ONNX file cannot hold: a Protobuf message ends at 2 GB."""
+    return file.with_name(f"{file.name}.data")
 
 
 def _onnx(
@@ -160,9 +168,9 @@ def _onnx(
     model = program.model_proto
     for key, value in about.items():
         model.metadata_props.add(key=key, value=value)
+    beside = _beside(file)
+    beside.unlink(missing_ok=True)  # of an export before; onnx writes behind what is there
     if sum(tensor.nbytes for tensor in predictor.state_dict().values()) > LARGEST:
-        beside = file.with_name(f"{file.name}.data")  # a Protobuf message holds 2 GB
-        beside.unlink(missing_ok=True)  # onnx writes behind what is there
         onnx.save(model, file, save_as_external_data=True, location=beside.name)
     else:
         onnx.save(model, file)

@@ -63,7 +63,7 @@ class Autoencoder(ModelTransfer):
             name="reconstruct",
             reads={"target": "target_train"},
             updates=[update],
-            outputs=replace(probe.outputs, source_predict=None, domains=()),
+            outputs=replace(probe.outputs, source_predict=None, domains=(), on_fixed=None),
         )
         return self.after_pretraining(extractor, probe)
 

@@ -29,22 +29,24 @@ class Ia3(ModelTransfer):
         finetune: lengths and optimiser of the phase that trains them and the head.
 
     Raises:
-        ConfigError: the backbone has no attention.
+        ConfigError: the backbone is no transformer of which it is known where these are.
     """
 
     def __init__(self, setting: Setting, *, finetune: Mapping[str, Any], **transfer: Any):
         super().__init__(setting, **transfer)
         self.finetune = finetune
         self.base = [*self.encoder.parameters()]
-        self.adapters = adapters.rescale(self.encoder)
-        if not self.adapters:
+        try:
+            self.adapters = adapters.rescale(self.encoder)
+        except ValueError as error:
             raise ConfigError(
                 [
-                    "method=ia3 scales what attention sees, and this backbone has none. Take a "
-                    "transformer (backbone=text, or backbone=timm backbone.name=vit_...), or "
-                    "method=lora, which takes linear and convolutional layers."
+                    "method=ia3 scales keys, values and inner activations of a transformer, and "
+                    f"this backbone {error}. Take backbone=text with BERT or one of its kin, "
+                    "backbone=timm backbone.name=vit_..., or method=lora, which takes linear and "
+                    "convolutional layers of any network."
                 ]
-            )
+            ) from error
 
     def phases(self) -> list[Phase]:
         return adapter_phases(self, self.finetune, self.base, self.adapters)

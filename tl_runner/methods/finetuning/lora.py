@@ -46,23 +46,33 @@ class Lora(ModelTransfer):
         finetune: Mapping[str, Any],
         rank: int,
         alpha: float,
-        dora: bool,
-        layers: str,
+        dora: bool = False,
+        layers: str = "all",
         **transfer: Any,
     ):
         super().__init__(setting, **transfer)
         self.finetune = finetune
         self.base = [*self.encoder.parameters()]
-        found = (
-            adapters.layers(self.encoder)
-            if layers == "all"
-            else [weight for _, weight in adapters.projections(self.encoder)]
-        )
-        if not found:
+        attention = adapters.projections(self.encoder)
+        if layers == "attention" and (left := adapters.missed(self.encoder, attention)):
             raise ConfigError(
                 [
-                    "method.layers=attention: this backbone has no attention. "
-                    "method.layers=all takes every linear and convolutional layer."
+                    "method.layers=attention: it is not known which weights of this backbone make "
+                    f"queries, keys and values ({left[0]}). method.layers=all takes every layer."
+                ]
+            )
+        chosen = [weight for _, weight in attention]
+        found = adapters.layers(self.encoder) if layers == "all" else chosen
+        if not found:
+            has_no = "attention" if layers == "attention" else "linear or convolutional layers"
+            raise ConfigError(
+                [
+                    f"method.layers={layers}: this backbone has no {has_no}. "
+                    + (
+                        "method.layers=all takes every linear and convolutional layer."
+                        if layers == "attention"
+                        else "method=linear_probe trains a head alone."
+                    )
                 ]
             )
         kind = adapters.Decomposed if dora else adapters.LowRank
@@ -70,6 +80,12 @@ class Lora(ModelTransfer):
             "adapters",
             lambda: [w.adapt(kind(w.value, rank, alpha, w.parts)) for w in found],
         )
+        self.adapted = found
+
+    def start(self) -> None:
+        super().start()
+        for weight, adapter in zip(self.adapted, self.adapters, strict=True):
+            adapter.begin(weight.value)
 
     def phases(self) -> list[Phase]:
         return adapter_phases(self, self.finetune, self.base, self.adapters)

@@ -48,5 +48,10 @@ class Prompt(ModelTransfer):
         prompts: Prompts = self.fresh("adapters", lambda: prompt(self.encoder, tokens, deep))
         self.adapters = [prompts]
 
+    def start(self) -> None:
+        super().start()
+        for prompts in self.adapters:
+            prompts.begin()
+
     def phases(self) -> list[Phase]:
         return adapter_phases(self, self.finetune, self.base, self.adapters)
