@@ -120,7 +120,9 @@ def test_a_run_on_many_pictures_is_a_run_on_copies_to_the_bit(tl_run, tmp_path, 
             f"hydra.run.dir={tmp_path / 'runs' / name}",
         )
         assert ended.code == 0, ended.text
-        found.append(torch.load(tmp_path / "runs" / name / "checkpoints" / "last.pt"))
+        found.append(
+            torch.load(tmp_path / "runs" / name / "checkpoints" / "last.pt", weights_only=True)
+        )
     first, second = (one["method"] for one in found)
     assert all(torch.equal(value, second[name]) for name, value in first.items())
     assert len(results(tmp_path / "runs")) == 2
