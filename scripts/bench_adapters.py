@@ -94,7 +94,7 @@ def of_ours(network: nn.Module, kind: type[LowRank]) -> nn.Module:
     """The network with adapters of ours on every layer, all else still."""
     network.requires_grad_(False)
     for weight in layers(network):
-        weight.adapt(kind(weight.value, RANK, ALPHA, weight.parts))
+        weight.adapt(kind(weight.value, RANK, ALPHA, weight.parts)).begin(weight.value)
     return network
 
 
