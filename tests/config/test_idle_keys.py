@@ -14,6 +14,9 @@ from tl_runner.config.overrides import at, walk
 from tl_runner.config.paths import CONF_DIR
 from tl_runner.errors import ConfigError
 
+FROZEN = ("data=mnist2usps", "backbone=torchvision", "backbone.frozen=true")
+STILL = [f"data.augment.{k}=0" for k in ("rotate", "translate", "scale", "stretch", "shear")]
+
 
 def problems(*words, sweep=False):
     try:
@@ -122,6 +125,19 @@ def test_every_key_of_train_changes_the_plan_or_is_refused(methods, method):
         (["method=linear_probe", "method.keep=0.3"], "only with method.select other than null"),
         (["method=finetune", "method.alpha=0.3"], "only with method.regulariser other than null"),
         (["data=split_digits", "method=lwf", "data.usps_split=random"], "only with data.of=usps"),
+        (
+            [*FROZEN, "method=dann", "data.augment.rotate=9"],
+            "only with a network that is trained, or with backbone.views above 0",
+        ),
+        (
+            ["data=mnist2usps", "backbone=torchvision", "backbone.views=2"],
+            "backbone.views=2: only with backbone.frozen=true",
+        ),
+        (
+            [*FROZEN, "method=dann", "backbone.views=2", *STILL],
+            "all views of this data are the picture itself",
+        ),
+        ([*FROZEN, "method=tca", "backbone.views=2"], "method=tca trains on no views"),
     ],
 )
 def test_an_idle_key_is_refused_with_what_would_make_it_count(words, said):

@@ -101,3 +101,14 @@ def test_views_without_colours_are_the_affine_ones():
     )
     assert torch.equal(first, second)
     assert not Views()
+
+
+def test_a_view_by_its_own_seed_depends_on_nothing_beside_it():
+    augment = Views(rotate=20, translate=0.1, flip=0.5, brightness=0.3, contrast=0.3)
+    x = images(5)
+    views = augment.seeded(x, [3, 1, 4, 1, 5])
+    torch.testing.assert_close(views[2:3], augment.seeded(x[2:3], [4]))
+    assert not torch.allclose(views[0], augment.seeded(x[:1], [9])[0])
+    same = images(1).expand(2, 1, 28, 28)
+    alike = augment.seeded(same, [7, 7])
+    assert torch.equal(alike[0], alike[1])

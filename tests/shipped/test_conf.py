@@ -38,6 +38,13 @@ NAMED = {  # what a user has to name, by choice
         "data.target_dir": "things",
         "data.training.ways": "null",
     },
+    "data=texts_episodes": {
+        "method": "protonet",
+        "data.target_file": "films.csv",
+        "data.training.ways": "null",
+        "backbone": "text",
+        "backbone.name": "encoder_dir",
+    },
     "data=arrays": {"data.target_file": "films.npz", "data.source_file": "books.npz"},
     "method=tradaboost_r2": {
         "data": "arrays",
@@ -223,6 +230,7 @@ METHOD_OF = {
     "omniglot": "anil",
     "sinusoid": "pretrain_all",
     "folder_episodes": "protonet",
+    "texts_episodes": "maml",
 }
 
 

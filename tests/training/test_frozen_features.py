@@ -13,10 +13,13 @@ from tl_runner.backbones._folding import folded
 from tl_runner.backbones._frozen import FrozenNetwork, OnFrozen, put_under, trained_part
 from tl_runner.build.backbone import maker
 from tl_runner.data import rows
+from tl_runner.data.augment import Views
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
 from tl_runner.training import device as devices
 from tl_runner.training import frozen_features
+from tl_runner.training.batches import Batches
+from tl_runner.training.distributed import Ranks
 from tl_runner.training.frozen_features import digests, on_features
 
 CPU = devices.Device(torch.device("cpu"), "fp32", False, False, False)
@@ -118,7 +121,7 @@ def task_of(n=12):
 
 
 def test_features_are_standardised_by_the_source_and_computed_once(tmp_path):
-    config, task, network = {"cache": {"dir": str(tmp_path)}}, task_of(), Halves()
+    config, task, network = {"cache": {"dir": str(tmp_path)}, "backbone": {}}, task_of(), Halves()
     frozen = FrozenNetwork(network)
     found, said = on_features(task, frozen, CPU, config)
     assert "2 features of 12 samples, computed once" in said
@@ -141,7 +144,7 @@ def test_features_are_standardised_by_the_source_and_computed_once(tmp_path):
 
 
 def test_other_weights_and_damaged_files_are_computed_anew(tmp_path):
-    config, task = {"cache": {"dir": str(tmp_path)}}, task_of()
+    config, task = {"cache": {"dir": str(tmp_path)}, "backbone": {}}, task_of()
     first, _ = on_features(task, FrozenNetwork(Halves()), CPU, config)
     (file,) = (tmp_path / "features").rglob("*.safetensors")
     content = bytearray(file.read_bytes())
@@ -165,13 +168,16 @@ def test_many_samples_are_computed_block_by_block(tmp_path, monkeypatch):
     monkeypatch.setattr(rows, "LARGE", 1)
     task = task_of(30)
     whole, _ = on_features(
-        task, FrozenNetwork(Halves()), CPU, {"cache": {"dir": str(tmp_path / "whole")}}
+        task,
+        FrozenNetwork(Halves()),
+        CPU,
+        {"cache": {"dir": str(tmp_path / "whole")}, "backbone": {}},
     )
     monkeypatch.setattr(frozen_features, "AT_ONCE", 4 * 3 * 4 * 4)
     split = task.splits["source_train"]
     many = replace(task, splits={**task.splits, "source_train": split.take(torch.arange(6))})
     assert isinstance(many.splits["source_train"].x, rows.Rows)
-    config = {"cache": {"dir": str(tmp_path / "blocks")}}
+    config = {"cache": {"dir": str(tmp_path / "blocks")}, "backbone": {}}
     found, said = on_features(many, FrozenNetwork(Halves()), CPU, config)
     assert "30 samples" in said
     assert all(torch.equal(found.splits[k].x, whole.splits[k].x) for k in whole.splits)
@@ -200,3 +206,59 @@ def test_what_is_trained_stands_on_what_is_frozen():
     put_under(nn.Sequential(rest), frozen)
     assert torch.equal(rest(x), on_vectors)
     assert not any("frozen" in name for name in maker(section, (2, 1, 1))().state_dict())
+
+
+def test_views_are_of_the_picture_alone_and_kept(tmp_path):
+    task, network = task_of(), Halves()
+    config = {"cache": {"dir": str(tmp_path)}, "backbone": {"views": 3}}
+    frozen, augment = FrozenNetwork(network), Views(translate=0.4, brightness=0.5)
+    found, said = on_features(task, frozen, CPU, config, augment)
+    assert "12 samples and 3 views of those to train on, computed once" in said
+    train = found.splits["source_train"]
+    assert train.views.shape == (6, 3, 2, 1, 1)
+    assert found.splits["target_test"].views is None
+    assert len(train.views.flatten(2).unique(dim=1)[0]) == 3
+    # of each picture the view that its own seed draws, whatever stands beside it
+    key = frozen_features._of_view(digests(task.splits["source_train"].x)[4], augment, 1)
+    x = task.splits["source_train"].x[4:5].float() / 255
+    own = augment.seeded(x, [int.from_bytes(key[:7], "big")])
+    torch.testing.assert_close(train.views[4, 1], frozen(own)[0], atol=1e-5, rtol=1e-5)
+    network.calls = 0
+    fewer = {name: split.take(torch.tensor([4, 1])) for name, split in task.splits.items()}
+    again, said = on_features(
+        replace(task, splits=fewer), FrozenNetwork(network), CPU, config, augment
+    )
+    assert network.calls == 0
+    deviation = frozen.deviation / again.splits["source_train"].views.new_tensor(
+        again.scale["deviation"]
+    )
+    mean = (frozen.mean - torch.tensor(again.scale["mean"])) / torch.tensor(
+        again.scale["deviation"]
+    )
+    expected = train.views[[4, 1]] * deviation[:, None, None] + mean[:, None, None]
+    torch.testing.assert_close(again.splits["source_train"].views, expected)
+    plain, _ = on_features(task, FrozenNetwork(network), CPU, {**config, "backbone": {}}, augment)
+    assert all(split.views is None for split in plain.splits.values())
+    assert all(torch.equal(plain.splits[k].x, found.splits[k].x) for k in plain.splits)
+
+
+def test_batches_take_a_view_of_each_picture_in_training_alone():
+    views = torch.arange(40.0).view(10, 4, 1, 1, 1)
+    split = Split(torch.full((10, 1, 1, 1), -1.0), torch.arange(10), torch.arange(10), views=views)
+    batches = Batches({"target": split}, 5, 8, CPU, None, (0, "view"))
+    batches.begin_epoch(0)
+    torch.manual_seed(0)
+    seen = [batches[step].target for step in range(8)]
+    x, index = torch.cat([s.x.flatten() for s in seen]), torch.cat([s.index for s in seen])
+    assert torch.equal(x.long() // 4, index)
+    assert len((x % 4).unique()) == 4
+    halves = [
+        Batches({"target": split}, 5, 4, CPU, None, (0, "view"), Ranks(rank, 2)) for rank in (0, 1)
+    ]
+    whole = Batches({"target": split}, 10, 4, CPU, None, (0, "view"))
+    drawn = []
+    for some in (whole, *halves):
+        some.begin_epoch(0)
+        torch.manual_seed(1)
+        drawn.append(some[0].target.x)
+    assert torch.equal(drawn[0], torch.cat(drawn[1:]))

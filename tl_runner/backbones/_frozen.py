@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tl_runner.backbones._base import Backbone
 
-KEYS = ("frozen", "bottleneck")  # of a backbone's section, that are not the network's own
+KEYS = ("frozen", "bottleneck", "views")  # of a backbone's section, that are not the network's own
 
 
 def trained_part(section: Mapping[str, Any]) -> dict[str, Any]:

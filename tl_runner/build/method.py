@@ -75,7 +75,8 @@ def setting_of(
         also=task.also,
         splits=task.splits,
         every_label=task.every_label,
-        views=task.inputs is None and any(config["data"].get("augment", {}).values()),
+        views=any(config["data"].get("augment", {}).values())
+        and (task.inputs is None or bool(config["backbone"].get("views"))),
         make_teacher=maker(config["teacher"], task.shape, "teacher") if wants_teacher else None,
         given=given,
         deployed=deployed,

@@ -47,7 +47,8 @@ def as_read(task: Task, options: Mapping[str, Any]) -> tuple[Task, Reader | None
         )
     if not reader:
         return task, None
-    rows = {name: split.x.flatten().tolist() for name, split in task.splits.items()}
+    samples = task.samples()
+    rows = {name: split.x.flatten().tolist() for name, split in samples.items()}
     training = {i for name, own in rows.items() if "_train" in name for i in own}
     every = sorted({i for own in rows.values() for i in own})
     texts = tuple(task.texts[i] for i in every)
@@ -55,11 +56,11 @@ def as_read(task: Task, options: Mapping[str, Any]) -> tuple[Task, Reader | None
     learned = tuple(task.texts[i] for i in sorted(training)) if reader.learns else ()
     reader, x = _read(json.dumps(dict(options), sort_keys=True, default=str), texts, learned)
     place = {i: n for n, i in enumerate(every)}
-    splits = {
+    read = {
         name: replace(split, x=x[torch.tensor([place[i] for i in rows[name]])])
-        for name, split in task.splits.items()
+        for name, split in samples.items()
     }
-    return replace(task, splits=splits, reader=digest_of(reader)), reader
+    return task.of(read, reader=digest_of(reader)), reader
 
 
 def digest_of(reader: Reader) -> str:

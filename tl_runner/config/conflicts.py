@@ -80,6 +80,7 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
             "data.transductive=true tests on target images without labels, and "
             "data.target_labels=all leaves none. Choose one."
         )
+    yield from impossible_views(config)
     yield from impossible_teaching(config)
     for path, size, parts in cut_batches(config["method"]):
         if size % parts:
@@ -103,6 +104,23 @@ def impossible(config: Mapping[str, Any]) -> Iterator[str]:
         )
     if device["name"] in ("cpu", "mps") and device["cuda_graphs"]:
         yield f"device.cuda_graphs=true needs device=cuda, not {device['name']}."
+
+
+def impossible_views(config: Mapping[str, Any]) -> Iterator[str]:
+    """Views of frozen features that nothing would draw, or read."""
+    views = config["backbone"].get("views", 0)
+    if not config["backbone"].get("frozen") or not isinstance(views, int) or not views:
+        return
+    if not any(config["data"].get("augment", {}).values()):
+        yield (
+            f"backbone.views={views}: all views of this data are the picture itself. Say what "
+            "differs between them, such as data.augment.flip=0.5, or leave it out."
+        )
+    if not any(key.split(".")[-1] == "augment" and on for key, on in walk(config["method"])):
+        yield (
+            f"backbone.views={views}: method={config['method']['name']} trains on no views. "
+            "Leave it out."
+        )
 
 
 def cut_pairs(method: Mapping[str, Any]) -> Iterator[str]:

@@ -49,10 +49,11 @@ def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:
             f"backbone.bn={config['backbone']['bn']} is about two domains, and few-shot tasks "
             "have none. method.bn is theirs."
         )
-    if "episodes" in data.get("gives", ()) and config["backbone"].get("frozen"):
+    drawn = "episodes" in data.get("gives", ()) and "ways" not in data
+    if drawn and config["backbone"].get("frozen"):
         yield (
-            "backbone.frozen=true: features are computed once for the splits of two domains, and "
-            "few-shot tasks draw their own images. Leave it out."
+            "backbone.frozen=true: features are computed once for stored samples, and the "
+            "tasks of this data draw new numbers. Leave it out."
         )
     if "meta" in method and method["meta"].get("accumulate", 1) != 1:
         yield (

@@ -134,6 +134,11 @@ def idle_sections(config: Mapping[str, Any], conditions: Iterable[Condition]) ->
         if isinstance(section, dict) and section.keys() >= {*LENGTHS} and section["epochs"] == 0:
             cure = f"only with {path}.epochs above 0. Set that, or leave it out."
             found |= {f"{path}.{key}": cure for key in section if key != "epochs"}
+    if config["backbone"].get("frozen") and not config["backbone"].get("views", 0):
+        found["data.augment"] = (
+            "only with a network that is trained, or with backbone.views above 0 beside "
+            "backbone.frozen=true. Set that, or leave it out."
+        )
     if why and all(is_folder(Path(str(p)).expanduser()) for p in listed(method["teacher"])):
         found["teacher"] = why
     return found

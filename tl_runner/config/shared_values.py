@@ -62,6 +62,7 @@ NETWORK = _table(
     weights="path or null",
     frozen=[True, False],
     bottleneck="whole >= 1 or null",
+    views="whole >= 0",
 )
 BY_PATH: dict[str, Rule] = {
     "seed": rule_of("whole >= 0"),

@@ -6,6 +6,7 @@ torchvision's v2 transforms draw once for a batch; here each image draws its own
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tl_runner.data.images import LUMA
+
+DRAWS = 10  # numbers that the view of an image is drawn by: six of its map, four of the rest
+
+# a number of draws to so many of each image, float32 (B, n) uniform in [0, 1)
+Drawn = Callable[[int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,11 @@ class Affine:
 
         As ``affine_grid`` takes them.
         """
-        u = torch.rand(n, 6, generator=generator, device=device).mul_(2).sub_(1)
+        return self.maps(torch.rand(n, 6, generator=generator, device=device))
+
+    def maps(self, u: Tensor) -> Tensor:
+        """The maps that numbers (n, 6) in [0, 1) stand for."""
+        n, u = len(u), u.mul(2).sub_(1)
         angle = u[:, 0] * math.radians(self.rotate)
         shear = torch.tan(u[:, 1] * math.radians(self.shear))
         scale = torch.exp(-u[:, 2] * math.log1p(self.scale))
@@ -67,9 +77,29 @@ class Affine:
         ``x`` is part number ``part`` of a batch in ``parts`` equal ones: the maps of the whole
         batch are drawn, so that its views are the same however it is cut.
         """
-        n = len(x)
-        theta = self.theta(n * parts, generator, x.device)[part * n : (part + 1) * n].to(x.dtype)
-        return warp(x, theta, x.shape[-2:])
+
+        def drawn(count: int) -> Tensor:
+            u = torch.rand(len(x) * parts, count, generator=generator, device=x.device)
+            return u[part * len(x) : (part + 1) * len(x)]
+
+        return self.view(x, drawn)
+
+    def seeded(self, x: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Random view of each image of ``x``, float (B, C, H, W), by the image's own seed alone."""
+        generator = torch.Generator()
+        rows = [torch.rand(DRAWS, generator=generator.manual_seed(seed)) for seed in seeds]
+        left = torch.stack(rows).to(x.device)
+
+        def drawn(count: int) -> Tensor:
+            nonlocal left
+            u, left = left[:, :count], left[:, count:]
+            return u
+
+        return self.view(x, drawn)
+
+    def view(self, x: Tensor, drawn: Drawn) -> Tensor:
+        """The views of images (B, C, H, W) that some numbers stand for."""
+        return warp(x, self.maps(drawn(6)).to(x.dtype), x.shape[-2:])
 
 
 @dataclass(frozen=True)
@@ -93,25 +123,22 @@ class Views(Affine):
             (self.flip, self.brightness, self.contrast, self.saturation)
         )
 
-    def __call__(
-        self, x: Tensor, generator: torch.Generator | None, part: int = 0, parts: int = 1
-    ) -> Tensor:
+    def view(self, x: Tensor, drawn: Drawn) -> Tensor:
         if super().__bool__():
-            x = super().__call__(x, generator, part, parts)
+            x = super().view(x, drawn)
 
-        def drawn() -> Tensor:
-            """Uniform in [0, 1), for each image."""
-            u = torch.rand(len(x) * parts, 1, 1, 1, generator=generator, device=x.device)
-            return u[part * len(x) : (part + 1) * len(x)].to(x.dtype)
+        def one() -> Tensor:
+            """A number for each image."""
+            return drawn(1).view(-1, 1, 1, 1).to(x.dtype)
 
         if self.flip:
-            x = torch.where(drawn() < self.flip, x.flip(-1), x)
+            x = torch.where(one() < self.flip, x.flip(-1), x)
         if self.brightness:
-            x = _blended(x, torch.zeros_like(x), drawn(), self.brightness)
+            x = _blended(x, torch.zeros_like(x), one(), self.brightness)
         if self.contrast:
-            x = _blended(x, grey(x).mean((1, 2, 3), keepdim=True), drawn(), self.contrast)
+            x = _blended(x, grey(x).mean((1, 2, 3), keepdim=True), one(), self.contrast)
         if self.saturation and x.shape[1] == 3:
-            x = _blended(x, grey(x), drawn(), self.saturation)
+            x = _blended(x, grey(x), one(), self.saturation)
         return x
 
 

@@ -38,8 +38,11 @@ class Episodes(ABC):
         ways: classes of a task; 1: a number is asked for.
         shots, queries: samples of each class in the support and in the query set.
         scored: how many tasks a score is a mean over; 0: these are for training.
+        split: the samples that tasks are drawn from; None: they are drawn from nothing that is
+            stored.
     """
 
+    split: Split | None = None
     shape: tuple[int, int, int]
     ways: int
     shots: int
@@ -62,6 +65,10 @@ class Episodes(ABC):
     def to(self, device: torch.device) -> Episodes:
         """These episodes on a device."""
 
+    def of(self, split: Split) -> Episodes:
+        """These episodes of other inputs, whose labels are those of :attr:`split`."""
+        raise NotImplementedError
+
     @property
     def numbers(self) -> bool:
         """True if the label is a number, not a class."""
@@ -82,6 +89,8 @@ class ImageEpisodes(Episodes):
     Raises:
         DataError: fewer than N classes, or a class of fewer than K + Q images.
     """
+
+    split: Split
 
     def __init__(
         self,
@@ -141,8 +150,11 @@ class ImageEpisodes(Episodes):
         return Drawn(*parts)
 
     def to(self, device: torch.device) -> ImageEpisodes:
+        return self.of(self.split.to(device))
+
+    def of(self, split: Split) -> ImageEpisodes:
         return ImageEpisodes(
-            self.split.to(device),
+            split,
             "",
             ways=self.ways,
             shots=self.shots,

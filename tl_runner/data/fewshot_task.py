@@ -12,7 +12,9 @@ from tl_runner.data.episodes import ImageEpisodes
 from tl_runner.data.rows import in_parts
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
+from tl_runner.errors import DataError, human_list
 
+NAMED = 5  # of many, in a message
 PARTS = ("train", "val", "test")  # meta-training, validation and test tasks
 
 
@@ -104,3 +106,84 @@ def turned(split: Split) -> Split:
     x = torch.cat([torch.rot90(part, k, (2, 3)) for k in range(4) for part in in_parts(split.x)])
     y = torch.cat([split.y + k * n for k in range(4)])
     return replace(split, x=x, y=y, ids=split.ids.repeat(4))
+
+
+def large_enough(
+    where: object,
+    split: Split,
+    names: Sequence[str],
+    least: int,
+    small_classes: str,
+    what: str,
+) -> tuple[Split, tuple[str, ...]]:
+    """The samples of classes that have enough of them for a task, and these classes.
+
+    Args:
+        where: the data, for messages.
+        names: of the classes.
+        least: how many samples a task takes of a class.
+        small_classes: ``fail`` or ``skip`` where a class has fewer.
+        what: the samples are, in the plural.
+
+    Raises:
+        DataError: some have too few, and they are not to be left out.
+    """
+    assert split.y is not None
+    counts = split.y.bincount(minlength=len(names)).tolist()
+    small = [f"{c} {n}" for c, n in zip(names, counts, strict=True) if n < least]
+    if not small:
+        return split, tuple(names)
+    if small_classes == "fail":
+        raise DataError(
+            f"{where}: a task takes {least} {what} of a class, and some have fewer: "
+            f"{human_list(small, NAMED)}. Add {what}, lower data.shots or data.queries, or leave "
+            "such classes out: data.small_classes=skip."
+        )
+    kept = [i for i, n in enumerate(counts) if n >= least]
+    position = torch.full((len(counts),), -1)
+    position[kept] = torch.arange(len(kept))
+    rows = (position[split.y] >= 0).nonzero().squeeze(1)
+    some = split.take(rows)
+    assert some.y is not None
+    return replace(some, y=position[some.y]), tuple(names[i] for i in kept)
+
+
+def own_parts(
+    where: object, found: Mapping[str, tuple[Split, tuple[str, ...]]]
+) -> dict[str, Split]:
+    """Parts that the data itself has, by name with their classes, once no class is in two.
+
+    Raises:
+        DataError: one is.
+    """
+    names = [(part, name) for part, (_, classes) in found.items() for name in classes]
+    for part, name in names:
+        if twice := [other for other, same in names if same == name and other != part]:
+            raise DataError(
+                f"{where}: the class {name} is in {part} and in {twice[0]}. Few-shot tests are of "
+                "classes that were never trained on."
+            )
+    return {part: split for part, (split, _) in found.items()}
+
+
+def drawn_parts(
+    where: object,
+    split: Split,
+    names: Sequence[str],
+    classes: Mapping[str, int],
+    generator: torch.Generator,
+) -> dict[str, Split]:
+    """Parts of the classes ``names`` at random: so many for ``val`` and ``test``, the rest for
+    training.
+
+    Raises:
+        DataError: fewer than two are left for training.
+    """
+    rest = len(names) - classes["val"] - classes["test"]
+    if rest < 2:
+        raise DataError(
+            f"{where} has {len(names)} classes ({human_list(names, NAMED)}): "
+            f"data.classes.val={classes['val']} and data.classes.test={classes['test']} "
+            f"leave {max(rest, 0)} for training. Lower them; a task takes data.ways classes."
+        )
+    return by_class(split, (rest, classes["val"], classes["test"]), generator)

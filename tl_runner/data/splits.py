@@ -27,6 +27,8 @@ class Split:
             there is one.
         also: labels of further tasks on the same samples, by name: int64 (N,), or float32 (N,)
             where a number is asked for.
+        views: features of k random views of each sample, float32 (N, k, d, 1, 1), of which batches
+            take one at random; None: batches take ``x``, or views of it.
     """
 
     x: Tensor
@@ -34,6 +36,7 @@ class Split:
     ids: Tensor
     domain: Tensor | None = None
     also: Mapping[str, Tensor] = field(default_factory=dict)
+    views: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -53,14 +56,12 @@ class Split:
 
     def _with(self, x: Tensor, change: Callable[[Tensor], Tensor]) -> Split:
         """Split of other images, and ``change`` made to what goes with each of them."""
-        y, domain = (None if values is None else change(values) for values in (self.y, self.domain))
-        return Split(
-            x,
-            y,
-            change(self.ids),
-            domain,
-            {name: change(values) for name, values in self.also.items()},
+        y, domain, views = (
+            None if values is None else change(values)
+            for values in (self.y, self.domain, self.views)
         )
+        also = {name: change(values) for name, values in self.also.items()}
+        return Split(x, y, change(self.ids), domain, also, views)
 
 
 def without(split: Split, classes: Sequence[int]) -> Split:

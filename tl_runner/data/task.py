@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -175,6 +176,22 @@ class Task:
             return next(iter(self.episodes.values())).shape
         c, h, w = next(iter(self.splits.values())).x.shape[1:]
         return c, h, w
+
+    def samples(self) -> dict[str, Split]:
+        """The splits, and those that few-shot tasks are drawn from."""
+        drawn = {
+            name: tasks.split for name, tasks in self.episodes.items() if tasks.split is not None
+        }
+        return self.splits | drawn
+
+    def of(self, samples: Mapping[str, Split], **changes: Any) -> Task:
+        """The task on other inputs of the same samples, which have the names of :meth:`samples`."""
+        splits = {name: samples[name] for name in self.splits}
+        episodes = {
+            name: tasks.of(samples[name]) if name in samples else tasks
+            for name, tasks in self.episodes.items()
+        }
+        return replace(self, splits=splits, episodes=episodes, **changes)
 
     def outline(self) -> Outline:
         """Outline of the task, without its images."""

@@ -78,7 +78,7 @@ def run(job: Job) -> dict[str, Any]:
             frozen = frozen_network(config["backbone"], task.shape)
             computed = ""
             if frozen:
-                task, computed = on_features(task, frozen, device, config)
+                task, computed = on_features(task, frozen, device, config, augment)
                 augment = None
             teachers, sums = given(config, task.outline())
             task = replace(task, checksums={**task.checksums, **sums})

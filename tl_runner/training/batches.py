@@ -134,9 +134,17 @@ class Batches:
             }
         )
 
+    def _inputs(self, split: Split, index: Tensor) -> Tensor:
+        """The samples at ``index``, or one view at random of those that views are kept of."""
+        if split.views is None:
+            return split.x[index]
+        ranks, n, k = self.ranks, len(index), split.views.shape[1]
+        drawn = torch.randint(k, (n * ranks.world,), device=index.device)
+        return split.views[index, drawn[ranks.rank * n : (ranks.rank + 1) * n]]
+
     def _samples(self, domain: str, index: Tensor, step: int) -> Samples:
         split = self.splits[domain]
-        x = self.device.lay_out(pixels(split.x[index]))
+        x = self.device.lay_out(pixels(self._inputs(split, index)))
         if self.augment:
             x = self.augment(x, None, self.ranks.rank, self.ranks.world)
         y, also = _at(split.y, index), {name: values[index] for name, values in split.also.items()}

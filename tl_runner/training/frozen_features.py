@@ -29,10 +29,11 @@ from tl_runner.training.batches import is_tokens, lengths, pixels
 from tl_runner.training.phase_key import digest_of, processor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tl_runner.backbones._base import Backbone
     from tl_runner.backbones._frozen import FrozenNetwork
+    from tl_runner.data.augment import Views
     from tl_runner.data.task import Task
     from tl_runner.training.device import Device
 
@@ -42,11 +43,17 @@ PICTURES, TEXTS, ON_GPU = 16, 32, 256
 # sizes of batches are multiples of it: of 1 or 3 texts a matrix product rounds in another order
 MULTIPLE = 4
 DIGEST = 16  # bytes
+# splits to train on: the first that a task has standardises, and views are made of all of them
+TRAINING = ("source_train", "target_train", "target_labelled", "meta_train")
 AT_ONCE = 512 * 2**20  # bytes of samples between two times that features are kept
 
 
 def on_features(
-    task: Task, frozen: FrozenNetwork, device: Device, config: Mapping[str, Any]
+    task: Task,
+    frozen: FrozenNetwork,
+    device: Device,
+    config: Mapping[str, Any],
+    augment: Views | None = None,
 ) -> tuple[Task, str]:
     """The task with features for pictures, and in words what was computed.
 
@@ -55,43 +62,95 @@ def on_features(
 
     Args:
         frozen: is moved to the device.
-        config: names the folder that features are kept in, and the network's options.
+        config: names the folder that features are kept in, and the network's options, among them of
+            how many random views of each training picture features are kept as well.
+        augment: what these views are.
     """
     folder = Path(config["cache"]["dir"]).expanduser() / "features"
-    keys = {name: digests(split.x) for name, split in task.splits.items()}
+    views = config["backbone"].get("views") or 0
+    samples = task.samples()
+    x = {name: split.x for name, split in samples.items()}
+    keys = {name: digests(own) for name, own in x.items()}
+    keys_of_views = {
+        (name, number): [_of_view(key, augment, number) for key in keys[name]]
+        for name in x
+        if name in TRAINING
+        for number in range(views)
+    }
     device.place(frozen)
-    key = key_of(frozen.network, device)
-    known = _load(folder / key)
-    computed = 0
-    for names, x in _blocks({k: split.x for k, split in task.splits.items()}, keys, {*known}):
-        found = _computed(frozen.network, x, device)
-        _keep(folder / key, names, found)
-        known |= dict(zip(names, found, strict=True))
-        computed += len(names)
-    features = {name: torch.stack([known[k] for k in own]) for name, own in keys.items()}
-    first = "source_train" if "source_train" in features else "target_train"
-    frozen.cpu().standardise(features[first])
-    splits = {
-        name: replace(split, x=frozen.scaled(features[name])) for name, split in task.splits.items()
+    known = _Features(frozen.network, device, folder / key_of(frozen.network, device))
+    known.add(x, keys)
+    known.add({(name, n): x[name] for name, n in keys_of_views}, keys_of_views, augment)
+    frozen.cpu().standardise(known.of(keys[next(name for name in TRAINING if name in x)]))
+
+    def seen(name: str) -> Tensor | None:
+        if not views or name not in TRAINING:
+            return None
+        kept = [frozen.scaled(known.of(keys_of_views[name, n])) for n in range(views)]
+        return torch.stack(kept, 1)
+
+    features = {
+        name: replace(split, x=frozen.scaled(known.of(keys[name])), views=seen(name))
+        for name, split in samples.items()
     }
     every = len({k for own in keys.values() for k in own})
-    said = f"{frozen.network.out_features:,} features of {every:,} samples, computed once"
-    if computed < every:
-        said += f" ({every - computed:,} of them before)"
+    and_views = f" and {views} views of those to train on" if views else ""
+    said = (
+        f"{frozen.network.out_features:,} features of {every:,} samples{and_views}, computed once"
+    )
+    if before := known.asked - known.computed:
+        said += f" ({before:,} of them before)"
     scale = {"mean": frozen.mean.tolist(), "deviation": frozen.deviation.tolist()}
     checksums = {**task.checksums, "the frozen network": of_weights(frozen.network)}
-    return replace(task, splits=splits, inputs=task.shape, scale=scale, checksums=checksums), said
+    task = task.of(features, inputs=task.shape, scale=scale, checksums=checksums)
+    return task, said
+
+
+class _Features:
+    """Features that a network makes, kept in a folder.
+
+    Attributes:
+        asked, computed: how many different ones were wanted, and how many of them were not there.
+    """
+
+    def __init__(self, network: Backbone, device: Device, folder: Path):
+        self.network, self.device, self.folder = network, device, folder
+        self.asked = self.computed = 0
+        self._known = _load(folder)
+
+    def add(
+        self,
+        samples: Mapping[Any, Tensor],
+        keys: Mapping[Any, list[bytes]],
+        augment: Views | None = None,
+    ) -> None:
+        """Compute and keep those of some samples, or of the views of them that their keys draw."""
+        self.asked += len({key for own in keys.values() for key in own})
+        for names, x in _blocks(samples, keys, {*self._known}):
+            found = _computed(self.network, x, self.device, names, augment)
+            _keep(self.folder, names, found)
+            self._known |= dict(zip(names, found, strict=True))
+            self.computed += len(names)
+
+    def of(self, keys: Sequence[bytes]) -> Tensor:
+        """Features (N, d) of some keys."""
+        return torch.stack([self._known[key] for key in keys])
+
+
+def _of_view(key: bytes, augment: Views | None, number: int) -> bytes:
+    """The key of a sample's view: what the view is drawn by, too."""
+    return blake2b(key + f"{augment!r} {number}".encode(), digest_size=DIGEST, key=b"view").digest()
 
 
 def _blocks(
-    splits: Mapping[str, Tensor], keys: Mapping[str, list[bytes]], known: set[bytes]
+    samples: Mapping[Any, Tensor], keys: Mapping[Any, list[bytes]], known: set[bytes]
 ) -> Iterator[tuple[list[bytes], Tensor]]:
     """(keys, samples) of those that are not known, each once, about :data:`AT_ONCE` bytes at a
     time."""
-    one = next(iter(splits.values()))[:1]
-    most = max(1, AT_ONCE // (one.numel() * one.element_size()))
+    one = next(iter(samples.values()), torch.empty(0))[:1]
+    most = max(1, AT_ONCE // max(1, one.numel() * one.element_size()))
     block: dict[bytes, Tensor] = {}
-    for name, own in splits.items():
+    for name, own in samples.items():
         rows = {k: i for i, k in enumerate(keys[name]) if k not in known}
         known |= {*rows}
         for some in torch.tensor([*rows.values()], dtype=torch.int64).split(most):
@@ -158,8 +217,15 @@ def of_weights(network: Backbone) -> str:
 
 
 @torch.inference_mode()
-def _computed(network: Backbone, x: Tensor, device: Device) -> Tensor:
-    """Features float32 (N, d) on the CPU, by the fastest form of the network."""
+def _computed(
+    network: Backbone, x: Tensor, device: Device, keys: Sequence[bytes], augment: Views | None
+) -> Tensor:
+    """Features float32 (N, d) on the CPU, by the fastest form of the network.
+
+    Args:
+        keys: of the samples, or with ``augment`` of the views that are to be taken of them.
+    """
+    seeds = [int.from_bytes(key[:7], "big") for key in keys]
     size = TEXTS if is_tokens(x) else PICTURES
     size = ON_GPU if device.torch.type == "cuda" else size
     fast = folded(network, pixels(x[:2].to(device.torch))).to(memory_format=torch.channels_last)
@@ -169,7 +235,11 @@ def _computed(network: Backbone, x: Tensor, device: Device) -> Tensor:
             part = x[own]
             more = -len(part) % MULTIPLE
             full = torch.cat([part, part[-1:].expand(more, *part.shape[1:])])
-            batch = pixels(full.to(device.torch)).contiguous(memory_format=torch.channels_last)
+            batch = pixels(full.to(device.torch))
+            if augment:
+                drawn = [seeds[i] for i in own.tolist()]
+                batch = augment.seeded(batch, [*drawn, *drawn[-1:] * more])
+            batch = batch.contiguous(memory_format=torch.channels_last)
             with device.autocast():
                 found[own] = fast(batch)[: len(part)].float().cpu()
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tl_runner.data.splits import without
@@ -135,11 +135,14 @@ class LoopFactory:
         if "source" in classes and setting.source_classes:
             classes["source"] = setting.source_classes
         mixed = (sampling.mixup, sampling.cutmix) if sampling.augment else (0.0, 0.0)
+        read = {
+            domain: without(self.splits[name], sampling.leave_out)
+            for domain, name in phase.reads.items()
+        }
+        if not sampling.augment:
+            read = {domain: replace(split, views=None) for domain, split in read.items()}
         return Batches(
-            {
-                domain: without(self.splits[name], sampling.leave_out)
-                for domain, name in phase.reads.items()
-            },
+            read,
             phase.length.batch_size,
             phase.length.steps_per_epoch,
             self.device,

@@ -89,7 +89,20 @@ def unfit(
                 "batch in parts would have another. Leave it at 1 there, and take a smaller "
                 "batch_size."
             )
-    return problems + [text for phase in phases if (text := single(phase))]
+    checks = (single, untrainable)
+    return problems + [text for phase in phases for check in checks if (text := check(phase))]
+
+
+def untrainable(phase: Phase) -> str | None:
+    """A problem of a phase that would train networks without weights."""
+    networks = [n for update in phase.updates if update.optimizer for n in update.networks]
+    if not networks or any(True for network in networks for _ in network.parameters()):
+        return None
+    return (
+        f"the phase {phase.name} has nothing to train: no weights stand above what is frozen, or "
+        "above counts of words. backbone.frozen=true takes backbone.bottleneck=256, a layer of "
+        "that width; another backbone has weights of its own."
+    )
 
 
 def single(phase: Phase) -> str | None:

@@ -106,6 +106,7 @@ def key(
             splits[name].y,
             splits[name].ids,
             splits[name].domain,
+            splits[name].views,
             *splits[name].also.values(),
         ):
             _add(digest, tensor)

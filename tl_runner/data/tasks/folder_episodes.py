@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 
 from tl_runner import randomness
-from tl_runner.data.fewshot_task import PARTS, by_class, fewshot
-from tl_runner.data.folder_names import NAMED, parts_of
+from tl_runner.data.fewshot_task import PARTS, drawn_parts, fewshot, large_enough, own_parts
+from tl_runner.data.folder_names import parts_of
 from tl_runner.data.folder_words import cannot_be_read, notes
 from tl_runner.data.folders import is_folder
-from tl_runner.data.listing import Listing, listing_of
+from tl_runner.data.listing import listing_of
 from tl_runner.data.pictures import decode
 from tl_runner.data.splits import Split
 from tl_runner.data.task import Task
-from tl_runner.errors import DataError, human_list
+from tl_runner.errors import DataError
 
 
 def load(
@@ -87,7 +87,9 @@ def load(
         good = torch.tensor([i for i in range(len(listing.files)) if i not in decoded.unreadable])
         whole = Split(decoded.x, torch.tensor(listing.labels), torch.arange(len(listing.files)))
         least = wanted.get(part, usual) if parted else max(usual, wanted["train"])
-        found[part] = large_enough(listing, whole.take(good), least, small_classes)
+        found[part] = large_enough(
+            listing.root, whole.take(good), listing.classes, least, small_classes, "pictures"
+        )
         small += len(listing.classes) - len(found[part][1])
         sums[str(listing.root)] = decoded.digest
         skipped += len(decoded.unreadable)
@@ -121,61 +123,3 @@ def load(
         checksums=sums,
     )
     return replace(task, notes=tuple(said))
-
-
-def large_enough(
-    listing: Listing, split: Split, least: int, small_classes: str
-) -> tuple[Split, tuple[str, ...]]:
-    """The pictures of classes that have enough of them for a task, and these classes.
-
-    Raises:
-        DataError: some have too few, and they are not to be left out.
-    """
-    assert split.y is not None
-    counts = split.y.bincount(minlength=len(listing.classes)).tolist()
-    small = [f"{c} {n}" for c, n in zip(listing.classes, counts, strict=True) if n < least]
-    if not small:
-        return split, listing.classes
-    if small_classes == "fail":
-        raise DataError(
-            f"{listing.root}: a task takes {least} pictures of a class, and some have fewer: "
-            f"{human_list(small, NAMED)}. Add pictures, lower data.shots or data.queries, or leave "
-            "such classes out: data.small_classes=skip."
-        )
-    kept = [i for i, n in enumerate(counts) if n >= least]
-    position = torch.full((len(counts),), -1)
-    position[kept] = torch.arange(len(kept))
-    rows = (position[split.y] >= 0).nonzero().squeeze(1)
-    some = split.take(rows)
-    assert some.y is not None
-    return replace(some, y=position[some.y]), tuple(listing.classes[i] for i in kept)
-
-
-def own_parts(root: Path, found: Mapping[str, tuple[Split, tuple[str, ...]]]) -> dict[str, Split]:
-    """Parts of the folder itself, once no class is in two."""
-    names = [(part, name) for part, (_, classes) in found.items() for name in classes]
-    for part, name in names:
-        if twice := [other for other, same in names if same == name and other != part]:
-            raise DataError(
-                f"{root}: the class {name} is in {part} and in {twice[0]}. Few-shot tests are of "
-                "classes that were never trained on."
-            )
-    return {part: split for part, (split, _) in found.items()}
-
-
-def drawn_parts(
-    root: Path,
-    split: Split,
-    names: tuple[str, ...],
-    classes: Mapping[str, int],
-    generator: torch.Generator,
-) -> dict[str, Split]:
-    """Parts of the folder's classes at random."""
-    rest = len(names) - classes["val"] - classes["test"]
-    if rest < 2:
-        raise DataError(
-            f"{root} has {len(names)} classes ({human_list(names, NAMED)}): "
-            f"data.classes.val={classes['val']} and data.classes.test={classes['test']} "
-            f"leave {max(rest, 0)} for training. Lower them; a task takes data.ways classes."
-        )
-    return by_class(split, (rest, classes["val"], classes["test"]), generator)

@@ -55,7 +55,7 @@ class ProtoNet(MetaLearner):
 
     def embed_tasks(self, support_x: Tensor, query_x: Tensor) -> tuple[Tensor, Tensor]:
         """Features of the sets of T tasks, normalised as ``bn`` says."""
-        if self.bn != "running":
+        if self.bn != "running" and self.normed:
             return vmap(self.embed, randomness="different")(support_x, query_x)
         images = torch.cat([support_x, query_x], 1)
         features = self.encoder(images.flatten(0, 1)).unflatten(0, images.shape[:2])
