@@ -84,7 +84,7 @@ def test_a_column_says_which_classes_are_for_what(tmp_path):
     [
         (rows(2), {}, "a task takes 3 texts of a class, and some have fewer: a 2"),
         (rows(), {"classes": {"val": 4, "test": 4}}, "leave 0 for training"),
-        (rows(), {"label": "lable"}, "has no column lable. Did you mean label?"),
+        (rows(), {"label": "lable"}, "has no column lable. Did you mean 'label'?"),
         (rows(parts=dict.fromkeys(CLASSES, "trian")), {"part": "part"}, "'trian', and parts are"),
         (rows(parts=dict.fromkeys(CLASSES, "train")), {"part": "part"}, "whose part is test"),
         (
@@ -124,7 +124,7 @@ def test_tasks_are_of_what_a_backbone_reads(tmp_path):
 
 def test_learners_of_tasks_run_on_encoders(tl_run, tmp_path):
     pytest.importorskip("transformers")
-    table = write_table(tmp_path / "t.csv", rows())
+    table = write_table(tmp_path / "t.csv", rows(16))
     words = (
         *("debug=smoke", "device=cpu", "figures=false", "data=texts_episodes"),
         *(f"data.target_file={table}", "data.ways=2", "data.training.ways=null"),
