@@ -106,9 +106,6 @@ def test_a_run_folder_holds_what_the_design_says(tl_run, tmp_path):
         "run.log",
         "figures/curves.png",
         "figures/confusion_target_test.png",
-        "figures/roc_target_test.png",
-        "figures/reliability_target_test.png",
-        "figures/embedding.png",
     }
     (result,) = results(tmp_path)
     assert {

@@ -264,7 +264,7 @@ def test_every_method_runs_under_smoke(smoke, method):
 
 
 def test_a_smoke_run_draws_its_figures(smoke, tmp_path):
-    smoke("method=dann")
+    smoke("method=dann", "figures=all")
     assert {file.stem for file in (tmp_path / "run" / "figures").glob("*.png")} == {
         "curves",
         "confusion_target_test",

@@ -73,6 +73,7 @@ BY_PATH: dict[str, Rule] = {
         f"train.limit.{key}": rule_of("whole >= 1 or null")
         for key in ("epochs", "steps", "samples")
     },
+    "figures": one_of(True, False, "all"),
     "cache.phases": one_of("auto", True, False),
     "cache.dir": rule_of("path"),
     "device.name": device,

@@ -165,7 +165,7 @@ def run(job: Job) -> dict[str, Any]:
             folder.text(target_predictions.FILE, listed)
         if config["figures"]:
             try:
-                write_figures(folder, predictions, reports, task)
+                write_figures(folder, predictions, reports, task, config["figures"] == "all")
             except Exception as error:  # what was trained is worth more than its pictures
                 write_traceback(path)
                 trainer.warn(

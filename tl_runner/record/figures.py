@@ -1,13 +1,9 @@
-"""Figures of a run as PNG.
-
-Learning curves, confusion matrix, ROC, reliability diagram and features of both domains.
-"""
+"""Figures of a run as PNG: confusion matrix, ROC, reliability diagram, features of both domains."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 
@@ -19,88 +15,12 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 
 from tl_runner.metrics import evaluation_report as report
-from tl_runner.metrics.selection_rules import EVALUATIONS, RULES
+from tl_runner.record.curves import COLOURS
 from tl_runner.record.embeddings import WHEN, a_distances, pair
 from tl_runner.similarity import tsne
 
 Array = NDArray
-Points = list[tuple[int, float]]
-
-# Okabe & Ito's colours, told apart with any colour vision
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 NAMED = 10  # classes with a curve of their own
-SKIPPED = {"phase", "epoch", "step", "split", "selected", "wall_s"}
-# evaluated; target_train is also what a phase on the target alone trains on
-SPLITS = ("source_val", "target_train", "target_test")
-
-
-def curves(rows: Sequence[Mapping[str, Any]], file: Path, title: str) -> None:
-    """Learning curves, one column of panels a phase.
-
-    Training losses, accuracies, and the label-free scores by which an epoch may be chosen.
-    """
-    rows = [r for r in rows if "step" in r]
-    phases = list(dict.fromkeys(r["phase"] for r in rows))
-    if not phases:
-        return
-    figure, axes = plt.subplots(
-        3, len(phases), figsize=(5.2 * len(phases), 9), squeeze=False, layout="constrained"
-    )
-    for column, phase in enumerate(phases):
-        own = [r for r in rows if r["phase"] == phase]
-        reported = dict.fromkeys(
-            (r["split"], name)
-            for r in own
-            for name in r
-            if name not in SKIPPED and not name.startswith("lr")
-        )
-        training = {
-            name: _points(own, split, name)
-            for split, name in reported
-            if not (split in SPLITS and name in EVALUATIONS)
-        }
-        _panel(axes[0][column], training, f"{phase}: training")
-        _panel(
-            axes[1][column],
-            {split: _points(own, split, "accuracy") for split in SPLITS},
-            f"{phase}: accuracy",
-        )
-        scores = {
-            name: _spread(_points(own, rule.split, rule.name))
-            for name, rule in RULES.items()
-            if rule.name != "accuracy"
-        }
-        _panel(
-            axes[2][column],
-            scores,
-            f"{phase}: selection scores, each from its least to its greatest",
-        )
-        axes[2][column].set_xlabel("step")
-    figure.suptitle(title)
-    figure.savefig(file, dpi=120)
-    plt.close(figure)
-
-
-def _points(rows: Sequence[Mapping[str, Any]], split: str, name: str) -> Points:
-    return [(row["step"], row[name]) for row in rows if row["split"] == split and name in row]
-
-
-def _spread(points: Points) -> Points:
-    low, high = min((y for _, y in points), default=0.0), max((y for _, y in points), default=0.0)
-    return [(x, (y - low) / ((high - low) or 1.0)) for x, y in points]
-
-
-def _panel(axis: Any, series: Mapping[str, Points], title: str) -> None:
-    drawn = {name: points for name, points in series.items() if points}
-    for i, (name, points) in enumerate(drawn.items()):
-        steps, values = zip(*points, strict=True)
-        axis.plot(
-            steps, values, label=name, color=COLOURS[i % len(COLOURS)], marker="o", markersize=3
-        )
-    axis.set_title(title, fontsize=10)
-    axis.grid(alpha=0.3)
-    if drawn:
-        axis.legend(fontsize=8)
 
 
 def numbers(predicted: Array, y: Array, file: Path, title: str) -> None:

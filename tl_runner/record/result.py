@@ -13,7 +13,14 @@ from tl_runner.data.task import Task
 from tl_runner.metrics import selection_rules as rules
 from tl_runner.metrics.evaluation_report import Report
 from tl_runner.metrics.log_odds import log_odds
-from tl_runner.record import embeddings, figures, inner_steps, similarity, target_predictions
+from tl_runner.record import (
+    curves,
+    embeddings,
+    figures,
+    inner_steps,
+    similarity,
+    target_predictions,
+)
 from tl_runner.record.costs import cost
 from tl_runner.record.run_folder import RunFolder, named_choices
 
@@ -56,14 +63,17 @@ def write_figures(
     predictions: Mapping[str, np.ndarray],
     reports: Mapping[str, Report],
     task: Task,
+    every: bool = False,
 ) -> None:
-    """Draw the run's figures into its folder.
+    """Draw the run's figures into its folder: curves, and the confusion matrix of the split that is
+    scored.
 
-    Curves of the whole run and features of both domains; confusion matrix, ROC and reliability of
-    the split that is scored.
+    Args:
+        every: also ROC and reliability of that split, and both domains' features by t-SNE, which
+            takes longer than all the others together.
     """
     folder.figures.mkdir(exist_ok=True)
-    figures.curves(folder.metrics(), folder.figures / "curves.png", task.name)
+    curves.curves(folder.metrics(), folder.figures / "curves.png", task.name)
     if "curve" in reports[scored_split(reports)]:
         inner_steps.figure(reports, folder.figures / "inner_steps.png", task.name)
         return
@@ -82,6 +92,8 @@ def write_figures(
     figures.confusion(
         np.array(report["confusion"]), task.classes, folder.figures / f"confusion_{name}.png", title
     )
+    if not every:
+        return
     figures.roc(
         log_odds(predictions[f"{name}/logits"]),
         labels,

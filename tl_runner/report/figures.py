@@ -21,10 +21,9 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib.figure import Figure
 
+from tl_runner.record.curves import COLOURS, by_epoch, colour, draw, style
 from tl_runner.report.evidence import BINS, Band, Reliability
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("", "5 2", "1.5 1.5")
 _INK = "#010203"  # becomes currentColor
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -53,16 +52,6 @@ _STYLE: Any = {
 }
 
 
-def dashes(i: int) -> str:
-    """Dash pattern of curve ``i``, as SVG writes it."""
-    return DASHES[i // len(COLOURS) % len(DASHES)]
-
-
-def colour(i: int) -> str:
-    """Colour of curve ``i``."""
-    return COLOURS[i % len(COLOURS)]
-
-
 class Panels:
     """Draws panels; the ids in each SVG carry its number, so that several can stand in one page."""
 
@@ -74,34 +63,13 @@ class Panels:
     ) -> str:
         """Mean curves with their standard deviation, by the number of their colour."""
         with self._panel(what) as (axis, done):
-            scale = 100 if percent else 1
             for drawn, (i, band) in enumerate(bands.items()):
                 # methods that share a phase have one curve: each still shows
                 width = 1.6 + 0.9 * max(0, min(len(bands), 4) - 1 - drawn)
-                marker = "o" if len(band.x) < 25 else ""
-                line = {
-                    "color": colour(i),
-                    "dashes": [float(d) for d in dashes(i).split()] or (None, None),
-                }
-                axis.plot(
-                    band.x,
-                    scale * band.mean,
-                    linewidth=width,
-                    marker=marker,
-                    markersize=2.6,
-                    **line,
-                )
-                low, high = band.mean - band.std, band.mean + band.std
-                if percent:
-                    low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
-                axis.fill_between(
-                    band.x, scale * low, scale * high, color=colour(i), alpha=0.18, linewidth=0
-                )
+                draw(axis, i, band.x, band.mean, band.std, percent=percent, width=width)
             axis.set_xlabel(x)
             axis.set_ylabel(y)
-            axis.grid()
-            if x == "epoch":
-                axis.xaxis.get_major_locator().set_params(integer=True)
+            by_epoch(axis, percent)
         return done[0]
 
     def roc(self, bands: Mapping[int, Band], what: str) -> str:
@@ -112,9 +80,8 @@ class Panels:
                 axis.plot(
                     band.x,
                     band.mean,
-                    color=colour(i),
                     linewidth=1.6,
-                    dashes=[float(d) for d in dashes(i).split()] or (None, None),
+                    **style(i),
                 )
                 axis.fill_between(
                     band.x,

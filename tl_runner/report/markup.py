@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from tl_runner.report.figures import colour, dashes
+from tl_runner.record.curves import colour, dashes
 from tl_runner.report.formats import one_line_of
 from tl_runner.report.grid import Grid
 from tl_runner.report.metric import Metric

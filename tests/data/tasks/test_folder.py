@@ -105,6 +105,7 @@ def test_figures_of_domains_with_other_classes(tl_run, tmp_path, more_in):
         "device=cpu",
         "data=folder",
         "method=finetune",
+        "figures=all",
         *words,
         f"hydra.run.dir={tmp_path / 'run'}",
     )
