@@ -167,8 +167,14 @@ def curves(rows: Sequence[Mapping[str, Any]], file: Path, title: str) -> None:
     if not panels:
         return
     lines = -(-len(panels) // COLUMNS)
-    figure = Figure(figsize=(4.6 * min(len(panels), COLUMNS), 3.4 * lines), layout="constrained")
+    width, height = 4.8 * min(len(panels), COLUMNS), 3.6 * lines
+    figure = Figure(figsize=(width, height))
     axes = figure.subplots(lines, min(len(panels), COLUMNS), squeeze=False)
+    # margins in inches: a layout that is fitted takes as long as the drawing itself
+    figure.subplots_adjust(
+        *(0.6 / width, 0.55 / height, 1 - 0.2 / width, 1 - 0.8 / height),
+        **{"wspace": 0.18, "hspace": 0.35},
+    )
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     for axis, (name, percent, series) in zip(axes.flat, panels, strict=False):
