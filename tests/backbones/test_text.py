@@ -100,6 +100,14 @@ def test_frozen_features_of_a_text_depend_on_nothing_else(encoder):
     assert torch.equal(_computed(backbone, x[:7], CPU), whole[:7])
     with torch.no_grad():
         torch.testing.assert_close(whole, backbone(x), atol=1e-5, rtol=1e-5)
+    threads = torch.get_num_threads()
+    try:
+        for number in (1, 2, 3):  # batches go side by side, each on one thread
+            torch.set_num_threads(number)
+            assert torch.equal(_computed(backbone, x, CPU), whole)
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_run_keeps_what_reads_texts(encoder, tmp_path):

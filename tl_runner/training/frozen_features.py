@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
@@ -29,7 +30,7 @@ from tl_runner.training.batches import is_tokens, lengths, pixels
 from tl_runner.training.phase_key import digest_of, processor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tl_runner.backbones._base import Backbone
     from tl_runner.backbones._frozen import FrozenNetwork
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
     from tl_runner.data.task import Task
     from tl_runner.training.device import Device
 
-FORMAT = 2
+FORMAT = 3
 # samples at once: the fastest on a CPU, of pictures of 224 x 224 and of texts of 30 tokens
-PICTURES, TEXTS, ON_GPU = 16, 32, 256
+PICTURES, TEXTS, ON_GPU = 16, 64, 256
 # sizes of batches are multiples of it: of 1 or 3 texts a matrix product rounds in another order
 MULTIPLE = 4
 DIGEST = 16  # bytes
@@ -218,31 +219,56 @@ def of_weights(network: Backbone) -> str:
 
 @torch.inference_mode()
 def _computed(
-    network: Backbone, x: Tensor, device: Device, keys: Sequence[bytes], augment: Views | None
+    network: Backbone,
+    x: Tensor,
+    device: Device,
+    keys: Sequence[bytes] = (),
+    augment: Views | None = None,
 ) -> Tensor:
     """Features float32 (N, d) on the CPU, by the fastest form of the network.
 
     Args:
-        keys: of the samples, or with ``augment`` of the views that are to be taken of them.
+        keys: with ``augment``, of the views that are to be taken of the samples.
     """
-    seeds = [int.from_bytes(key[:7], "big") for key in keys]
+    seeds = [int.from_bytes(key[:7], "big") for key in keys] if augment else []
     size = TEXTS if is_tokens(x) else PICTURES
     size = ON_GPU if device.torch.type == "cuda" else size
     fast = folded(network, pixels(x[:2].to(device.torch))).to(memory_format=torch.channels_last)
     found = torch.empty(len(x), network.out_features)
-    for rows in alike(x):
-        for own in rows.split(size):
-            part = x[own]
-            more = -len(part) % MULTIPLE
-            full = torch.cat([part, part[-1:].expand(more, *part.shape[1:])])
-            batch = pixels(full.to(device.torch))
-            if augment:
-                drawn = [seeds[i] for i in own.tolist()]
-                batch = augment.seeded(batch, [*drawn, *drawn[-1:] * more])
-            batch = batch.contiguous(memory_format=torch.channels_last)
-            with device.autocast():
-                found[own] = fast(batch)[: len(part)].float().cpu()
+
+    @torch.inference_mode()  # which is a thread's own
+    def compute(own: Tensor) -> None:
+        part = x[own]
+        more = -len(part) % MULTIPLE
+        full = torch.cat([part, part[-1:].expand(more, *part.shape[1:])])
+        batch = pixels(full.to(device.torch))
+        if augment:
+            drawn = [seeds[i] for i in own.tolist()]
+            batch = augment.seeded(batch, [*drawn, *drawn[-1:] * more])
+        batch = batch.contiguous(memory_format=torch.channels_last)
+        with device.autocast():
+            found[own] = fast(batch)[: len(part)].float().cpu()
+
+    # the longest texts first, so that no thread is left with them at the end
+    batches = [own for rows in reversed(alike(x)) for own in rows.split(size)]
+    if device.torch.type == "cpu":
+        _side_by_side(compute, batches)
+    else:
+        for own in batches:
+            compute(own)
     return found
+
+
+def _side_by_side(compute: Callable[[Tensor], None], batches: Sequence[Tensor]) -> None:
+    """Compute batches on all threads, each batch on one: several threads of one matrix product
+    round as their number and its size have it, and make poorer use of the cores."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
+            for done in [pool.submit(compute, own) for own in batches]:
+                done.result()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def alike(x: Tensor) -> list[Tensor]:
