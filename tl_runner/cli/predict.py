@@ -14,7 +14,7 @@ from tl_runner.config import values as schema
 from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, DivergedError, UserError, nearest
 
 if TYPE_CHECKING:
-    from tl_runner.predict.run import Trained
+    from tl_runner.predict.run import Found, Trained
 
 # and what files of each end in
 FORMATS = {"table": "", "csv": ".csv", "json": ".json", "npz": ".npz"}
@@ -26,6 +26,9 @@ EXAMPLES = """\
   tl-predict RUN a.jpg b.png --top 3                       the three likeliest classes
   tl-predict RUN new_pictures -o labels.csv                or .json, with all probabilities
   tl-predict RUN new_pictures --features -o features.npz   the features that the head sees
+  tl-predict RUN labelled_pictures --evaluate              accuracy, classes, confusions
+  tl-predict RUN labelled_pictures --errors wrong          and the wrong ones, by confusion
+  tl-predict RUN --calibrate                               probabilities that mean what they say
   tl-predict RUN --export model.onnx                       or .pt2, for torch.export.load
 """
 
@@ -56,6 +59,30 @@ def parser() -> Parser:
     )
     p.add_argument(
         "--top", type=int, default=1, metavar="K", help="show the K likeliest classes (default 1)"
+    )
+    p.add_argument(
+        "--unsure",
+        type=float,
+        metavar="P",
+        help="mark what is predicted with a probability below P, such as 0.6",
+    )
+    p.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="compare with the labels beside the files: folders named as classes, y in .npz, the "
+        "label column of tables; with --format json the report as JSON",
+    )
+    p.add_argument(
+        "--errors",
+        type=Path,
+        metavar="FOLDER",
+        help="evaluate, and write what was wrong there: a table, and copies of pictures by cell of "
+        "the confusion matrix",
+    )
+    p.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit one temperature on the run's own validation samples; the run keeps it",
     )
     p.add_argument("--features", action="store_true", help="embeddings instead of classes")
     p.add_argument(
@@ -96,6 +123,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             from tl_runner.predict.export import export
 
             say(export(trained, args.export))
+        elif args.calibrate:
+            from tl_runner.predict.calibration import calibrate
+
+            say(calibrate(trained))
         else:
             predict(args, trained)
     except UserError as error:
@@ -134,6 +165,23 @@ def check(args: argparse.Namespace) -> None:
                 f"--export {args.export}: the file should end in {' or '.join(EXPORTS)}."
             )
         return
+    if args.calibrate:
+        if args.paths or args.features or args.file or args.errors or args.evaluate:
+            raise UserError(
+                "--calibrate goes by the run's own validation samples and labels nothing: leave "
+                "out files and other options."
+            )
+        return
+    if args.unsure is not None and not 0 < args.unsure < 1:
+        raise UserError(f"--unsure {args.unsure}: a probability between 0 and 1, such as 0.6.")
+    args.evaluate = args.evaluate or args.errors is not None
+    if args.features and (args.evaluate or args.unsure):
+        raise UserError("--features are no classes: leave out --evaluate, --errors and --unsure.")
+    if args.errors and args.errors.exists():
+        if not args.errors.is_dir():
+            raise UserError(f"--errors {args.errors} is a file: name a new folder.")
+        if any(args.errors.iterdir()):
+            raise UserError(f"--errors {args.errors} is not empty: name a new folder.")
     if not args.paths:
         raise UserError(
             "nothing to label: name pictures, or .npz files for a run on vectors, or a folder of "
@@ -180,18 +228,24 @@ def predict(args: argparse.Namespace, trained: Trained) -> None:
         else trained.predict(files, args.workers)
     )
     took = time.perf_counter() - began
+    shown = formats.Shown(trained.classes, args.top, args.unsure)
+    if args.evaluate:
+        found = evaluated(args, trained, files, found)
     if args.file:
         try:
-            args.file.write_bytes(formats.written(args.format, found, trained.classes, args.top))
+            args.file.write_bytes(formats.written(args.format, found, shown))
         except OSError as error:
             raise UserError(f"-o {args.file} cannot be written: {error.strerror}.") from error
+    elif args.evaluate:
+        pass  # the report stands in the place of the list
     elif args.format == "table":
-        formats.show(found, trained.classes, args.top)
+        formats.show(found, shown)
     else:
-        sys.stdout.write(
-            formats.written(args.format, found, trained.classes, args.top).decode(errors="replace")
-        )
+        sys.stdout.write(formats.written(args.format, found, shown).decode(errors="replace"))
         sys.stdout.flush()
+    if args.unsure and trained.classes:
+        n = int((found.values.max(1) < args.unsure).sum())
+        say(f"{n:,} of {len(found.files):,} below {args.unsure:g}: unsure")
     for file, why in [*found.unreadable.items()][:SHOWN]:
         say(f"not read: {file}: {why}")
     if len(found.unreadable) > SHOWN:
@@ -200,6 +254,34 @@ def predict(args: argparse.Namespace, trained: Trained) -> None:
         say(note)
     where = f"{args.file} written: " if args.file else ""
     say(f"{where}{len(found.files):,} {trained.kind} in {took:.1f} s by {trained.describe()}")
+
+
+def evaluated(
+    args: argparse.Namespace, trained: Trained, files: Sequence[Path], found: Found
+) -> Found:
+    """Compare with the labels beside the files, print the report and write the errors; returns the
+    predictions with these labels."""
+    from dataclasses import replace
+
+    from tl_runner.predict import evaluation
+    from tl_runner.predict.inputs import Pictures
+
+    data, classes = trained.config["data"], trained.classes
+    if args.errors and not classes:
+        raise UserError("--errors: this run predicts numbers, which are wrong by degrees.")
+    labels = evaluation.labels_of(trained.inputs, files, args.paths, data, classes)
+    result = evaluation.evaluate(found, labels, classes, trained.kind)
+    if args.format == "json" and not args.file:
+        print(evaluation.as_json(result, classes), end="")
+    else:
+        evaluation.show(result, classes, trained.kind)
+    for note in result.notes:
+        say(note)
+    if args.errors:
+        copy = isinstance(trained.inputs, Pictures)
+        wrong = evaluation.write_errors(args.errors, found, result, classes, copy)
+        say(f"{args.errors} written: {wrong:,} wrong of {len(result.rows):,}")
+    return replace(found, labels=tuple(labels.get(file, "") for file in found.files))
 
 
 def say(text: str) -> None:

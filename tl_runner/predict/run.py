@@ -15,6 +15,7 @@ from tl_runner.build.finished_run import FinishedRun
 from tl_runner.data.folder_names import NAMED
 from tl_runner.data.splits import Split
 from tl_runner.errors import CheckpointError, UserError
+from tl_runner.predict.calibration import temperature_of
 from tl_runner.predict.inputs import Inputs, Pictures, Texts, Vectors, wide_note
 from tl_runner.training import device as devices
 from tl_runner.training.batches import pixels
@@ -34,6 +35,9 @@ class Found:
         unreadable: why each of the others could not be.
         features: whether the values are features.
         notes: what the user should know of how the files were read.
+        labels: the true class of each, or number, as text, empty where none is known; none at all
+            where nobody asked.
+        logits: float32 (N, K), what the probabilities are of; None: there are none.
     """
 
     files: list[Path]
@@ -41,6 +45,8 @@ class Found:
     unreadable: dict[Path, str]
     features: bool = False
     notes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    logits: np.ndarray | None = None
 
 
 class Trained(FinishedRun):
@@ -61,6 +67,7 @@ class Trained(FinishedRun):
             {**self.config["device"], **({"name": device} if device else {})}
         )
         self.device.place(self.method)
+        self.temperature = temperature_of(folder)
         self.inputs = self._inputs()
         self.kind = self.inputs.kind
         self._folded = False
@@ -80,6 +87,8 @@ class Trained(FinishedRun):
         choices = self.result.get("choices") or {}
         also = self.phase.outputs.also
         rest = f"; not its other tasks ({', '.join(also)})" if also else ""
+        if self.temperature != 1:
+            rest += f", calibrated: temperature {self.temperature:.3g}"
         return f"{choices.get('method')} on {choices.get('data')}, {self.inputs.describe()}{rest}"
 
     def named(self, paths: Sequence[Path]) -> list[Path]:
@@ -93,12 +102,17 @@ class Trained(FinishedRun):
 
     def predict(self, files: Sequence[Path], workers: int = 0) -> Found:
         """Probabilities of the classes, or numbers, by the predictor of the run's last phase."""
-        return self._outputs(files, workers, self.answers)
+        found = self._outputs(files, workers, self.answers)
+        if not self.classes:
+            return found
+        logits = found.values
+        return replace(found, values=torch.from_numpy(logits).softmax(1).numpy(), logits=logits)
 
     def answers(self, x: Tensor) -> Tensor:
-        """Probabilities (B, K), or numbers (B, 1), of images (B, C, H, W)."""
-        logits = self.phase.outputs.predict(x).float()
-        return logits.softmax(1) if self.classes else logits
+        """Logits (B, K), calibrated where the run was, or numbers (B, 1), of images
+        (B, C, H, W)."""
+        found = self.phase.outputs.predict(x).float()
+        return found / self.temperature if self.classes else found
 
     def features(self, files: Sequence[Path], workers: int = 0) -> Found:
         """Features that the classifier's head reads.
