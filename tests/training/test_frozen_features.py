@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from support.pictures import made_up
 from tl_runner.backbones import Backbone
 from tl_runner.backbones._folding import folded
 from tl_runner.backbones._frozen import FrozenNetwork, OnFrozen, put_under, trained_part
@@ -262,3 +263,28 @@ def test_batches_take_a_view_of_each_picture_in_training_alone():
         torch.manual_seed(1)
         drawn.append(some[0].target.x)
     assert torch.equal(drawn[0], torch.cat(drawn[1:]))
+
+
+def test_runs_train_on_kept_views_or_say_that_they_do_not(tl_run, tmp_path):
+    root = made_up(tmp_path / "pets", n=20)
+    words = (
+        *("debug=smoke", "device=cpu", "figures=false", "data=folder", "data.size=16"),
+        *(f"data.target_dir={root}", "data.target_labels=all", "backbone=torchvision"),
+        *("backbone.frozen=true", "backbone.name=mobilenet_v3_small", "backbone.views=2"),
+        f"cache.dir={tmp_path / 'cache'}",
+    )
+    said = []
+    for name, more in (
+        ("fit", ("method=target_only",)),
+        ("probe", ("method=linear_probe", "method.pretrain.epochs=0")),
+        ("chosen", ("method=linear_probe", "method.pretrain.epochs=0", "method.select=l1")),
+    ):
+        ended = tl_run(*words, *more, f"hydra.run.dir={tmp_path / name}")
+        assert ended.code == 0, ended.text
+        said.append(ended.text)
+    assert "and 2 views of those to train on, computed once" in said[0]
+    assert "of them before)" in said[1]
+    source = made_up(tmp_path / "drawn", n=20)
+    ended = tl_run(*words, "method=no_transfer", f"data.source_dir={source}")
+    assert ended.code == 2
+    assert "backbone.views: this method trains on no views" in ended.text

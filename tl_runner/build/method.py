@@ -62,7 +62,7 @@ def setting_of(
 ) -> Setting:
     """The setting that a config and a task make, for :func:`method_of`."""
     wants_teacher = "teacher" in config and not given and not deployed
-    others = task.source_classes
+    others, kept_views = task.source_classes, bool(config["backbone"].get("views"))
     return Setting(
         num_classes=len(task.classes),
         shape=task.shape,
@@ -76,7 +76,8 @@ def setting_of(
         splits=task.splits,
         every_label=task.every_label,
         views=any(config["data"].get("augment", {}).values())
-        and (task.inputs is None or bool(config["backbone"].get("views"))),
+        and (task.inputs is None or kept_views),
+        kept_views=kept_views,
         make_teacher=maker(config["teacher"], task.shape, "teacher") if wants_teacher else None,
         given=given,
         deployed=deployed,

@@ -116,11 +116,6 @@ def impossible_views(config: Mapping[str, Any]) -> Iterator[str]:
             f"backbone.views={views}: all views of this data are the picture itself. Say what "
             "differs between them, such as data.augment.flip=0.5, or leave it out."
         )
-    if not any(key.split(".")[-1] == "augment" and on for key, on in walk(config["method"])):
-        yield (
-            f"backbone.views={views}: method={config['method']['name']} trains on no views. "
-            "Leave it out."
-        )
 
 
 def cut_pairs(method: Mapping[str, Any]) -> Iterator[str]:

@@ -34,6 +34,7 @@ class Setting:
         splits: the names of those that the data has.
         every_label: whether all of the target's training images have labels that training may see.
         views: whether the images of a batch are random views.
+        kept_views: whether they are views whose features were computed once.
         make_teacher: a new backbone of a teacher, where the config has one.
         given: teachers that are trained already.
         deployed: the method is made to predict, with weights that it has been given: what only
@@ -52,6 +53,7 @@ class Setting:
     splits: Sequence[str] = ()
     every_label: bool = False
     views: bool = True
+    kept_views: bool = False
     make_teacher: Callable[[], Backbone] | None = None
     given: Sequence[nn.Module] = ()
     deployed: bool = False

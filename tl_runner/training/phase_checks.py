@@ -89,6 +89,12 @@ def unfit(
                 "batch in parts would have another. Leave it at 1 there, and take a smaller "
                 "batch_size."
             )
+    kept = [s for s in splits.values() if isinstance(s, Split) and s.views is not None]
+    if kept and not any(phase.sampling.augment and phase.updates for phase in phases):
+        problems.append(
+            "backbone.views: this method trains on no views, but on all features as they are. "
+            "Leave it out."
+        )
     checks = (single, untrainable)
     return problems + [text for phase in phases for check in checks if (text := check(phase))]
 

@@ -155,7 +155,8 @@ class ModelTransfer(Method):
         options: Mapping[str, Any],
         select: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Phase:
-        """A phase that trains the head alone, on features of the images as they are, computed once.
+        """A phase that trains the head alone, on features of the images as they are, computed once,
+        or of those views of them that are kept.
 
         Args:
             name: of the phase.
@@ -166,15 +167,23 @@ class ModelTransfer(Method):
 
         def extract(passes: SplitPasses) -> dict[str, Tensor]:
             features = passes(self.features, "target")
+            kept = torch.ones(0)
             if select:
                 kept = select(features, passes.labels("target"))
                 features = features * kept
                 with torch.no_grad():
                     self.head.weight.mul_(kept)
-            return {"features": features}
+            return {"features": features, "kept": kept}
+
+        views = self.setting.kept_views
 
         def step(batch: Batch, progress: float) -> Losses:
-            logits = self.head(batch.precomputed["features"][batch.target.index])
+            if views:
+                with torch.no_grad():
+                    features = self.features(batch.target.x)
+                logits = self.head(features * batch.precomputed["kept"] if select else features)
+            else:
+                logits = self.head(batch.precomputed["features"][batch.target.index])
             return {
                 "cross_entropy": cross_entropy(logits, [batch.target], options["label_smoothing"])
             }
@@ -185,7 +194,7 @@ class ModelTransfer(Method):
             options,
             self.classifier_update(options, step, [Group([*self.head.parameters()])]),
             hooks=Hooks(precompute=extract),
-            sampling=Sampling.of(options, augment=False),
+            sampling=Sampling.of(options, augment=views),
             eval_layers=[*self.encoder.modules()],
             on_fixed=None if overridden(self, ModelTransfer, "forward", "features") else self.head,
         )
