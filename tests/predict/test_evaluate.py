@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
+import tl_runner
 from support.encoders import reviews, write_table
 from tl_runner.errors import CheckpointError, UserError
 from tl_runner.predict import calibration, evaluation
@@ -211,3 +212,16 @@ def test_options_that_do_not_go_together(trained, tl_predict, words, said):
     ended = tl_predict(trained[0], trained[1], *words)
     assert ended.code == 2
     assert said in ended.err
+
+
+def test_a_run_loaded_in_python_predicts_as_the_command_does(trained, tl_predict):
+    pytest.importorskip("pandas")
+    run, root = trained
+    said = json.loads(tl_predict(run, root / "cat", "--format", "json").out)
+    loaded = tl_runner.load(run)
+    found = loaded.predict(root / "cat")
+    assert not loaded.model.training
+    assert found["file"].tolist() == [row["file"] for row in said]
+    assert found["prediction"].tolist() == [row["class"] for row in said]
+    p = [[*row["probabilities"].values()] for row in said]
+    np.testing.assert_allclose(found.iloc[:, 2:].to_numpy(), p, atol=1e-6)

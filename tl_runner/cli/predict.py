@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from tl_runner.cli.parser import Parser
 from tl_runner.config import values as schema
 from tl_runner.errors import EXIT_DONE, EXIT_FAILED, EXIT_USER, DivergedError, UserError, nearest
+from tl_runner.report.latest import named
 
 if TYPE_CHECKING:
     from tl_runner.predict.run import Found, Trained
@@ -41,7 +42,12 @@ def parser() -> Parser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    p.add_argument("run", metavar="RUN", type=Path, help="the folder of a finished run")
+    p.add_argument(
+        "run",
+        metavar="RUN",
+        type=Path,
+        help="the folder of a finished run; last: the one under outputs that ended last",
+    )
     p.add_argument(
         "paths",
         nargs="*",
@@ -118,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check(args)
         from tl_runner.predict.run import Trained
 
-        trained = Trained(args.run, args.device)
+        trained = Trained(named(args.run, done=True), args.device)
         if args.export:
             from tl_runner.predict.export import export
 

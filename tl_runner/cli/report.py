@@ -14,6 +14,8 @@ from tl_runner.cli.parser import Parser
 from tl_runner.errors import EXIT_DONE, EXIT_USER, UserError, nearest
 from tl_runner.report import formats, grid
 from tl_runner.report.grid import Grid
+from tl_runner.report.latest import ROOT, named
+from tl_runner.report.listing import lay_out_list
 from tl_runner.report.runs import Run, collect
 from tl_runner.report.selection_cost import rule_table
 from tl_runner.report.similarity import LEAST, correlations
@@ -33,6 +35,7 @@ NUMBERS = ("mean", "std", "n", "gain")
 EXAMPLES = """\
   tl-report outputs/sweeps/RUN                 the table, in the terminal
   tl-report outputs/sweeps/RUN -o report.html  one page with figures, opens from the disk
+  tl-report --list                             every run under outputs, the newest first
   tl-report outputs --metric target_test.log_loss --sort mean
   tl-report outputs --pivot method data --format latex
   tl-report outputs --paired adda source_only
@@ -49,7 +52,15 @@ def parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     p.add_argument(
-        "paths", nargs="+", metavar="PATH", help="folders of runs or sweeps; searched through"
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="folders of runs or sweeps, searched through; last: the newest one",
+    )
+    p.add_argument(
+        "--list",
+        action="store_true",
+        help="every run, the newest first, with its status and score; of outputs without PATH",
     )
     p.add_argument(
         "--format",
@@ -113,7 +124,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     try:
         args = parser().parse_args(argv)
-        text = report(args, collect(args.paths))
+        if not args.paths and not args.list:
+            raise UserError(
+                "name a folder of runs, such as outputs, or last for the newest. See --help."
+            )
+        runs = collect([named(path) for path in args.paths or [ROOT]])
+        text = report(args, runs)
         if args.file:
             write(args.file, text)
         else:
@@ -143,11 +159,16 @@ def report(args: argparse.Namespace, runs: Sequence[Run]) -> str:
         UserError: a format, metric or key that there is not, or options that exclude each other.
     """
     kind = format_of(args)
-    if sum(map(bool, (args.pivot, args.paired, args.runs, args.rules, args.similarity))) > 1:
+    tables = (args.pivot, args.paired, args.runs, args.rules, args.similarity, args.list)
+    if sum(map(bool, tables)) > 1:
         raise UserError(
-            "--pivot, --paired, --runs, --rules and --similarity are different tables: ask for "
-            "one at a time."
+            "--pivot, --paired, --runs, --rules, --similarity and --list are different tables: "
+            "ask for one at a time."
         )
+    if args.list:
+        if kind in ("html", "json"):
+            raise UserError(f"--list is not for {kind}: leave it out, and the file has all runs.")
+        return text_table(args, kind, [], [], lay_out_list(runs))
     table = in_order(rows(runs, args.metric, args.against), args.sort)
     tests = compare(table, *args.paired) if args.paired else []
     if kind == "html":

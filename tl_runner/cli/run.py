@@ -22,6 +22,7 @@ from tl_runner.cli import torchrun
 from tl_runner.cli.command import Command, parse
 from tl_runner.cli.complaints import hydras, joined
 from tl_runner.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER, ConfigError, UserError
+from tl_runner.report.latest import WORD, named
 
 if TYPE_CHECKING:
     from tl_runner.config.compose import Job, Plan
@@ -234,7 +235,9 @@ def _resume(command: Command) -> int:
                 "longer or otherwise, start anew from a run's weights: backbone.weights=FOLDER."
             ]
         )
-    recorded = resume.read(str(command.resume))
+    recorded = resume.read(str(named(str(command.resume))))
+    if command.resume == WORD:
+        print(f"tl-run: last is {recorded.folder}", file=sys.stderr)
     command.overrides, command.config_dir, command.sweep = (
         recorded.overrides,
         recorded.config_dir,

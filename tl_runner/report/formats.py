@@ -187,7 +187,7 @@ def csv_groups(rows: Sequence[Row]) -> str:
     keys = list(rows[0].keys)
     measured = ["n", "mean", "std", "gain", "gain_low", "gain_high", "gain_pairs"]
     head = [*keys, "metric", "quantity", *measured, "best", "oracle", "from_pretrain"]
-    statuses = ["failed", "interrupted", "missing", "undefined"]
+    statuses = ["failed", "interrupted", "running", "missing", "undefined"]
     lines = []
     for row in rows:
         absent = [run.status if run.status != "done" else "undefined" for run in row.absent]

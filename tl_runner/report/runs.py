@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_runner.errors import UserError
+from tl_runner.files import is_held
 from tl_runner.report.reading import (
     mapping,
     normal,
@@ -29,7 +30,8 @@ from tl_runner.similarity.measures import SECTIONS
 CHOICES = ("method", "data", "backbone", "device")
 # keys that say how runs are started and watched: their results are the same
 HOW = ("hydra", "sweep", "cache", "track")
-STATUSES = ("done", "failed", "interrupted", "missing")
+STATUSES = ("done", "failed", "interrupted", "running", "missing")
+ENDED = ("done", "failed", "interrupted")  # of a run that wrote its result
 # numbers of result.json itself
 WHOLE_RUN = ("score", "wall_s", "images_per_s", "peak_memory_mb", "forgetting")
 ABSENT = object()  # no such key; a key whose value is null is another thing
@@ -42,7 +44,7 @@ class Run:
 
     Attributes:
         folder: as found; a job that never started may have none on the disk.
-        status: done, failed, interrupted (killed, or still going on) or missing (never began).
+        status: done, failed, interrupted (killed, say), running or missing (never began).
         error: the whole message; empty where there is none.
         seed: None where the folder does not say.
         choices: method, data, backbone and device.
@@ -251,11 +253,12 @@ def read_run(folder: Path, job: Mapping[str, Any]) -> Run | None:
         began = any(
             (folder / name).exists() for name in ("metrics.jsonl", "run.log", "result.json")
         )
-        status, error = (
-            ("interrupted", "no result: killed, or still running")
-            if began
-            else ("missing", "never began")
-        )
+        if is_held(folder):
+            status, error = "running", "is being run at this moment"
+        elif began:
+            status, error = "interrupted", "no result: killed, or running on another machine"
+        else:
+            status, error = "missing", "never began"
     else:
         status, error = result["status"], str(result.get("error") or "")
     choices = {group: str(result["choices"].get(group, "default")) for group in CHOICES}
@@ -273,7 +276,7 @@ def read_run(folder: Path, job: Mapping[str, Any]) -> Run | None:
 
 
 def _is_result(content: Mapping[str, Any]) -> bool:
-    return content.get("status") in STATUSES and {"method", "data"} <= set(
+    return content.get("status") in ENDED and {"method", "data"} <= set(
         mapping(content.get("choices"))
     )
 
