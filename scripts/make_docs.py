@@ -12,7 +12,7 @@ A page marks a table by two comments, between which everything is replaced:
     <!-- papers: method/adaptation -->   the papers, from the module docstrings
     <!-- end -->
 
-Reads text alone and imports neither the package nor torch.
+Reads text alone and imports no torch.
 """
 
 from __future__ import annotations
@@ -26,26 +26,18 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tl_runner.cli.help import first_line, module_name  # noqa: E402
+from tl_runner.config.words import own_words  # noqa: E402
+
 CONF = ROOT / "conf"
 METHODS = ROOT / "tl_runner" / "methods"
 WIDTH = 100
 Row = tuple[str, str, str]  # a key, its default as written, its comment
 
 MARKER = re.compile(r"(?ms)^<!-- (table|keys|papers): (\S+) -->\n.*?^<!-- end -->$")
-NO_KEYS = {
-    "defaults",
-    "name",
-    "module",
-    "needs",
-    "gives",
-    "search",
-    "allowed",
-    "only_with",
-    "hydra",
-}
 
 
 def main() -> int:
@@ -110,17 +102,6 @@ def table(files: list[Path]) -> list[str]:
     return [f"| `{group_of(files[0])}=` | what it is |", "| --- | --- |", *rows]
 
 
-def first_line(file: Path) -> str:
-    """The file's first comment that is not a package directive, as ``tl-run --help`` shows it."""
-    for line in file.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            break
-        text = line.lstrip("# ").strip()
-        if text and not text.startswith("@package"):
-            return text
-    return ""
-
-
 def cell(text: str) -> str:
     """Text that may stand in a cell."""
     return text.replace("|", r"\|")
@@ -142,37 +123,10 @@ def keys(files: list[Path]) -> list[str]:
 
 def keys_of(file: Path) -> Iterator[Row]:
     """What a file itself sets."""
-    text = file.read_text(encoding="utf-8")
-    node = yaml.compose(text)
-    whole = "# @package _global_" in text.splitlines()[0] or file == CONF / "config.yaml"
+    whole = file == CONF / "config.yaml"
     prefix = "" if whole else f"{group_of(file).replace('/', '.')}."
-    if isinstance(node, yaml.MappingNode):
-        yield from _walk(node, prefix, text.splitlines())
-
-
-def _walk(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[Row]:
-    for name, value in node.value:
-        if name.value in NO_KEYS:
-            continue
-        key = prefix + name.value
-        if isinstance(value, yaml.MappingNode) and not value.flow_style:
-            if said := _comment(lines, name.end_mark.line, name.end_mark.column):
-                yield key, "", said
-            yield from _walk(value, f"{key}.", lines)
-        elif not isinstance(value, yaml.SequenceNode) or value.flow_style:
-            default = lines[value.start_mark.line][value.start_mark.column : value.end_mark.column]
-            yield key, default, _comment(lines, value.end_mark.line, value.end_mark.column)
-
-
-def _comment(lines: list[str], row: int, column: int) -> str:
-    """The comment behind a value, and on the indented lines below that hold nothing else."""
-    _, sign, said = lines[row][column:].partition("# ")
-    words = [said.strip()] if sign else []
-    for line in lines[row + 1 :]:
-        if not words or not re.match(r"\s+# ", line):
-            break
-        words.append(line.strip().removeprefix("# "))
-    return " ".join(words)
+    for word in own_words(file, prefix):
+        yield word.key, word.default, word.comment
 
 
 def papers(files: list[Path]) -> list[str]:
@@ -188,17 +142,6 @@ def papers(files: list[Path]) -> list[str]:
         item = f"- **`{name}`**: {said}"
         lines += textwrap.wrap(item, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     return lines
-
-
-@cache
-def module_name(file: Path) -> str:
-    """The module that a choice of ``method`` names, itself or by the file that it is built on."""
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    own = content.get("method", content)
-    if name := own.get("name"):
-        return str(name)
-    based = [p for p in content.get("defaults", []) if (file.parent / f"{p}.yaml").is_file()]
-    return module_name(file.parent / f"{based[0]}.yaml")
 
 
 @cache

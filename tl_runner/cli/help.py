@@ -3,8 +3,13 @@ at once."""
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+
+import yaml
 
 from tl_runner.config.paths import CONF_DIR
 from tl_runner.metrics.selection_rules import LABEL_FREE
@@ -21,6 +26,18 @@ GROUPS = (
     "track",
     "debug",
 )
+
+FAMILIES = {  # of methods, by their folder
+    "adaptation": "a labelled source, an unlabelled target, the same classes",
+    "finetuning": "a pretrained network and some target labels",
+    "distillation": "a small network that learns from a large one",
+    "fewshot": "new classes from a few examples",
+    "features": "from before deep networks: features, vectors, numbers",
+    "multitask": "several tasks on one backbone",
+}
+METHODS = Path(__file__).resolve().parent.parent / "methods"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, where it was built
+MORE = "A choice's own keys and paper: tl-run method=dann --help, tl-run data=folder --help\n"
 
 USAGE = """\
 tl-run [group=choice ...] [key=value ...] [-m]   run a transfer-learning experiment
@@ -83,18 +100,63 @@ def first_line(file: Path) -> str:
     return ""
 
 
+def module_name(file: Path) -> str:
+    """The module that a choice of ``method`` names, itself or by the file that it is built on."""
+    content = yaml.load(file.read_text(encoding="utf-8", errors="replace"), Loader=LOADER)
+    if not isinstance(content, dict):
+        return ""
+    own = content.get("method", content)
+    if isinstance(own, dict) and isinstance(own.get("name"), str):
+        return str(own["name"])
+    for base in content.get("defaults", []):
+        under = file.parent / f"{base}.yaml"
+        if isinstance(base, str) and under.is_file() and (name := module_name(under)):
+            return name
+    return ""
+
+
+def module_file(file: Path) -> Path | None:
+    """Where the module of a shipped choice of ``method`` stands; None of a user's own."""
+    name = module_name(file)
+    found = [p for p in METHODS.glob(f"*/{name}.py") if name and not name.startswith("_")]
+    return found[0] if len(found) == 1 else None
+
+
+def families(*roots: Path) -> dict[str, list[tuple[str, str]]]:
+    """(name, first line) of the methods by their family, those of the user's own last."""
+    found: dict[str, list[tuple[str, str]]] = {name: [] for name in FAMILIES}
+    for root in roots:
+        for name, line in choices("method", root):
+            module = module_file(root / "method" / f"{name}.yaml")
+            family = module.parent.name if module else ""
+            found.setdefault(family if family in FAMILIES else "", []).append((name, line))
+    return found
+
+
 def text(*own: Path) -> str:
-    """The help page; ``own`` are the user's ``--config-dir`` folders."""
+    """The help page, wrapped to the terminal where it is printed to one.
+
+    Args:
+        own: the user's ``--config-dir`` folders.
+    """
     roots = (CONF_DIR, *own)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     page = [USAGE.format(default=default())]
     for group in GROUPS:
-        rows = list(choices(group, *roots))
-        if rows:
-            width = max(18, *(len(name) for name, _ in rows))
-            page.append(
-                "\n".join(
-                    [f"{group}=", *(f"  {name:<{width}}  {line}".rstrip() for name, line in rows)]
-                )
-                + "\n"
-            )
-    return "\n".join([*page, KEYS.format(rules=", ".join(LABEL_FREE))])
+        parts = families(*roots) if group == "method" else {"": list(choices(group, *roots))}
+        width = max([18, *(len(name) for rows in parts.values() for name, _ in rows)])
+        for family, rows in parts.items():
+            title = FAMILIES.get(family, "")
+            head = f"{group}=" + (f"  {title}" if title else "")
+            lines = [line for row in rows for line in _row(*row, width, columns)]
+            page += ["\n".join([head, *lines]) + "\n"] if rows else []
+    return "\n".join([*page, MORE, KEYS.format(rules=", ".join(LABEL_FREE))])
+
+
+def _row(name: str, line: str, width: int, columns: int) -> list[str]:
+    """A choice and its line, wrapped to so many columns; 0: on one line."""
+    first = f"  {name:<{width}}  "
+    if columns < len(first) + 20:
+        return [f"{first}{line}".rstrip()]
+    said = textwrap.wrap(line, columns - len(first), break_on_hyphens=False) or [""]
+    return [f"{first}{said[0]}".rstrip(), *(" " * len(first) + more for more in said[1:])]

@@ -59,9 +59,11 @@ def _command(words: list[str]) -> int:
     try:
         command = parse(words)
         if command.help:
-            from tl_runner.cli import help
+            from tl_runner.cli import choice_help, help
 
-            print(help.text(*([Path(command.config_dir)] if command.config_dir else [])))
+            own = [Path(command.config_dir)] if command.config_dir else []
+            named = choice_help.asked(command.overrides)
+            print(choice_help.text(named, *own) if named else help.text(*own), end="")
             return EXIT_DONE
         return _under_its_id(command)
     except UserError as error:
