@@ -16,7 +16,7 @@ def paths(config):
 
 def test_every_key_that_help_names_is_one_of_the_config(methods):
     for name, base in methods.items():
-        said = words.all_words(CONF_DIR, "method", name)
+        said = words.all_words([CONF_DIR], "method", name)
         assert {word.key for word in said} <= paths(base.own), name
         own = {p for p, v in walk({"method": base.own["method"]}) if not isinstance(v, dict)}
         unsaid = {p for p in own if not any(p == w.key or p.startswith(f"{w.key}.") for w in said)}
@@ -24,8 +24,8 @@ def test_every_key_that_help_names_is_one_of_the_config(methods):
 
 
 def test_a_value_that_a_choice_changes_keeps_its_bases_words():
-    said = {word.key: word for word in words.all_words(CONF_DIR, "method", "cdan_e")}
-    base = {word.key: word for word in words.all_words(CONF_DIR, "method", "cdan")}
+    said = {word.key: word for word in words.all_words([CONF_DIR], "method", "cdan_e")}
+    base = {word.key: word for word in words.all_words([CONF_DIR], "method", "cdan")}
     changed = [key for key in base if key in said and said[key].default != base[key].default]
     assert changed
     assert all(said[key].comment for key in changed if base[key].comment)

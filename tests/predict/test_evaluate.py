@@ -206,6 +206,7 @@ def test_a_run_keeps_its_temperature_and_predictions_use_it(trained, tl_predict,
         (["--unsure", "60"], "a probability between 0 and 1"),
         (["--features", "--evaluate"], "--features are no classes"),
         (["--calibrate", "--evaluate"], "leave out files and other options"),
+        (["--workers", "-1"], "at least 0"),
     ],
 )
 def test_options_that_do_not_go_together(trained, tl_predict, words, said):
@@ -225,3 +226,28 @@ def test_a_run_loaded_in_python_predicts_as_the_command_does(trained, tl_predict
     assert found["prediction"].tolist() == [row["class"] for row in said]
     p = [[*row["probabilities"].values()] for row in said]
     np.testing.assert_allclose(found.iloc[:, 2:].to_numpy(), p, atol=1e-6)
+
+
+def test_what_is_undefined_is_no_number_and_training_data_are_said(trained, tl_predict):
+    run, root = trained
+    ended = tl_predict(run, root / "cat", "--evaluate")
+    assert "mean recall of the 1 classes there are" in ended.out
+    (row, _) = (line.split() for line in ended.out.splitlines() if line.startswith("emu"))
+    assert row[2:4] == ["–", "–"]
+    assert "this is data.target_dir of the run itself, which learned from a part of it" in ended.err
+    alone = tl_predict(run, root / "cat" / "0.png", "--evaluate")
+    assert "[" not in alone.out.splitlines()[0]
+
+
+def test_a_case_that_differs_is_named(trained, tl_predict, tmp_path):
+    run, root = trained
+    shutil.copytree(root / "cat", tmp_path / "set" / "Cat")
+    ended = tl_predict(run, tmp_path / "set", "--evaluate")
+    assert ended.code == 2
+    assert "does not know are left out: Cat. Did you mean 'cat'?" in ended.err
+
+
+def test_few_samples_to_calibrate_by_are_said(trained, tl_predict, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained[0], run)
+    assert "Do not trust it far" in tl_predict(run, "--calibrate").err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from tl_runner.cli.run import main
 from tl_runner.errors import UserError
 from tl_runner.files import held
 from tl_runner.report.latest import named
-from tl_runner.report.listing import began
+from tl_runner.report.listing import began, label, varied
 from tl_runner.report.runs import collect
 
 
@@ -91,6 +92,15 @@ def test_the_list_is_newest_first_and_says_how_each_stands(here, capsys):
     runs = {run.folder.name: run for run in collect(["outputs"])}
     assert runs["going"].status == "interrupted"  # nobody holds it any more
     assert began(runs["run0"]) < began(runs["run1"])
+
+
+def test_a_run_is_named_by_what_its_kind_differs_in(here):
+    runs = [run for run in collect(["outputs"]) if run.folder.name != "going"]
+    assert label(runs[0], varied(runs)) == "source_only fonts2digits, seed 0"
+    assert "hydra" not in label(runs[1], varied(runs))
+    other = replace(runs[1], overrides={"train.lr": "3", "debug": "smoke"})
+    assert varied([runs[0], other]) >= {"train.lr"}
+    assert "lr 3" in label(other, varied([runs[0], other]))
 
 
 def test_frames_hold_what_the_files_say(here):

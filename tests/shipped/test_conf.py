@@ -9,7 +9,7 @@ import pytest
 
 from support.arrays import numbers, vectors
 from support.covers import cases
-from support.encoders import make_encoder, reviews
+from support.encoders import make_encoder, reviews, sentences, write_table
 from support.pictures import made_up
 from support.runs import results
 from support.shipped import module_of
@@ -38,13 +38,7 @@ NAMED = {  # what a user has to name, by choice
         "data.target_dir": "things",
         "data.training.ways": "null",
     },
-    "data=texts_episodes": {
-        "method": "protonet",
-        "data.target_file": "films.csv",
-        "data.training.ways": "null",
-        "backbone": "text",
-        "backbone.name": "encoder_dir",
-    },
+    "data=texts_episodes": {"method": "fomaml", "data.target_file": "intents.csv"},
     "data=arrays": {"data.target_file": "films.npz", "data.source_file": "books.npz"},
     "method=tradaboost_r2": {
         "data": "arrays",
@@ -230,7 +224,7 @@ METHOD_OF = {
     "omniglot": "anil",
     "sinusoid": "pretrain_all",
     "folder_episodes": "protonet",
-    "texts_episodes": "maml",
+    "texts_episodes": "fomaml",
 }
 
 
@@ -278,6 +272,9 @@ def made_for(path):
     """Pictures or vectors made up here, for a name of ``NAMED``."""
     if path.stem.endswith("numbers"):
         return numbers(path)
+    if path.stem == "intents":
+        texts = enumerate(text for text, _ in sentences(24 * 12, 1))
+        return write_table(path, [{"text": t, "label": f"intent{i % 24}"} for i, t in texts])
     if path.suffix == ".csv":
         return reviews(path, 60, seed=len(path.stem))
     if path.stem == "encoder_dir":

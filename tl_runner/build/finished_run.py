@@ -75,8 +75,8 @@ class FinishedRun:
             self.phase = self.method.phases()[-1]
         if self.phase.outputs.curve:
             raise CheckpointError(
-                f"{folder} learned few-shot tasks: what it says of a picture depends on a task's "
-                "support set, so it neither labels pictures nor teaches. "
+                f"{folder} learned few-shot tasks: what it says of a sample depends on a task's "
+                "support set, so it neither labels samples nor teaches. "
                 f"Its backbone can be taken up: backbone.weights={folder}."
             )
 

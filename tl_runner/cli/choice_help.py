@@ -15,13 +15,30 @@ from tl_runner.config.paths import CONF_DIR
 from tl_runner.errors import ConfigError, nearest
 
 FOLLOWS = re.compile(r"\$\{train\.")
+PLAIN = ("seed", "selection", "figures")  # keys without a section
 LEAST, MOST = 40, 120  # characters that a line may have, whatever the terminal says
 
 
 def asked(overrides: Sequence[str]) -> list[tuple[str, str]]:
-    """The choices that a command names, (group, choice)."""
-    given = [word.lstrip("+").partition("=") for word in overrides]
-    return [(group, choice) for group, _, choice in given if group in GROUPS and choice]
+    """The choices that a command names, (group, choice).
+
+    Raises:
+        ConfigError: a word names no group, nor a key of one.
+    """
+    found, problems = [], []
+    for word in overrides:
+        key, _, choice = word.lstrip("+").partition("=")
+        group = key.partition("@")[0]
+        if group in GROUPS:
+            if choice:
+                found.append((group, choice))
+            else:
+                problems.append(f"{word}: name a choice, such as {group}=... See tl-run --help.")
+        elif "." not in key and key not in PLAIN:
+            problems.append(f"{word}: there is no such group.{nearest(key, GROUPS)}")
+    if problems:
+        raise ConfigError(problems)
+    return found
 
 
 def text(named: Sequence[tuple[str, str]], *own: Path) -> str:
@@ -46,15 +63,19 @@ def _page(group: str, choice: str, roots: Sequence[Path], width: int) -> str:
     head = words.header(root / group / f"{choice}.yaml")
     lines = [f"{group}={choice}", ""]
     for line in head:
-        indented = line.startswith("  ")  # a command stays on its line
+        indented = "  " in line  # a command, and a table's row, stay on their line
         lines += [line] if indented else _wrapped(line, width, "  ")
     if group == "method" and (paper := papers(root / group / f"{choice}.yaml")):
         lines += ["", *_wrapped(paper, width, "  ")]
-    found = words.all_words(root, group, choice)
+    found = words.all_words(roots, group, choice)
     if found:
         lines += ["", "Keys, with their defaults:"]
         following = [word for word in found if not word.comment and FOLLOWS.match(word.default)]
         for word in [word for word in found if word not in following]:
+            if word.default == "???":
+                lines += _wrapped(f"{word.key} has to be given", width, "  ", "      ")
+                lines += _wrapped(word.comment, width, "      ") if word.comment else []
+                continue
             value = f" = {word.default}" if word.default else ""
             lines += _wrapped(f"{word.key}{value}", width, "  ", "      ")
             if word.comment:

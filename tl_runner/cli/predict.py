@@ -53,7 +53,7 @@ def parser() -> Parser:
         nargs="*",
         metavar="PATH",
         type=Path,
-        help="pictures, .npz files of vectors, or folders of them",
+        help="pictures, .npz files of vectors, tables or lines of texts, or folders of them",
     )
     p.add_argument(
         "--format",
@@ -161,10 +161,10 @@ def check(args: argparse.Namespace) -> None:
     if args.file and args.file.is_dir():
         raise UserError(f"-o {args.file} is a folder: name a file.")
     if args.export:
-        if args.paths or args.features or args.file:
+        others = (args.features, args.file, args.evaluate, args.errors, args.unsure, args.calibrate)
+        if args.paths or any(others):
             raise UserError(
-                "--export writes the network and labels nothing: leave out pictures, --features "
-                "and -o."
+                "--export writes the network and labels nothing: leave out files and other options."
             )
         if args.export.suffix not in EXPORTS:
             raise UserError(
@@ -190,9 +190,11 @@ def check(args: argparse.Namespace) -> None:
             raise UserError(f"--errors {args.errors} is not empty: name a new folder.")
     if not args.paths:
         raise UserError(
-            "nothing to label: name pictures, or .npz files for a run on vectors, or a folder of "
-            "them. See tl-predict --help."
+            f"nothing to {'evaluate' if args.evaluate else 'label'}: name pictures, .npz files for "
+            "a run on vectors, tables for one on texts, or a folder of them. See tl-predict --help."
         )
+    if args.workers < 0:
+        raise UserError(f"--workers {args.workers}: at least 0, which decodes in this process.")
     if args.top < 1:
         raise UserError(f"--top {args.top}: at least 1.")
     if args.format and args.format not in FORMATS:
@@ -283,6 +285,11 @@ def evaluated(
         evaluation.show(result, classes, trained.kind)
     for note in result.notes:
         say(note)
+    for key in evaluation.learned_from(args.paths, data):
+        say(
+            f"this is data.{key} of the run itself, which learned from a part of it: its own test "
+            f"images alone are in {trained.folder / 'result.json'}"
+        )
     if args.errors:
         copy = isinstance(trained.inputs, Pictures)
         wrong = evaluation.write_errors(args.errors, found, result, classes, copy)

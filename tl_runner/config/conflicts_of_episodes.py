@@ -49,6 +49,13 @@ def impossible_tasks(config: Mapping[str, Any]) -> Iterator[str]:
             f"backbone.bn={config['backbone']['bn']} is about two domains, and few-shot tasks "
             "have none. method.bn is theirs."
         )
+    backbone = config["backbone"]
+    if "inner" in method and "pooling" in backbone and not backbone.get("frozen"):
+        yield (
+            f"method={method['name']} adapts weights to every task, which a text encoder's cannot "
+            "be. Set backbone.frozen=true backbone.bottleneck=128, or take backbone=tfidf or "
+            "method=protonet."
+        )
     drawn = "episodes" in data.get("gives", ()) and "ways" not in data
     if drawn and config["backbone"].get("frozen"):
         yield (

@@ -6,14 +6,13 @@ Nothing is composed and nothing imported, so that help answers at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 NOTES = {"defaults", "needs", "gives", "search", "allowed", "only_with", "hydra"}
-NAMES = {"name", "module"}  # of the choice itself
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,9 @@ def own_words(file: Path, prefix: str) -> Iterator[Word]:
 def _walk(node: yaml.MappingNode, prefix: str, lines: list[str]) -> Iterator[Word]:
     for name, value in node.value:
         key = prefix + name.value
-        if name.value in NOTES or (name.value in NAMES and key.count(".") < 2):
-            continue  # an optimiser's name is a key as any
+        named = "module" if any(k.value == "module" for k, _ in node.value) else "name"
+        if name.value in NOTES or (name.value == named and key.count(".") < 2):
+            continue  # what stands for the module; another name is a key as any
         if isinstance(value, yaml.MappingNode) and not value.flow_style:
             if said := _comment(lines, name.end_mark.line, name.end_mark.column):
                 yield Word(key, "", said)
@@ -76,37 +76,37 @@ def _comment(lines: list[str], row: int, column: int) -> str:
     return " ".join(words)
 
 
-def all_words(root: Path, group: str, choice: str) -> list[Word]:
+def all_words(roots: Sequence[Path], group: str, choice: str) -> list[Word]:
     """The keys of a choice with those of the files that it builds on, whose values it may change.
 
     Args:
-        root: the folder of the config groups.
+        roots: the folders of config groups, the first that has a file counts.
         group: such as ``method``.
     """
     found: dict[str, Word] = {}
-    for word in _with_bases(root, root / group / f"{choice}.yaml", f"{group.replace('/', '.')}."):
+    prefix = f"{group.replace('/', '.')}."
+    for word in _with_bases(roots, f"{group}/{choice}", prefix):
         old = found.pop(word.key, None)
         said = word.comment or (old.comment if old else "")
         found[word.key] = Word(word.key, word.default, said)
     return list(found.values())
 
 
-def _with_bases(root: Path, file: Path, prefix: str) -> Iterator[Word]:
-    if not file.is_file():
+def _with_bases(roots: Sequence[Path], name: str, prefix: str) -> Iterator[Word]:
+    file = next((f for root in roots if (f := root / f"{name}.yaml").is_file()), None)
+    if file is None:
         return
-    content = yaml.safe_load(file.read_text(encoding="utf-8", errors="replace"))
+    text = file.read_text(encoding="utf-8", errors="replace")
+    content = yaml.safe_load(text)
     defaults = content.get("defaults", []) if isinstance(content, dict) else []
-    whole = "# @package _global_" in file.read_text(encoding="utf-8", errors="replace")[:60]
+    whole = "# @package _global_" in text.partition("\n")[0]
     for entry in defaults if isinstance(defaults, list) else []:
         if not isinstance(entry, str) or entry == "_self_":
             continue  # an override of another group is that group's
-        name, _, at = entry.partition("@")
-        base = (
-            root / f"{name.lstrip('/')}.yaml"
-            if name.startswith("/")
-            else file.parent / f"{name}.yaml"
-        )
+        base, _, at = entry.partition("@")
+        base = base[1:] if base.startswith("/") else f"{name.rpartition('/')[0]}/{base}"
         # of a file for the whole config a part's package is a whole path
         under = prefix if not at else f"{at}." if whole else f"{prefix}{at}."
-        yield from _with_bases(root, base, under)
+        if base != name:
+            yield from _with_bases(roots, base, under)
     yield from own_words(file, prefix)

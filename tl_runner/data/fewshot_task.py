@@ -184,6 +184,7 @@ def drawn_parts(
         raise DataError(
             f"{where} has {len(names)} classes ({human_list(names, NAMED)}): "
             f"data.classes.val={classes['val']} and data.classes.test={classes['test']} "
-            f"leave {max(rest, 0)} for training. Lower them; a task takes data.ways classes."
+            f"leave {max(rest, 0)} for training. Each part needs as many as a task takes, "
+            "data.ways (and data.training.ways): lower them all, or give more classes."
         )
     return by_class(split, (rest, classes["val"], classes["test"]), generator)

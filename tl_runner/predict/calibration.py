@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FILE = "calibration.json"  # in the run's folder
 SPLITS = ("target_val", "source_val")  # of the first that the run kept
 LOWEST, HIGHEST = 0.05, 20.0
+FEW = 200  # samples below which a calibration error over 15 bins is mostly noise
 
 
 def fit(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -83,6 +84,13 @@ def calibrate(trained: Trained) -> str:
         f"{100 * errors[0]:.1f} % before, {100 * errors[1]:.1f} % after. {file} keeps it, and "
         "predictions use it from now on; without that file they are as before."
     )
+    if len(labels) < FEW or errors[1] > errors[0]:
+        worse = " and the error there did not fall" if errors[1] > errors[0] else ""
+        said += (
+            f" Do not trust it far: {len(labels):,} samples are few{worse}."
+            if len(labels) < FEW
+            else f" Do not trust it far: the log loss fell{worse}."
+        )
     if temperature <= LOWEST * 1.01 or temperature >= HIGHEST * 0.99:
         said += " It lies at the end of its range: there are too few samples, or all are right."
     return said

@@ -20,7 +20,7 @@ from tl_runner.data.folders import is_folder
 from tl_runner.data.npz import read_npz
 from tl_runner.data.text_files import read
 from tl_runner.data.vectors import UNREADABLE, checked
-from tl_runner.errors import DataError, UserError, human_list
+from tl_runner.errors import DataError, UserError, human_list, nearest
 from tl_runner.files import csv_text, inert_path
 from tl_runner.metrics import evaluation_report
 from tl_runner.metrics.log_odds import log_odds
@@ -142,10 +142,10 @@ def evaluate(
     if classes:
         strange = [label for label in given if label and label not in place]
         if strange:
-            names = human_list(sorted({*strange}), NAMED)
+            names = sorted({*strange})
             notes.append(
                 f"{len(strange):,} {kind} of classes that the run does not know are left out: "
-                f"{names}"
+                f"{human_list(names, NAMED)}.{nearest(names[0], classes)}"
             )
         rows = [i for i, label in enumerate(given) if label in place]
         known = np.array([place[given[i]] for i in rows], dtype=np.int64)
@@ -169,6 +169,18 @@ def evaluate(
         else evaluation_report.regression(values[:, 0], known)
     )
     return Evaluation(np.array(rows), known, report, tuple(notes))
+
+
+def learned_from(paths: Sequence[Path], data: Mapping[str, Any]) -> list[str]:
+    """The keys of the run's data that name what is evaluated, or a folder around it."""
+    keys = [f"{domain}_{kind}" for domain in ("target", "source") for kind in ("dir", "file")]
+    own = {key: Path(str(data[key])).expanduser().resolve() for key in keys if data.get(key)}
+    given = [path.resolve() for path in paths]
+    return [
+        key
+        for key, place in own.items()
+        if any(place == path or place in path.parents for path in given)
+    ]
 
 
 def _number(label: str) -> float | None:
@@ -205,10 +217,12 @@ def show(evaluation: Evaluation, classes: Sequence[str], kind: str) -> None:
         parts = [f"{name} {metrics[name]:.5g}" for name in ("rmse", "mae", "r2") if name in metrics]
         console.print(Text(f"{', '.join(parts)}, on {n}"))
         return
+    present = int((np.array(report["confusion"]).sum(1) > 0).sum())
+    recall = _with_interval(metrics, intervals, "balanced_accuracy")
     console.print(
         Text(
             f"accuracy {_with_interval(metrics, intervals, 'accuracy')} on {n}\n"
-            f"mean recall of the classes {_with_interval(metrics, intervals, 'balanced_accuracy')}"
+            f"mean recall of the {present} classes there are {recall}"
         )
     )
     counts = np.array(report["confusion"])
@@ -222,7 +236,9 @@ def _with_interval(
 ) -> str:
     value, ends = metrics[name], intervals.get(name)
     said = f"{100 * value:.1f} %"
-    return said if not ends else f"{said} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
+    if not ends or ends[0] == ends[1]:  # of one sample, say: nothing can be drawn otherwise
+        return said
+    return f"{said} [{100 * ends[0]:.1f}, {100 * ends[1]:.1f}]"
 
 
 def _by_class(
@@ -242,7 +258,10 @@ def _by_class(
         worst = f"{classes[wrong.argmax()]} ({wrong.max():,})" if wrong.any() else ""
         table.add_row(
             Text(name),
-            *(f"{100 * per_class[key][i]:.1f}" for key in ("precision", "recall", "f1")),
+            *(
+                f"{100 * per_class[key][i]:.1f}" if counts[i].any() or key == "precision" else "–"
+                for key in ("precision", "recall", "f1")
+            ),
             f"{counts[i].sum():,}",
             Text(worst),
         )

@@ -19,13 +19,18 @@ def lay_out_list(runs: Sequence[Run], now: float | None = None) -> Grid:
     """A line for each run: its score with the metric, what it is, how it stands, how old it is."""
     now = time.time() if now is None else now
     ordered = sorted(runs, key=began, reverse=True)
-    several = {
-        key
-        for key in {key for run in runs for key in run.overrides}
-        if key != "seed" and len({run.overrides.get(key) for run in runs}) > 1
-    }
+    kinds: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        kinds.setdefault(_kind(run), []).append(run)
+    several = {kind: varied(own) for kind, own in kinds.items()}
     body = [
-        [_score(run), label(run, several), state(run), _age(now - began(run)), _folder(run)]
+        [
+            _score(run),
+            label(run, several[_kind(run)]),
+            state(run),
+            _age(now - began(run)),
+            _folder(run),
+        ]
         for run in ordered
     ]
     return Grid([*HEAD], [True, False, False, True, False], body)
@@ -37,6 +42,17 @@ def began(run: Run) -> float:
     return min((f.stat().st_mtime for f in files if f.exists()), default=0.0)
 
 
+def _kind(run: Run) -> tuple[str, str]:
+    return str(run.choices["method"]), str(run.choices["data"])
+
+
+def varied(runs: Sequence[Run]) -> set[str]:
+    """The keys that commands of some runs set otherwise than others; the backbone among them."""
+    keys = {key for run in runs for key in run.overrides} - {"seed"}
+    found = {key for key in keys if len({run.overrides.get(key) for run in runs}) > 1}
+    return found | ({"backbone"} if len({run.choices["backbone"] for run in runs}) > 1 else set())
+
+
 def label(run: Run, keys: Collection[str]) -> str:
     """A run in a few words: method, data, those of some keys that its command set, seed."""
     others = [
@@ -44,8 +60,9 @@ def label(run: Run, keys: Collection[str]) -> str:
         for key, value in run.overrides.items()
         if key in keys
     ]
+    network = [run.choices["backbone"]] if "backbone" in keys else []
     seed = [] if run.seed is None else [f"seed {run.seed}"]
-    return ", ".join([f"{run.choices['method']} {run.choices['data']}", *others[:3], *seed])
+    return ", ".join([" ".join(_kind(run)), *network, *others, *seed])
 
 
 def state(run: Run) -> str:

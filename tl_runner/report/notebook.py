@@ -34,7 +34,7 @@ def frames() -> Any:
 
 
 def runs(*folders: str | Path) -> DataFrame:
-    """Every run below some folders, one row each, as ``tl-report --runs`` finds them.
+    """Every run below some folders, one row each, those of a repeated seed among them.
 
     Columns: ``method``, ``data``, ``backbone``, ``device``, ``seed``, ``status``, ``error``,
     ``score``, ``metric``, ``folder``; each further key that a command set; and every metric of

@@ -100,7 +100,7 @@ def on_features(
         f"{frozen.network.out_features:,} features of {every:,} samples{and_views}, computed once"
     )
     if before := known.asked - known.computed:
-        said += f" ({before:,} of them before)"
+        said += f" ({before:,} of {f'{known.asked:,}' if views else 'them'} before)"
     scale = {"mean": frozen.mean.tolist(), "deviation": frozen.deviation.tolist()}
     checksums = {**task.checksums, "the frozen network": of_weights(frozen.network)}
     task = task.of(features, inputs=task.shape, scale=scale, checksums=checksums)

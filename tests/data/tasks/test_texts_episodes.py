@@ -143,3 +143,6 @@ def test_learners_of_tasks_run_on_encoders(tl_run, tmp_path):
     ended = tl_run(*words, "method=protonet", "backbone.frozen=true")
     assert ended.code == 2
     assert "has nothing to train" in ended.text
+    ended = tl_run(*words, "method=maml")
+    assert ended.code == 2
+    assert "method=maml adapts weights to every task, which a text encoder's cannot" in ended.text
