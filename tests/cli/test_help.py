@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tl_runner.cli import choice_help
+from tl_runner.cli import choice_help, help
 from tl_runner.cli.help import GROUPS, choices
 from tl_runner.config.paths import CONF_DIR
 
@@ -71,3 +71,13 @@ def test_an_unknown_choice_is_named_with_the_nearest(tl_run, word):
     assert ended.code == 2
     assert "there is no such choice" in ended.err
     assert "danm" not in word or "Did you mean 'dan" in ended.err
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_whole_help_fits_the_terminal_that_it_is_printed_to(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    wide = [row for row in help.text().splitlines() if len(row) > columns]
+    assert not wide
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    assert max(map(len, help.text().splitlines())) > columns  # a pipe gets a choice a line

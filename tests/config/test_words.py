@@ -6,8 +6,10 @@ import pytest
 
 from tl_runner.cli.help import FAMILIES, choices, families
 from tl_runner.config import words
+from tl_runner.config.compose import check
 from tl_runner.config.overrides import walk
 from tl_runner.config.paths import CONF_DIR
+from tl_runner.errors import ConfigError
 
 
 def paths(config):
@@ -52,3 +54,26 @@ def test_words_by_hand(tmp_path, line, found):
     file = tmp_path / "c.yaml"
     file.write_text(line, encoding="utf-8")
     assert [(w.key, w.default, w.comment) for w in words.own_words(file, "x.")] == found
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["train.lr=0.1"], "Did you mean 'train.optimizer.lr'?"),
+        (["lr=0.1"], "Did you mean 'train.optimizer.lr'?"),
+        (["adam.lr=0.1"], "Did you mean 'train.optimizer.lr'?"),
+        (["data.targetdir=x"], "Did you mean 'data.target_dir', of data=folder, folder_episodes?"),
+        (["method=ADDA"], "method=ADDA: no such method. Did you mean 'adda'? There are"),
+        (["method=adda", "method.adapt.gat=1"], "Did you mean 'method.adapt.gate'?"),
+    ],
+)
+def test_the_nearest_key_of_any_choice_comes_first(command, said):
+    with pytest.raises(ConfigError) as refused:
+        check(command, sweep=False)
+    assert said in refused.value.problems[0]
+
+
+def test_the_index_has_every_key_of_a_groups_choices():
+    index = words.index([CONF_DIR], "backbone")
+    assert index["backbone.pooling"] == ["text"]
+    assert {"timm", "torchvision", "efficientnet_lite0"} <= {*index["backbone.views"]}

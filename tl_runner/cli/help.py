@@ -149,8 +149,27 @@ def text(*own: Path) -> str:
             title = FAMILIES.get(family, "")
             head = f"{group}=" + (f"  {title}" if title else "")
             lines = [line for row in rows for line in _row(*row, width, columns)]
-            page += ["\n".join([head, *lines]) + "\n"] if rows else []
-    return "\n".join([*page, MORE, KEYS.format(rules=", ".join(LABEL_FREE))])
+            page += ["\n".join([_fitted(head, columns), *lines]) + "\n"] if rows else []
+    page[0] = _fitted(page[0], columns)
+    rest = [MORE, KEYS.format(rules=", ".join(LABEL_FREE))]
+    return "\n".join([*page, *(_fitted(part, columns) for part in rest)])
+
+
+def _fitted(said: str, columns: int) -> str:
+    """Lines of ``what  its meaning``, each that is too wide over two and more; 0: as they are."""
+    lines = []
+    for line in said.split("\n"):
+        if not columns or len(line) <= columns:
+            lines.append(line)
+            continue
+        indent = len(line) - len(line.lstrip())
+        what, _, meaning = line.strip().partition("  ")
+        parts = [(indent, what), (indent + 6, meaning.strip())] if meaning else [(indent, what)]
+        for margin, part in parts:
+            room = max(columns - margin, 20)
+            wrapped = textwrap.wrap(part, room, break_on_hyphens=False, break_long_words=False)
+            lines += [" " * margin + row for row in wrapped]
+    return "\n".join(lines)
 
 
 def _row(name: str, line: str, width: int, columns: int) -> list[str]:

@@ -133,6 +133,13 @@ class Bases:
             for g in files.get_group_options("", ObjectType.GROUP)
         }
 
+    @property
+    def roots(self) -> list[Path]:
+        """The folders of config groups on the disk, the user's own first."""
+        paths = (element.path for element in self.loader.get_search_path().get_path())
+        places = (Path(path.removeprefix("file://")) for path in paths)
+        return [place for place in places if place.is_absolute() and place.is_dir()]
+
     def choices_of(self, parsed: Sequence[Override]) -> list[str]:
         """What a composition depends on: the choices that there are, of a sweep the first ones, and
         Hydra's own."""

@@ -9,8 +9,9 @@ allows. What was checked is what runs.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from contextlib import nullcontext, suppress
+from difflib import get_close_matches
 from itertools import product
 from typing import Any
 
@@ -35,7 +36,8 @@ from tl_runner.config.overrides import (
     word,
 )
 from tl_runner.config.values import problem
-from tl_runner.errors import nearest
+from tl_runner.config.words import index
+from tl_runner.errors import human_list, nearest
 
 
 class Checker:
@@ -78,7 +80,7 @@ class Checker:
             return message
         if key not in known and not self._key_of_some_choice(key, parsed):
             deep = same_word(key, known) if key.count(".") > 1 else ""  # before all is composed
-            meant = deep or self._elsewhere(key) or nearest_key(key, known)
+            meant = deep or self._elsewhere(key) or self._spelt(key, known)
             return f"{key}: no such key or group.{meant}"
         if override.is_add() or override.is_delete():
             return f"{override.input_line}: keys are neither added nor removed. Write {key}=value."
@@ -92,11 +94,8 @@ class Checker:
             return f"{override.input_line}: {leave}."
         for choice in values_of(override):
             if str(choice) not in self.groups[key]:
-                options = ", ".join(self.groups[key])
-                return (
-                    f"{place(override)}={choice}: no such {key}. There are "
-                    f"{options}.{nearest(choice, self.groups[key])}"
-                )
+                near, options = nearest(choice, self.groups[key]), ", ".join(self.groups[key])
+                return f"{place(override)}={choice}: no such {key}.{near} There are {options}."
         return None
 
     def _key_of_some_choice(self, key: str, parsed: Sequence[Override]) -> bool:
@@ -148,6 +147,18 @@ class Checker:
         """Which other choices of its group have the key."""
         having = self.bases.having(key)
         return f" {' or '.join(having)} would have it." if having else ""
+
+    def _spelt(self, key: str, known: Collection[str]) -> str:
+        """The nearest key of this command's choices, or of another choice of its group."""
+        here = nearest_key(key, known)
+        group = key.partition(".")[0]
+        if group not in self.groups or "." not in key:
+            return here
+        every = index(self.bases.roots, group)
+        near = get_close_matches(key, {*every, *known}, n=1, cutoff=0.8)
+        if not near or near[0] in known:
+            return here
+        return f" Did you mean '{near[0]}', of {group}={human_list(every[near[0]], 3)}?"
 
     # ---- one job
 

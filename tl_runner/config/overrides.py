@@ -110,7 +110,8 @@ def same_word(key: str, known: Iterable[str]) -> str:
     section, _, leaf = key.rpartition(".")
     sections = {k.rpartition(".")[0] for k in known} - {""}
     if section and section not in sections:
-        section = next(iter(get_close_matches(section, sections, n=1, cutoff=0.8)), section)
+        # of a section that is like none, the leaf alone counts
+        section = next(iter(get_close_matches(section, sections, n=1, cutoff=0.6)), "")
     same = [k for k in known if k.split(".")[-1] == leaf and k != key]
     inside = [k for k in same if k.startswith(f"{section or 'train'}.")]
     if fit := same if len(same) == 1 else inside:

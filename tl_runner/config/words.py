@@ -12,6 +12,7 @@ from pathlib import Path
 
 import yaml
 
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, where it was built
 NOTES = {"defaults", "needs", "gives", "search", "allowed", "only_with", "hydra"}
 
 
@@ -43,7 +44,7 @@ def own_words(file: Path, prefix: str) -> Iterator[Word]:
         prefix: of its keys, such as ``method.``; a file for the whole config has none.
     """
     text = file.read_text(encoding="utf-8", errors="replace")
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = yaml.compose(text, Loader=LOADER)
     if "# @package _global_" in text.partition("\n")[0]:
         prefix = ""
     if isinstance(node, yaml.MappingNode):
@@ -97,7 +98,7 @@ def _with_bases(roots: Sequence[Path], name: str, prefix: str) -> Iterator[Word]
     if file is None:
         return
     text = file.read_text(encoding="utf-8", errors="replace")
-    content = yaml.safe_load(text)
+    content = yaml.load(text, Loader=LOADER)
     defaults = content.get("defaults", []) if isinstance(content, dict) else []
     whole = "# @package _global_" in text.partition("\n")[0]
     for entry in defaults if isinstance(defaults, list) else []:
@@ -110,3 +111,13 @@ def _with_bases(roots: Sequence[Path], name: str, prefix: str) -> Iterator[Word]
         if base != name:
             yield from _with_bases(roots, base, under)
     yield from own_words(file, prefix)
+
+
+def index(roots: Sequence[Path], group: str) -> dict[str, list[str]]:
+    """Every key of every choice of a group, and the choices that have it."""
+    found: dict[str, list[str]] = {}
+    choices = {f.stem for root in roots for f in (root / group).glob("[!_]*.yaml")}
+    for choice in sorted(choices):
+        for word in all_words(roots, group, choice):
+            found.setdefault(word.key, []).append(choice)
+    return found
