@@ -218,7 +218,7 @@ def test_methods_are_taken_up_again_and_exported(tl_run, tl_predict, tmp_path, w
         (("nowhere.png",), "nowhere.png: there is no such file or folder."),
         (("--format", "jso", "x"), "no such format. Did you mean 'json'"),
         (("--export", "m.onx"), "should end in .onnx or .pt2"),
-        (("--export", "m.pt2", "x"), "leave out pictures"),
+        (("--export", "m.pt2", "x"), "leave out files and other options"),
         (("x", "--features", "--format", "json"), "--format csv or npz"),
         (("x", "-o", "labels.txt"), "should end in .csv, .json, .npz"),
         (("x", "-o", "nowhere/labels.csv"), "there is no folder nowhere"),

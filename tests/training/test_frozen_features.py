@@ -283,7 +283,7 @@ def test_runs_train_on_kept_views_or_say_that_they_do_not(tl_run, tmp_path):
         assert ended.code == 0, ended.text
         said.append(ended.text)
     assert "and 2 views of those to train on, computed once" in said[0]
-    assert "of them before)" in said[1]
+    assert " before)" in said[1]
     source = made_up(tmp_path / "drawn", n=20)
     ended = tl_run(*words, "method=no_transfer", f"data.source_dir={source}")
     assert ended.code == 2
