@@ -66,8 +66,12 @@ class Episodes(ABC):
         """These episodes on a device."""
 
     def of(self, split: Split) -> Episodes:
-        """These episodes of other inputs, whose labels are those of :attr:`split`."""
-        raise NotImplementedError
+        """These episodes of other inputs, whose labels are those of :attr:`split`.
+
+        Raises:
+            TypeError: they are drawn from nothing that is stored.
+        """
+        raise TypeError(f"{type(self).__name__}: no inputs are stored that others could replace")
 
     @property
     def numbers(self) -> bool:
