@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 from matplotlib.figure import Figure
 
 from tl_runner.record.curves import History, by_epoch, curves, draw
+from tl_runner.report import evidence
+from tl_runner.report.runs import Run
 
 
 def rows():
@@ -60,3 +64,9 @@ def test_an_axis_ends_where_its_quantity_does_and_one_epoch_is_a_value():
     assert not axis.texts
     draw(axis, 1, np.array([1.0]), np.array([0.625]), percent=True)
     assert [text.get_text() for text in axis.texts] == ["62.5"]
+
+
+def test_the_page_counts_no_validation_among_losses_either(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("\n".join(json.dumps(row) for row in rows()))
+    run = Run(tmp_path, "done", "", 0, {}, [], {}, {})
+    assert {*evidence.losses([run], "finetune")} == {"cross_entropy"}

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from tl_runner.config.paths import CONF_DIR
+from tl_runner.config.words import LOADER, header
 from tl_runner.metrics.selection_rules import LABEL_FREE
 
 GROUPS = (
@@ -36,7 +37,6 @@ FAMILIES = {  # of methods, by their folder
     "multitask": "several tasks on one backbone",
 }
 METHODS = Path(__file__).resolve().parent.parent / "methods"
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the fast one, where it was built
 MORE = "A choice's own keys and paper: tl-run method=dann --help, tl-run data=folder --help\n"
 
 USAGE = """\
@@ -91,13 +91,7 @@ def choices(group: str, *roots: Path) -> Iterator[tuple[str, str]]:
 
 def first_line(file: Path) -> str:
     """The file's first comment that is not a package directive, without its ``#``."""
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        if not line.startswith("#"):
-            break
-        text = line.lstrip("# ").strip()
-        if text and not text.startswith("@package"):
-            return text
-    return ""
+    return next((line.strip() for line in header(file) if line.strip()), "")
 
 
 def module_name(file: Path) -> str:

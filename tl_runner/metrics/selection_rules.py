@@ -57,6 +57,8 @@ RULES = {
     ),
 }
 LABEL_FREE = tuple(name for name, rule in RULES.items() if not rule.target_labels)
+# splits that are evaluated; target_train is also what a phase on the target alone trains on
+EVALUATED = ("source_val", "target_val", "meta_val", "target_train", "source_test", "target_test")
 # what an evaluated split's row may hold
 EVALUATIONS = {
     "log_loss",

@@ -94,7 +94,7 @@ def _of_vectors(file: Path) -> dict[Path, str]:
 
 def _of_texts(file: Path, data: Mapping[str, Any]) -> dict[Path, str]:
     column = data.get("number") or data.get("label")
-    if not column or file.suffix == LINES:
+    if not column or file.suffix.lower() == LINES:
         return {}
     table, has = read(file, "the file", str(data.get("text", "text")), optional=[str(column)])
     if not has:
@@ -203,8 +203,6 @@ def as_json(evaluation: Evaluation, classes: Sequence[str]) -> str:
         },
         "left_out": list(evaluation.notes),
     }
-    if isinstance(content.get("confusion"), np.ndarray):
-        content["confusion"] = content["confusion"].tolist()
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 

@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 import numpy as np
 from matplotlib.figure import Figure
 
-from tl_runner.metrics.selection_rules import EVALUATIONS, RULES
+from tl_runner.metrics.selection_rules import EVALUATED, EVALUATIONS, RULES
 
 # Okabe & Ito's colours, told apart with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -24,8 +24,6 @@ DASHES = ("", "5 2", "1.5 1.5")
 MARKED = 25  # points up to which each is marked
 COLUMNS = 3  # of panels
 SCORED = ("accuracy", "mse")  # what a split's panel shows: the first that it has
-# target_train is also what a phase on the target alone trains on
-EVALUATED = ("source_val", "target_val", "meta_val", "target_train", "source_test", "target_test")
 NOT_VALUES = {"phase", "epoch", "step", "split", "selected", "wall_s"}
 
 
@@ -96,7 +94,6 @@ class History:
     Attributes:
         ends: of each phase, by name, in order: its last epoch.
         series: points (epoch, value) by split and name.
-        training: the splits whose rows are of training, not of an evaluation.
     """
 
     ends: dict[str, int] = field(default_factory=dict)

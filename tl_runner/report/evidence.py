@@ -13,15 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from tl_runner.metrics.log_odds import log_odds
-from tl_runner.metrics.selection_rules import EVALUATIONS
+from tl_runner.metrics.selection_rules import EVALUATED, EVALUATIONS
 from tl_runner.report.reading import as_list, mapping, number, warn
 from tl_runner.report.runs import Run
 from tl_runner.similarity import tsne
 
 BINS = 15
 _NOT_VALUES = {"phase", "epoch", "step", "split", "selected", "wall_s"}
-# target_train is also what a phase on the target alone trains on
-_EVALUATED = {"source_val", "target_train", "target_test", "meta_val"}
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ def losses(runs: Sequence[Run], phase: str) -> dict[str, Band]:
     rows = [row for run in runs for row in run.epochs if row.get("phase") == phase]
     named = {(str(row.get("split")), name) for row in rows for name in row if _is_value(name)}
     reported = sorted(
-        (split, name) for split, name in named if not (split in _EVALUATED and name in EVALUATIONS)
+        (split, name) for split, name in named if not (split in EVALUATED and name in EVALUATIONS)
     )
     found = {name: curve(runs, phase, split, name) for split, name in reported}
     return {name: value for name, value in found.items() if value}

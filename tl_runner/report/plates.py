@@ -22,6 +22,7 @@ _SCORES = (("accuracy", "accuracy, %"), ("mse", "mean squared error"))
 _CURVES = (
     ("target_test", "target test", *_SCORES[0]),
     ("source_val", "source validation", *_SCORES[0]),
+    ("target_val", "target validation", *_SCORES[0]),
     *(("meta_val", "validation tasks", *score) for score in _SCORES),
 )
 

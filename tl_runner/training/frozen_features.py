@@ -200,7 +200,9 @@ def key_of(network: Backbone, device: Device) -> str:
         repr(network),
         dict(network.options),
         [torch.__version__, torch.backends.cpu.get_cpu_capability(), processor()],
-        [device.torch.type, device.describe(), device.precision, device.channels_last],
+        # on a processor not how many threads there are, which changes no bit
+        [device.torch.type, device.torch.type == "cpu" or device.describe()],
+        [device.precision, device.channels_last],
     ]
     digest = blake2b(json.dumps(depends_on, sort_keys=True).encode(), digest_size=DIGEST)
     digest.update(of_weights(network).encode())
